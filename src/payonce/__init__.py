@@ -1,0 +1,1 @@
+"""Never pay twice for the same tokens."""

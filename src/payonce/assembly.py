@@ -1,0 +1,219 @@
+"""From settings to a running world: the only module that knows every room.
+
+Opens the store (a store that can't be opened is replaced by memory, with a warning: a cache fault never fails a call),
+creates or reads the secret, and hands a player everything it needs. This room must never know HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import stat
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from blake3 import blake3
+
+from payonce.config import Settings
+from payonce.drive.aio import AsyncPlayer
+from payonce.drive.tiers import Tiers
+from payonce.drive.tower import Tower
+from payonce.errors import SettingsError, StoreError
+from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
+from payonce.model.ports import Clock, Notebook, Patience, Store, Upstream, Volume
+from payonce.stores.memory import MemoryStore
+from payonce.stores.registry import open_store, redact
+
+log = logging.getLogger("payonce")
+
+POLL_SECONDS = 0.25
+"""How often a worker looks for purges of others, and notes its figures; a purge is seen within a second."""
+
+SECRET_BYTES = 32
+
+
+class World:
+    """One process's cache: player, tiers and figures, and the task that keeps them in step with other processes."""
+
+    def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], clock: Clock = time.time) -> None:
+        self.settings = settings
+        self.clock = clock
+        self.warnings: list[str] = []
+        self.secret = self._secret()
+        front, behind = self._stores()
+        self.tiers = Tiers(front, behind, derive(self.secret, "envelope"))
+        self.tenant_secret = derive(self.secret, "tenant")
+        self.tower = Tower(settings.max_flights, settings.max_entry_bytes)
+        worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
+        self.player = AsyncPlayer(
+            tiers=self.tiers,
+            tower=self.tower,
+            upstreams=upstreams,
+            listener=self.ledger,
+            clock=clock,
+            read_budget=settings.read_budget,
+            ttl_jitter=settings.ttl_jitter,
+            total_timeout=settings.total_timeout,
+        )
+        self.before_note: list[Callable[[], None]] = []
+        self._ticker: asyncio.Task[None] | None = None
+        self.tiers.refresh()
+
+    async def start(self) -> None:
+        """Begin to keep step with other processes."""
+        self._ticker = asyncio.get_running_loop().create_task(self._tick())
+
+    async def stop(self) -> None:
+        """Let flights land, write what is queued, and close the store; bounded by `drain_timeout`."""
+        await self.player.close(self.settings.drain_timeout)
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._shut, self._leaf())
+
+    async def tally(self) -> Tally:
+        """The figures of every worker that shares the store, this one's to the moment."""
+        leaf = self._leaf()
+        return await asyncio.get_running_loop().run_in_executor(None, self._add_up, leaf)
+
+    def volume(self) -> Volume:
+        """How full the store is; empty where it can't say. May wait for the store."""
+        try:
+            return self.tiers.keeper.volume()
+        except StoreError as error:
+            self.tiers.complain(error)
+            return Volume(0, 0, self.settings.max_bytes)
+
+    def dropped(self) -> Counter[str]:
+        """What this process lost on the way to its stores, by reason id."""
+        total = Counter(self.tiers.dropped)
+        if self.tiers.behind is not None:
+            total.update(self.tiers.behind.dropped())
+        return total
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        ticks = 0
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            ticks += 1
+            try:
+                await loop.run_in_executor(None, self.tiers.refresh)
+                if ticks % 4 == 0:
+                    await loop.run_in_executor(None, self._note, self._leaf())
+            except Exception:
+                log.exception("the ticker stumbled; it goes on")
+
+    def _leaf(self) -> tuple[str, bytes] | None:
+        for settle in self.before_note:
+            settle()
+        return self.ledger.leaf(self.clock())
+
+    def _note(self, leaf: tuple[str, bytes] | None) -> None:
+        keeper = self.tiers.keeper
+        if leaf is not None and isinstance(keeper, Notebook):
+            try:
+                keeper.note(*leaf)
+            except StoreError as error:
+                self.tiers.complain(error)
+
+    def _add_up(self, leaf: tuple[str, bytes] | None) -> Tally:
+        self._note(leaf)
+        keeper = self.tiers.keeper
+        try:
+            return add_up(keeper.notes() if isinstance(keeper, Notebook) else {})
+        except StoreError as error:
+            self.tiers.complain(error)
+            return Tally()
+
+    def _shut(self, leaf: tuple[str, bytes] | None) -> None:
+        self._note(leaf)
+        for store in (self.tiers.behind, self.tiers.front):
+            if store is not None:
+                store.close()
+
+    def _secret(self) -> bytes:
+        try:
+            return load_secret(self.settings)
+        except OSError as error:
+            self.warnings.append(
+                f"the secret can't be kept ({error.strerror}), so nothing stored now can be read after a restart; "
+                "set secret_file to a path that can be written"
+            )
+            return secrets.token_bytes(SECRET_BYTES)
+
+    def _stores(self) -> tuple[Store, Store | None]:
+        settings = self.settings
+        front = MemoryStore(max(settings.memory_bytes, 1 << 16), clock=self.clock)
+        try:
+            store = open_store(settings.store, clock=self.clock, max_bytes=settings.max_bytes)
+        except StoreError as error:
+            if settings.workers > 1:
+                raise
+            self.warnings.append(f"{redact(settings.store)} can't be opened, answers are kept in memory only: {error}")
+            return front, None
+        if isinstance(store, Patience) and store.slow:
+            return front, store
+        front.close()
+        return store, None
+
+
+def derive(secret: bytes, purpose: str) -> bytes:
+    """A key of its own for each purpose, from the one secret."""
+    return blake3(secret, derive_key_context=f"payonce 2026-11 {purpose}").digest()
+
+
+def secret_path(settings: Settings) -> Path:
+    """Where the secret is kept: as set, else beside the store's file, else in the user's cache directory."""
+    if settings.secret_file:
+        return Path(settings.secret_file).expanduser()
+    scheme, _, rest = settings.store.partition(":")
+    if scheme == "sqlite":
+        from payonce.stores.registry import file_path  # noqa: PLC0415 - only where the store is a file
+
+        path = file_path(rest)
+        return path.with_name(path.name + ".secret")
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "payonce" / "secret"
+
+
+def load_secret(settings: Settings, *, create: bool = True) -> bytes:
+    """The 32 bytes that hash tenants and seal entries; made on first use, in a file that only its owner may read.
+
+    Raises OSError where it can't be read or made, and SettingsError where the file is not a secret or others may read it.
+    """
+    path = secret_path(settings)
+    if create and not path.exists():
+        _create_secret(path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor that follows no link
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+            raise SettingsError(f"{path}: other users may read this secret; run  chmod 600 {path}")
+        secret = file.read(SECRET_BYTES + 1)
+    if len(secret) != SECRET_BYTES:
+        raise SettingsError(f"{path}: a secret has {SECRET_BYTES} bytes, this file has not; remove it to have a new one made")
+    return secret
+
+
+def _create_secret(path: Path) -> None:
+    """Make the secret whole under another name first: of several processes that start at once, one wins."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor with its mode from the start
+            file.write(secrets.token_bytes(SECRET_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+    finally:
+        draft.unlink(missing_ok=True)

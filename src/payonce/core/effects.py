@@ -1,0 +1,152 @@
+"""What a story may ask of the player that performs it: effects, as values.
+
+`answer = yield from Lookup(ask)` reads like a call and is typed like one; the player sees the value, does the work and
+sends the answer back in. This room must never know how an effect is performed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from payonce.core.labels import Label
+from payonce.core.tape import Ending, Tape
+from payonce.model.call import Ask, Call
+from payonce.model.entry import Entry
+from payonce.model.key import Key
+from payonce.model.ports import Head
+from payonce.model.reason import Reason
+from payonce.model.receipt import Landing
+
+T = TypeVar("T")
+R = TypeVar("R")
+Story = Generator["Effect[Any]", Any, R]
+"""A generator that yields effects, is sent their answers, and returns one R."""
+
+
+class Effect(Generic[T]):
+    """A question whose answer is a T."""
+
+    __slots__ = ()
+
+    def __iter__(self) -> Generator[Effect[Any], Any, T]:
+        answer: T = yield self
+        return answer
+
+
+class Flight:
+    """One upstream call under way, and whoever reads its tape. `landing` is None until it has ended and was judged."""
+
+    __slots__ = ("ask", "followers", "landing", "purges", "tape")
+
+    def __init__(self, ask: Ask, tape: Tape, purges: int) -> None:
+        self.ask = ask
+        self.tape = tape
+        self.purges = purges
+        self.followers = 0
+        self.landing: Landing | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Boarding:
+    """A seat in a flight; `leader` is who made it take off."""
+
+    flight: Flight
+    leader: bool
+
+
+# Asked by the exchange, the story of one request.
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup(Effect["Entry | Reason"]):
+    """What is stored for `ask`, verified and not purged, however old; or why there is nothing."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Drop(Effect[None]):
+    """Forget what is stored under `key`, in either framing."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Board(Effect["Boarding | Reason"]):
+    """A seat in the one flight for this key and framing, which takes off if there is none; or why there is no seat."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Await(Effect["Head | Reason"]):
+    """The head of the flight's answer, or why there will be none. With `settle`, an answer that ends within moments
+    is awaited whole, so that what is said of it in the headers is known rather than hoped."""
+
+    flight: Flight
+    settle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Relay(Effect[bool]):
+    """Give the tape to the client as it grows; True if the client took all of it."""
+
+    head: Head
+    tape: Tape
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Pass(Effect["Reason | None"]):
+    """Send the call upstream and the answer back, untouched and unrecorded; a reason if the upstream failed."""
+
+    call: Call
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse(Effect[None]):
+    """Answer with the gateway's own error."""
+
+    reason: Reason
+    label: Label
+
+
+@dataclass(frozen=True, slots=True)
+class Renew(Effect[None]):
+    """Let a flight for this key take off that nobody waits for, unless there is one."""
+
+    ask: Ask
+
+
+# Asked by the flight, the story of one upstream call.
+
+
+@dataclass(frozen=True, slots=True)
+class Epochs(Effect[tuple[int, ...]]):
+    """The counts of these scopes, now."""
+
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Now(Effect[float]):
+    """The time, in Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch(Effect[Ending]):
+    """Send the call upstream and write its answer on the tape until it ends."""
+
+    call: Call
+    tape: Tape
+
+
+@dataclass(frozen=True, slots=True)
+class Put(Effect["Reason | None"]):
+    """Keep the entry; a reason if the store dropped it."""
+
+    key: Key
+    entry: Entry

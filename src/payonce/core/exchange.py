@@ -1,0 +1,121 @@
+"""The story, told once: how a request is answered, and how an upstream call is judged and kept.
+
+`exchange` is the story of one request, `flight` that of one upstream call; any number of exchanges read the tape of
+one flight. Both yield effects (core/effects.py) and do nothing themselves: they read no clock and know no vendor.
+Reading order is execution order.
+"""
+
+from __future__ import annotations
+
+from payonce.core.effects import (
+    Await,
+    Board,
+    Boarding,
+    Drop,
+    Epochs,
+    Fetch,
+    Lookup,
+    Now,
+    Pass,
+    Put,
+    Refuse,
+    Relay,
+    Renew,
+    Story,
+)
+from payonce.core.labels import Label, hit_label, stale_label
+from payonce.core.rules import keepable, make_entry, still_fresh, usable_stale
+from payonce.core.tape import End, Tape
+from payonce.model import reason as why
+from payonce.model.call import Ask, Call
+from payonce.model.entry import Entry
+from payonce.model.ports import Dialect, Head
+from payonce.model.reason import Reason
+from payonce.model.receipt import Landing, Outcome, Receipt
+
+
+def exchange(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
+    """One request of a client, from lookup to receipt. `now` is when it arrived, in Unix seconds."""
+    if ask.clear:
+        yield from Drop(ask.key)
+    found: Entry | Reason = why.REFRESH
+    if not ask.refresh:
+        found = yield from Lookup(ask)
+    stale: Entry | None = None
+    if isinstance(found, Entry):
+        verdict = still_fresh(found, ask, now)
+        if verdict is None:
+            return (yield from _replay(ask, dialect, found, hit_label(found, now)))
+        stale = found
+        if usable_stale(found, ask.terms.stale_while_revalidate, verdict, now):
+            yield from Renew(ask)
+            return (yield from _replay(ask, dialect, found, stale_label(found, now, verdict, renewing=True)))
+        found = verdict
+    if ask.only_if_cached:
+        yield from Refuse(why.ONLY_IF_CACHED, Label(Outcome.REFUSED, why.ONLY_IF_CACHED))
+        return Receipt(Outcome.REFUSED, why.ONLY_IF_CACHED)
+    boarding = yield from Board(ask)
+    if isinstance(boarding, Reason):
+        return (yield from bypass(ask.call, boarding))
+    return (yield from _fly(ask, dialect, boarding, found, stale, now))
+
+
+def bypass(call: Call, reason: Reason) -> Story[Receipt]:
+    """One request that the cache takes no part in."""
+    yield from Pass(call, Label(Outcome.BYPASS, reason))
+    return Receipt(Outcome.BYPASS, reason)
+
+
+def _replay(ask: Ask, dialect: Dialect, entry: Entry, label: Label) -> Story[Receipt]:
+    head = Head(entry.status, entry.headers)
+    body = entry.body if ask.hit_usage == "verbatim" else dialect.respend(entry.body, ask.key.stream, ask.hit_usage)
+    yield from Relay(head, Tape.finished(head, body), label)
+    return Receipt(label.outcome, label.reason, entry)
+
+
+def _fly(
+    ask: Ask, dialect: Dialect, boarding: Boarding, missed: Reason, stale: Entry | None, now: float
+) -> Story[Receipt]:
+    """Read the flight's tape; where the upstream fails, fall back on what is stale if the terms allow it."""
+    flight = boarding.flight
+    head = yield from Await(flight, settle=not ask.intent.stream)
+    failure = head if isinstance(head, Reason) else why.STATUS if head.status >= 500 else None
+    if failure is not None and stale is not None:
+        if usable_stale(stale, ask.terms.stale_if_error, missed, now):
+            return (yield from _replay(ask, dialect, stale, stale_label(stale, now, failure, renewing=False)))
+    outcome = Outcome.MISS if boarding.leader else Outcome.COLLAPSED
+    if isinstance(head, Reason):
+        yield from Refuse(head, Label(outcome, missed, unkept=head, ttl=0))
+        return Receipt(outcome, missed)
+    landing = flight.landing
+    unkept = landing.reason if landing is not None else keepable(head, ask.intent)
+    label = Label(outcome, missed, unkept=unkept, ttl=ask.terms.ttl if unkept is None else 0, stored=unkept is None)
+    yield from Relay(head, flight.tape, label)
+    return Receipt(outcome, missed)
+
+
+def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landing]:
+    """One upstream call: the answer is written on `tape`, judged when it has ended, and kept if it is whole.
+
+    The epochs are read before the call: whatever is purged while the answer is under way is purged for it too.
+    `jitter` in 0..1 shortens the time to live, so that what was stored together does not expire together.
+    """
+    epochs = yield from Epochs(ask.scopes)
+    started = yield from Now()
+    ending = yield from Fetch(ask.call, tape)
+    ended = yield from Now()
+    took = max(0.0, ended - started)
+    if ending.end is not End.COMPLETE or tape.head is None:
+        return Landing(None, why.CUT if ending.end is End.CUT else ending.reason, took)
+    unkept = keepable(tape.head, ask.intent)
+    if unkept is not None:
+        return Landing(None, unkept, took)
+    body = tape.body()
+    if body is None:
+        return Landing(None, why.TOO_LARGE, took)
+    facts = dialect.judge(ask.intent, tape.head.headers, body)
+    if isinstance(facts, Reason):
+        return Landing(None, facts, took)
+    entry = make_entry(ask, tape.head, body, facts, epochs=epochs, stored_at=ended, took=took, jitter=jitter)
+    dropped = yield from Put(ask.key, entry)
+    return Landing(facts, dropped, took)

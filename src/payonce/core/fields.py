@@ -1,0 +1,125 @@
+"""Header fields, sorted into what each is to a cache: connection, credential, directive, inert, or part of the key.
+
+Whatever is forwarded upstream is either in the key or stands in the short table of fields that don't change an answer.
+This room must never know a dialect's body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from payonce.core.directives import NAMES as DIRECTIVES
+from payonce.model.call import Headers
+
+HOP_BY_HOP = frozenset(
+    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
+     b"transfer-encoding", b"upgrade", b"http2-settings")
+)  # fmt: skip
+"""RFC 9110, section 7.6.1: meant for one connection. Never forwarded, either way."""
+
+REBUILT = frozenset((b"host", b"content-length", b"accept-encoding", b"expect"))
+"""Written anew for the next connection. Answers are asked for without encoding, so that they can be judged."""
+
+REROUTING = frozenset(
+    (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port",
+     b"x-forwarded-prefix", b"x-forwarded-server", b"x-real-ip", b"x-original-url", b"x-original-host", b"x-rewrite-url",
+     b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-host", b"true-client-ip",
+     b"cf-connecting-ip")
+)  # fmt: skip
+"""Fields by which a client could make an upstream see another request than the one that is keyed. Never forwarded."""
+
+CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"))
+"""Who asks: these make the tenant, and never enter a key, a log or a store themselves."""
+
+INERT = frozenset(
+    (b"accept", b"accept-language", b"user-agent", b"content-type", b"http-referer", b"referer", b"origin", b"x-title",
+     b"x-openrouter-title", b"x-openrouter-categories", b"x-session-id", b"x-request-id", b"x-correlation-id",
+     b"x-client-request-id", b"idempotency-key", b"traceparent", b"tracestate", b"baggage", b"sentry-trace", b"b3",
+     b"x-amzn-trace-id", b"x-cloud-trace-context", b"x-grok-conv-id", b"priority", b"pragma", b"dnt", b"date")
+)  # fmt: skip
+"""Forwarded and not keyed: attribution, tracing, stickiness, and what every client library writes of itself."""
+
+INERT_PREFIXES = (b"x-stainless-", b"sec-fetch-", b"sec-ch-", b"x-b3-", b"x-datadog-")
+
+NOT_STORED = frozenset(
+    (b"date", b"age", b"server", b"set-cookie", b"set-cookie2", b"content-length", b"alt-svc", b"cf-ray", b"cf-cache-status",
+     b"nel", b"report-to", b"reporting-endpoints", b"strict-transport-security", b"retry-after", b"cache-status",
+     b"cache-control", b"expires", b"etag", b"last-modified", b"vary", b"x-payonce-error", b"server-timing", b"via")
+)  # fmt: skip
+"""Response fields that belong to one moment, one connection or one client, and are not replayed from an entry."""
+
+NOT_STORED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"access-control-", b"x-openrouter-cache-")
+
+
+def is_inert(name: bytes, also: frozenset[bytes] = frozenset()) -> bool:
+    """Whether a request field changes nothing in the answer; `also` are names that the operator declares inert."""
+    return name in INERT or name in also or name.startswith(INERT_PREFIXES)
+
+
+def is_bookkeeping(name: bytes) -> bool:
+    """Whether a request field is no part of what is asked: connection, credentials, directives, or never forwarded."""
+    return name in HOP_BY_HOP or name in REBUILT or name in REROUTING or name in CREDENTIALS or name in DIRECTIVES
+
+
+def keyed_headers(headers: Headers, also_inert: frozenset[bytes] = frozenset()) -> Headers:
+    """The fields that may change the answer, sorted by name (the order among equal names is kept)."""
+    kept = [(name, value.strip()) for name, value in headers if not is_bookkeeping(name) and not is_inert(name, also_inert)]
+    kept.sort(key=lambda field: field[0])
+    return tuple(kept)
+
+
+def credentials(headers: Headers) -> Headers:
+    """The fields that say who asks, sorted."""
+    return tuple(sorted((name, value.strip()) for name, value in headers if name in CREDENTIALS))
+
+
+def forwarded_headers(headers: Headers, *, cache_headers: bool = False) -> Headers:
+    """What goes upstream: all but the connection's own, what `Connection` names, what is rebuilt or could reroute, and
+    the cache's directives (`cache_headers` lets OpenRouter's three through)."""
+    dropped = connection_names(headers)
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name not in HOP_BY_HOP
+        and name not in REBUILT
+        and name not in REROUTING
+        and name not in dropped
+        and (name not in DIRECTIVES or (cache_headers and name.startswith(b"x-openrouter-")))
+    )
+
+
+def returned_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """What of an upstream's answer goes back to the client: its end-to-end fields, names in lower case.
+
+    `Access-Control-*` is not passed on: it would open the gateway to any web page (threat T21).
+    """
+    fields = tuple((name.lower(), value) for name, value in headers)
+    dropped = connection_names(fields)
+    return tuple(
+        (name, value)
+        for name, value in fields
+        if name not in HOP_BY_HOP
+        and name not in (b"content-length", b"date", b"server")
+        and name not in dropped
+        and not name.startswith(b"access-control-")
+    )
+
+
+def storable_headers(headers: Headers) -> Headers:
+    """What of an answer's head is kept in an entry."""
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name not in NOT_STORED and not name.startswith(NOT_STORED_PREFIXES) and not _ILLEGAL.intersection(value)
+    )
+
+
+_ILLEGAL = frozenset(b"\r\n\0")
+
+
+def connection_names(headers: Headers) -> frozenset[bytes]:
+    """The field names that `Connection` declares to be this connection's own."""
+    named = [value for name, value in headers if name == b"connection"]
+    if not named:
+        return frozenset()
+    return frozenset(part.strip().lower() for value in named for part in value.split(b","))

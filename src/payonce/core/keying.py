@@ -1,0 +1,68 @@
+"""How a key is made: BLAKE3 over a length-prefixed tuple of all that the client meant (docs/keys.md tells the same).
+
+Every part has its length in front, so no two tuples share an encoding; numbers keep their text; nothing is cut,
+lower-cased or joined by a separator. A change to anything here is a new `VERSION`. This room must never see a
+credential except to hash it with a secret, and never knows a dialect.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from blake3 import blake3
+
+from payonce.model.call import Headers
+from payonce.model.key import Key
+
+VERSION = b"payonce key 1"
+
+
+class KeyParts(NamedTuple):
+    """All that an answer depends on, in the order in which it is hashed."""
+
+    tenant: bytes
+    upstream: bytes
+    endpoint: bytes
+    query: bytes
+    namespace: bytes
+    sample: bytes
+    headers: Headers
+    body: bytes
+
+
+def encode(parts: KeyParts) -> bytes:
+    """The bytes that are hashed: injective, by 8-byte lengths."""
+    flat = [VERSION, *parts[:6], len(parts.headers).to_bytes(8, "big")]
+    for name, value in parts.headers:
+        flat += (name, value)
+    flat.append(parts.body)
+    return b"".join([piece for part in flat for piece in (len(part).to_bytes(8, "big"), part)])
+
+
+def make_key(parts: KeyParts, *, stream: bool) -> Key:
+    """The key of `parts`; the framing is not hashed but kept beside the digest."""
+    return Key(blake3(encode(parts)).digest(), stream)
+
+
+def tenant_id(credentials: Headers, secret: bytes, share: str = "") -> str:
+    """Who asks, as 64 hexadecimal digits that can't be turned back: keyed BLAKE3 of the credential headers.
+
+    `secret` is 32 bytes, created on first start. With `share`, everybody is one tenant of that name. No credentials
+    at all are a tenant too.
+    """
+    hasher = blake3(key=secret)
+    if share:
+        credentials = ((b"share", share.encode()),)
+    for name, value in credentials:
+        for part in (name, value):
+            hasher.update(len(part).to_bytes(8, "big"))
+            hasher.update(part)
+    return hasher.hexdigest()
+
+
+def upstream_identity(url: str) -> bytes:
+    """Scheme, host, port and path of an upstream, in one spelling: two upstreams never share an entry (threat T8)."""
+    split = urlsplit(url)
+    port = split.port or (443 if split.scheme == "https" else 80)
+    return f"{split.scheme}://{(split.hostname or '').lower()}:{port}{split.path.rstrip('/')}".encode()

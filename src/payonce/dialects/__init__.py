@@ -1,0 +1,15 @@
+"""The dialects: each knows one endpoint's wire, and no cache.
+
+`DIALECTS` maps the path behind `/v1` to the dialect that reads it. Endpoints in `CACHED_ENDPOINTS` without a dialect
+pass through and say so (`detail=no-dialect`).
+"""
+
+from __future__ import annotations
+
+from payonce.dialects.chat import ChatDialect
+from payonce.model.ports import Dialect
+
+CACHED_ENDPOINTS = frozenset(("chat/completions", "responses", "messages", "embeddings"))
+DIALECTS: dict[str, Dialect] = {ChatDialect.endpoint: ChatDialect()}
+
+__all__ = ["CACHED_ENDPOINTS", "DIALECTS", "ChatDialect"]

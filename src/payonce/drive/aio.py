@@ -1,0 +1,399 @@
+"""The asyncio player: performs the effects of both stories, for the gateway and for async clients.
+
+Each request's exchange is performed by the task that serves it; each flight by a task of its own, which no client's
+leaving touches. Faults of the store become misses here and nowhere else. This room must never judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
+
+from payonce.core import effects as do
+from payonce.core.exchange import bypass, exchange, flight
+from payonce.core.labels import headers as label_headers
+from payonce.core.tape import COMPLETE, End, Ending, Reader, Tape
+from payonce.drive.tiers import Tiers
+from payonce.drive.tower import Tower
+from payonce.errors import StoreError
+from payonce.model import reason as why
+from payonce.model.call import Ask, Call, Headers
+from payonce.model.entry import Entry
+from payonce.model.ports import Clock, Dialect, Head, Upstream, UpstreamFault
+from payonce.model.reason import Reason
+from payonce.model.receipt import Landing, Receipt
+
+R = TypeVar("R")
+log = logging.getLogger("payonce.drive")
+
+SETTLE_SECONDS = 0.05
+"""For how long the head of a whole answer may wait for its body, so that `stored` is known when it is said."""
+
+_READERS = 4
+_WAITING_READS = 256
+
+
+class Face(Protocol):
+    """Where an answer goes: one client's connection."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has left."""
+        ...
+
+    def on_gone(self, call: Callable[[], None]) -> None:
+        """Call `call` when the client leaves; at once if it has left already."""
+        ...
+
+    async def start(self, head: Head, fields: Headers, body: bytes | None) -> None:
+        """Send the head, with `fields` added; with `body`, the whole answer in one go."""
+        ...
+
+    async def send(self, chunk: bytes) -> None:
+        """Send a part of the body; returns when the client's buffer has room again."""
+        ...
+
+    async def finish(self) -> None:
+        """The body is whole."""
+        ...
+
+    def abort(self) -> None:
+        """The body will never be whole: break the connection, so that the client can tell."""
+        ...
+
+    async def refuse(self, reason: Reason, fields: Headers) -> None:
+        """Answer with the gateway's own error."""
+        ...
+
+
+class Listener(Protocol):
+    """Who keeps the figures."""
+
+    def exchanged(self, receipt: Receipt, seconds: float) -> None:
+        """A request was answered."""
+        ...
+
+    def landed(self, landing: Landing, followers: int) -> None:
+        """An upstream call ended that `followers` others had joined."""
+        ...
+
+
+class AsyncPlayer:
+    """One process's player. `upstreams` by name; times in seconds."""
+
+    def __init__(
+        self,
+        *,
+        tiers: Tiers,
+        tower: Tower,
+        upstreams: Mapping[str, Upstream],
+        listener: Listener,
+        clock: Clock,
+        read_budget: float = 0.05,
+        ttl_jitter: float = 0.1,
+        total_timeout: float = 900.0,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.tiers = tiers
+        self.tower = tower
+        self.upstreams = upstreams
+        self.listener = listener
+        self.clock = clock
+        self.read_budget = read_budget
+        self.ttl_jitter = ttl_jitter
+        self.total_timeout = total_timeout
+        self._rng = rng or random.Random()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="payonce-read")
+        self._reads = 0
+
+    async def exchange(self, ask: Ask, dialect: Dialect, face: Face) -> Receipt:
+        """Answer a request that the cache takes part in."""
+        started = self.clock()
+        receipt = await self._perform(exchange(ask, dialect, started), face, dialect)
+        self.listener.exchanged(receipt, self.clock() - started)
+        return receipt
+
+    async def bypass(self, call: Call, reason: Reason, face: Face) -> Receipt:
+        """Answer a request that the cache takes no part in."""
+        started = self.clock()
+        receipt = await self._perform(bypass(call, reason), face, None)
+        self.listener.exchanged(receipt, self.clock() - started)
+        return receipt
+
+    async def pass_on(self, call: Call, face: Face, fields: Headers = ()) -> Reason | None:
+        """Send `call` upstream and its answer back as it comes; a reason if the upstream failed.
+
+        The face's own pace holds the upstream back; a client that leaves ends the upstream's call.
+        """
+        try:
+            answer = await self._unless_gone(self.upstreams[call.upstream].open(call), face)
+        except UpstreamFault as fault:
+            await face.refuse(fault.reason, fields)
+            return fault.reason
+        if answer is None:
+            return None
+        try:
+            face.on_gone(answer.close)
+            await face.start(answer.head, fields, None)
+            async for chunk in answer.chunks():
+                await face.send(chunk)
+                if face.gone:
+                    return None
+            await face.finish()
+        except UpstreamFault as fault:
+            face.abort()
+            return fault.reason
+        finally:
+            answer.close()
+        return None
+
+    async def close(self, drain: float) -> None:
+        """Let what is in the air land within `drain` seconds, cancel the rest, and stop reading."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=drain)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1.0)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _perform(self, story: do.Story[R], face: Face | None, dialect: Dialect | None) -> R:
+        answer: Any = None
+        try:
+            while True:
+                effect = story.send(answer)
+                at_once = _SYNC.get(type(effect))
+                if at_once is not None:
+                    answer = at_once(self, effect, dialect)
+                else:
+                    answer = await _ASYNC[type(effect)](self, effect, face)
+        except StopIteration as end:
+            result: R = end.value
+            return result
+
+    # What is performed at once.
+
+    def _board(self, effect: do.Board, dialect: Dialect | None) -> do.Boarding | Reason:
+        found = self.tower.find(effect.ask, self.tiers.purges)
+        if found is not None:
+            found.followers += 1
+            return do.Boarding(found, leader=False)
+        if self.tower.full or dialect is None:
+            return why.FLIGHTS_FULL
+        return do.Boarding(self._take_off(effect.ask, dialect), leader=True)
+
+    def _renew(self, effect: do.Renew, dialect: Dialect | None) -> None:
+        if dialect is not None and not self.tower.full and self.tower.find(effect.ask, self.tiers.purges) is None:
+            self._take_off(effect.ask, dialect)
+
+    def _take_off(self, ask: Ask, dialect: Dialect) -> do.Flight:
+        new = self.tower.take_off(ask, self.tiers.purges)
+        task = asyncio.get_running_loop().create_task(self._fly(new, dialect))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return new
+
+    def _epochs(self, effect: do.Epochs, _dialect: Dialect | None) -> tuple[int, ...]:
+        return self.tiers.epochs(effect.scopes)
+
+    def _now(self, _effect: do.Now, _dialect: Dialect | None) -> float:
+        return self.clock()
+
+    def _put(self, effect: do.Put, _dialect: Dialect | None) -> Reason | None:
+        return self.tiers.put(effect.key, effect.entry)
+
+    # What may take a while.
+
+    async def _lookup(self, effect: do.Lookup, _face: Face | None) -> Entry | Reason:
+        found = self.tiers.look(effect.ask)
+        if found is not None:
+            return found
+        try:
+            blob = await self._read(effect.ask.key.slot)
+        except TimeoutError:
+            self.tiers.dropped["store-slow"] += 1
+            return why.STORE_SLOW
+        except StoreError as error:
+            self.tiers.complain(error)
+            return why.STORE_FAULT
+        if blob is None:
+            return why.ABSENT
+        entry = self.tiers.prove(effect.ask, blob)
+        if isinstance(entry, Entry):
+            self.tiers.promote(effect.ask, blob, entry)
+        return entry
+
+    async def _read(self, slot: bytes) -> bytes | None:
+        """The store behind is read in a thread, within the budget; a read that comes late is let go."""
+        if self._reads >= _WAITING_READS:
+            raise TimeoutError
+        self._reads += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.read_behind, slot)
+        future.add_done_callback(self._read_done)
+        done, _ = await asyncio.wait((future,), timeout=self.read_budget)
+        if not done:
+            raise TimeoutError
+        return future.result()
+
+    def _read_done(self, future: asyncio.Future[bytes | None]) -> None:
+        self._reads -= 1
+        if not future.cancelled():
+            future.exception()
+
+    async def _drop(self, effect: do.Drop, _face: Face | None) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.drop, effect.key)
+
+    async def _await(self, effect: do.Await, _face: Face | None) -> Head | Reason:
+        flight_, tape = effect.flight, effect.flight.tape
+        while tape.head is None and tape.ending is None:
+            await _change(tape)
+        if tape.head is None:
+            return (tape.ending and tape.ending.reason) or why.INTERNAL
+        if effect.settle:
+            try:
+                async with asyncio.timeout(SETTLE_SECONDS):
+                    while flight_.landing is None and tape.ending is None and not tape.spilled:
+                        await _change(tape)
+            except TimeoutError:
+                pass
+        return tape.head
+
+    async def _relay(self, effect: do.Relay, face: Face | None) -> bool:
+        assert face is not None
+        tape, fields = effect.tape, label_headers(effect.label)
+        if tape.ending is COMPLETE and (body := tape.body()) is not None:
+            await face.start(effect.head, fields, body)
+            return not face.gone
+        if not tape.joinable:
+            await face.refuse(why.UPSTREAM_CUT, fields)
+            return False
+        reader = tape.read()
+        try:
+            return await self._follow(reader, effect.head, fields, face)
+        finally:
+            reader.leave()
+
+    async def _follow(self, reader: Reader, head: Head, fields: Headers, face: Face) -> bool:
+        tape = reader.tape
+        await face.start(head, fields, None)
+        while True:
+            for chunk in reader.take():
+                await face.send(chunk)
+            if face.gone:
+                return False
+            if reader.place < tape.base + len(tape.chunks):
+                continue
+            if tape.ending is not None:
+                break
+            await _change(tape)
+        if tape.ending.end is End.COMPLETE:
+            await face.finish()
+            return not face.gone
+        face.abort()
+        return False
+
+    async def _pass(self, effect: do.Pass, face: Face | None) -> Reason | None:
+        assert face is not None
+        return await self.pass_on(effect.call, face, label_headers(effect.label))
+
+    async def _refuse(self, effect: do.Refuse, face: Face | None) -> None:
+        assert face is not None
+        await face.refuse(effect.reason, label_headers(effect.label))
+
+    async def _unless_gone(self, opening: Any, face: Face) -> Any:
+        """The answer that `opening` brings, or None when the client leaves first (the call is then given up)."""
+        task = asyncio.ensure_future(opening)
+        face.on_gone(task.cancel)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if face.gone and not _cancelled_from_outside():
+                return None
+            task.cancel()
+            raise
+
+    async def _fetch(self, effect: do.Fetch, _face: Face | None) -> Ending:
+        tape = effect.tape
+        try:
+            async with asyncio.timeout(self.total_timeout):
+                ending = await self._record(effect.call, tape)
+        except TimeoutError:
+            ending = Ending(End.CUT if tape.head else End.FAILED, why.UPSTREAM_SLOW)
+        tape.end(ending)
+        return ending
+
+    async def _record(self, call: Call, tape: Tape) -> Ending:
+        try:
+            answer = await self.upstreams[call.upstream].open(call)
+        except UpstreamFault as fault:
+            return Ending(End.FAILED, fault.reason)
+        try:
+            tape.begin(answer.head)
+            async for chunk in answer.chunks():
+                tape.feed(chunk)
+                while tape.full:
+                    await _change(tape)
+                if tape.spilled and not tape.readers:
+                    return Ending(End.CUT, why.TOO_LARGE)
+        except UpstreamFault as fault:
+            return Ending(End.CUT, fault.reason)
+        finally:
+            answer.close()
+        return COMPLETE
+
+    async def _fly(self, new: do.Flight, dialect: Dialect) -> None:
+        """Perform the story of one flight; whatever happens, its tape ends and its gate is free again."""
+        landing = Landing(None, why.INTERNAL, 0.0)
+        try:
+            story = flight(new.ask, new.tape, dialect, self._rng.random() * self.ttl_jitter)
+            landing = await self._perform(story, None, dialect)
+        except asyncio.CancelledError:
+            landing = Landing(None, why.STOPPING, 0.0)
+            raise
+        except Exception:
+            log.exception("a flight failed; its readers get an error, nothing is kept")
+        finally:
+            new.landing = landing
+            self.tower.land(new)
+            new.tape.end(Ending(End.CUT if new.tape.head else End.FAILED, landing.reason or why.INTERNAL))
+            self.listener.landed(landing, new.followers)
+
+
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _change(tape: Tape) -> None:
+    """Wait for the tape's next change."""
+    changed = asyncio.get_running_loop().create_future()
+    tape.on_change(lambda: _resolve(changed))
+    await changed
+
+
+def _resolve(changed: asyncio.Future[None]) -> None:
+    if not changed.done():
+        changed.set_result(None)
+
+
+_SYNC: dict[type, Callable[..., Any]] = {
+    do.Board: AsyncPlayer._board,  # noqa: SLF001 - the table is part of the class
+    do.Renew: AsyncPlayer._renew,  # noqa: SLF001
+    do.Epochs: AsyncPlayer._epochs,  # noqa: SLF001
+    do.Now: AsyncPlayer._now,  # noqa: SLF001
+    do.Put: AsyncPlayer._put,  # noqa: SLF001
+}
+_ASYNC: dict[type, Callable[..., Any]] = {
+    do.Lookup: AsyncPlayer._lookup,  # noqa: SLF001
+    do.Drop: AsyncPlayer._drop,  # noqa: SLF001
+    do.Await: AsyncPlayer._await,  # noqa: SLF001
+    do.Relay: AsyncPlayer._relay,  # noqa: SLF001
+    do.Pass: AsyncPlayer._pass,  # noqa: SLF001
+    do.Refuse: AsyncPlayer._refuse,  # noqa: SLF001
+    do.Fetch: AsyncPlayer._fetch,  # noqa: SLF001
+}

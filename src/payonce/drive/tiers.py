@@ -1,0 +1,147 @@
+"""Where a player keeps and finds entries: a memory tier in front, a store behind, and the book of epochs.
+
+Verifies every envelope on every read. A store's fault ends here as a reason; it never reaches a client. This room must
+never judge an answer, and never waits: what may wait is in `read_behind`, for the player to call as it can.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from payonce.errors import StoreError
+from payonce.model import reason as why
+from payonce.model.call import Ask
+from payonce.model.entry import Entry, seal, unseal
+from payonce.model.key import Key
+from payonce.model.ports import About, Store
+from payonce.model.reason import Reason
+from payonce.model.scopes import alive, of_key
+
+log = logging.getLogger("payonce.drive")
+
+
+class Tiers:
+    """`front` answers at once and may forget; `behind` (None: there is only the front) may wait for a disk."""
+
+    def __init__(self, front: Store, behind: Store | None, secret: bytes) -> None:
+        self.front = front
+        self.behind = behind
+        self.secret = secret
+        self.current: Mapping[str, int] = {}
+        self.purges = 0
+        self.dropped: Counter[str] = Counter()
+        self.on_change: list[Callable[[bytes], None]] = []
+        self._complained = False
+
+    @property
+    def keeper(self) -> Store:
+        """The store that has the last word: what is behind, else the front."""
+        return self.behind or self.front
+
+    def look(self, ask: Ask) -> Entry | Reason | None:
+        """What the front has; None where only the store behind can tell."""
+        blob = self.front.get(ask.key.slot)
+        if blob is None:
+            return why.ABSENT if self.behind is None else None
+        return self.prove(ask, blob)
+
+    def read_behind(self, slot: bytes) -> bytes | None:
+        """The bytes that the store behind has. May wait; raises StoreError."""
+        assert self.behind is not None
+        return self.behind.get(slot)
+
+    def promote(self, ask: Ask, blob: bytes, entry: Entry) -> None:
+        """Let the front have what was found behind."""
+        self.front.put(ask.key.slot, blob, _about(entry))
+
+    def prove(self, ask: Ask, blob: bytes) -> Entry | Reason:
+        """The entry that `blob` proves to be, for this key and tenant and past no purge; else why it is a miss."""
+        entry = unseal(blob, ask.key.slot, self.secret)
+        if entry is None or entry.tenant != ask.tenant:
+            self.dropped["damaged"] += 1
+            self.forget(ask.key.slot)
+            return why.DAMAGED
+        if not alive(entry.scopes, entry.epochs, entry.stored_at, self.current):
+            return why.PURGED
+        return entry
+
+    def put(self, key: Key, entry: Entry) -> Reason | None:
+        """Keep the entry; a reason where the store behind dropped it. Never raises, never waits for the medium."""
+        blob = seal(entry, key.slot, self.secret)
+        about = _about(entry)
+        kept = self.front.put(key.slot, blob, about)
+        try:
+            if self.behind is not None:
+                kept = self.behind.put(key.slot, blob, about)
+        except StoreError as error:
+            self.complain(error)
+            kept = False
+        self._changed(key.slot)
+        if kept:
+            return None
+        self.dropped["queue-full"] += 1
+        return why.QUEUE_FULL
+
+    def forget(self, slot: bytes) -> None:
+        """Delete what stands at `slot`."""
+        self.front.delete(slot)
+        try:
+            if self.behind is not None:
+                self.behind.delete(slot)
+        except StoreError as error:
+            self.complain(error)
+        self._changed(slot)
+
+    def drop(self, key: Key) -> None:
+        """Purge `key` in both framings, in every process that shares the store. May wait; never raises."""
+        for framing in (True, False):
+            self.forget(Key(key.digest, framing).slot)
+        try:
+            self.keeper.raise_epoch(of_key(key.digest))
+        except StoreError as error:
+            self.complain(error)
+        self.refresh()
+
+    def refresh(self) -> bool:
+        """Read the epochs anew; True if anything was purged since the last time. May wait; never raises."""
+        try:
+            current = self.keeper.epochs()
+        except StoreError as error:
+            self.complain(error)
+            return False
+        if current == self.current:
+            return False
+        self.current = dict(current)
+        self.purges += 1
+        self._complained = False
+        return True
+
+    def epochs(self, scopes: tuple[str, ...]) -> tuple[int, ...]:
+        """The counts of these scopes, as last read."""
+        current = self.current
+        return tuple([current.get(scope, 0) for scope in scopes])
+
+    def complain(self, error: Exception) -> None:
+        """Count a fault; one warning a burst."""
+        self.dropped["store-fault"] += 1
+        if not self._complained:
+            self._complained = True
+            log.warning("the store failed and is treated as empty until it recovers: %s", error)
+
+    def _changed(self, slot: bytes) -> None:
+        for listener in self.on_change:
+            listener(slot)
+
+
+def _about(entry: Entry) -> About:
+    return About(
+        stored_at=entry.stored_at,
+        expires_at=entry.expires_at,
+        tenant=entry.tenant,
+        namespace=entry.namespace,
+        endpoint=entry.endpoint,
+        model=entry.model,
+        tags=entry.tags,
+    )

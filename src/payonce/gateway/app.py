@@ -1,0 +1,223 @@
+"""The ASGI app: routes, guards, and what comes between a scope and a story.
+
+Mounts under any ASGI server; Payonce's own (gateway/server.py) adds the fast lane and deadlines. This room must never
+decide whether something is cached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+
+import orjson
+
+from payonce.assembly import World
+from payonce.config import Settings
+from payonce.core.labels import Label
+from payonce.core.labels import headers as label_headers
+from payonce.gateway.deadlines import keep_deadlines
+from payonce.gateway.face import AbortedAnswer, AsgiFace, Receive, Scope, Send
+from payonce.gateway.fastlane import GatewayProtocol
+from payonce.gateway.guard import Guard
+from payonce.gateway.metrics import CONTENT_TYPE, render
+from payonce.gateway.routes import Route, Routes
+from payonce.gateway.shelf import Ready, Shelf
+from payonce.gateway.upstream import HttpUpstream, new_session
+from payonce.intake import Admitted, Bypassed, Intake, Refused
+from payonce.model import reason as why
+from payonce.model.call import Headers
+from payonce.model.ports import Clock, Head, Upstream
+from payonce.model.receipt import Outcome, Receipt
+
+log = logging.getLogger("payonce.gateway")
+
+SHELF_SHARE = 4
+"""The shelf may take a quarter of what the memory tier may."""
+
+
+class Gateway:
+    """One worker's gateway. Everything that needs a running loop is made by `start`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.routes = Routes(name for name, _ in settings.upstream)
+        self.guard = Guard(settings)
+        self.clock: Clock = time.time
+        self.stopping = False
+        self.connections: set[GatewayProtocol] = set()
+        self.shelf: Shelf | None = None
+        self._world: World | None = None
+
+    @property
+    def world(self) -> World:
+        """The running world. Raises RuntimeError before `start`."""
+        if self._world is None:
+            raise RuntimeError("the gateway has not started: run it under an ASGI server with lifespan on")
+        return self._world
+
+    async def start(self) -> None:
+        """Open the store and the way upstream."""
+        settings = self.settings
+        self._session = new_session(settings)
+        upstreams: Mapping[str, Upstream] = {
+            name: HttpUpstream(self._session, url, settings) for name, url in settings.upstream
+        }
+        world = await asyncio.get_running_loop().run_in_executor(None, World, settings, upstreams, self.clock)
+        self._world = world
+        self.intake = Intake(settings, world.tenant_secret)
+        shelf = Shelf(settings.memory_bytes // SHELF_SHARE if settings.fast_lane else 0, world.tiers)
+        self.shelf = shelf
+        world.tiers.on_change.append(shelf.drop)
+        world.before_note.append(lambda: shelf.settle(world.ledger))
+        for warning in world.warnings:
+            log.warning("%s", warning)
+        await world.start()
+        self._keeper = asyncio.get_running_loop().create_task(keep_deadlines(self.connections, settings))
+
+    async def stop(self) -> None:
+        """Let flights land, flush the store, close connections."""
+        self.stopping = True
+        if self._world is not None:
+            self._keeper.cancel()
+            await self._world.stop()
+            await self._session.close()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+        elif scope["type"] == "http":
+            await self._http(scope, receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                try:
+                    await self.start()
+                except Exception as error:
+                    log.error("the gateway can't start: %s", error)  # noqa: TRY400 - one line says it
+                    await send({"type": "lifespan.startup.failed", "message": str(error)})
+                    return
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self.routes.find(scope.get("raw_path") or scope["path"].encode())
+        face = AsgiFace(scope, receive, send, route.endpoint if route else "")
+        try:
+            headers: Headers = tuple(scope["headers"])
+            against = self.guard.against(headers)
+            if against is not None:
+                await face.refuse(against)
+            elif route is None:
+                await self._own(scope, face)
+            else:
+                await self._serve(scope, receive, face, route, headers)
+        except AbortedAnswer:
+            raise
+        except Exception:
+            log.exception("a request failed")
+            if face.started:
+                face.abort()
+            else:
+                await face.refuse(why.INTERNAL)
+        finally:
+            await face.close()
+
+    async def _serve(self, scope: Scope, receive: Receive, face: AsgiFace, route: Route, headers: Headers) -> None:
+        body = await self._body(receive, face, headers)
+        if body is None:
+            return
+        query: bytes = scope["query_string"]
+        if not route.cached or scope["method"] != "POST":
+            call = self.intake.forward(route.upstream, scope["method"], route.endpoint, query, headers, body)
+            await self.world.player.pass_on(call, face)
+            return
+        taken = self.intake.admit(route.upstream, route.endpoint, query, headers, body)
+        if isinstance(taken, Admitted):
+            receipt = await self.world.player.exchange(taken.ask, taken.dialect, face)
+            self._shelve(scope, taken, receipt)
+        elif isinstance(taken, Bypassed):
+            await self.world.player.bypass(taken.call, taken.reason, face)
+        elif isinstance(taken, Refused):
+            await face.refuse(taken.reason, label_headers(Label(Outcome.REFUSED, taken.reason)))
+            self.world.ledger.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0)
+
+    def _shelve(self, scope: Scope, taken: Admitted, receipt: Receipt) -> None:
+        """Let the fast lane repeat a fresh hit whose request says nothing that depends on the moment."""
+        digest = scope.get("extensions", {}).get("payonce.digest")
+        ask = taken.ask
+        if digest is None or self.shelf is None or receipt.outcome is not Outcome.HIT or not ask.plain:
+            return
+        assert receipt.entry is not None
+        body = receipt.entry.body
+        if ask.hit_usage != "verbatim":
+            body = taken.dialect.respend(body, ask.key.stream, ask.hit_usage)
+        self.shelf.put(digest, Ready(receipt.entry, body, ask.key.slot, self.world.tiers.purges))
+
+    async def _body(self, receive: Receive, face: AsgiFace, headers: Headers) -> bytes | None:
+        """The whole request body; None where it was refused or the client left."""
+        limit = self.settings.max_body_bytes
+        for name, value in headers:
+            if name == b"content-length" and value.isdigit() and int(value) > limit:
+                await self._too_large(face, limit)
+                return None
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            part = message.get("body", b"")
+            size += len(part)
+            if size > limit:
+                await self._too_large(face, limit)
+                return None
+            parts.append(part)
+            if not message.get("more_body", False):
+                return b"".join(parts)
+
+    @staticmethod
+    async def _too_large(face: AsgiFace, limit: int) -> None:
+        await face.refuse(why.BODY_TOO_LARGE, ((b"connection", b"close"),), f"at most {limit} bytes")
+
+    async def _own(self, scope: Scope, face: AsgiFace) -> None:
+        """The gateway's own pages."""
+        path, method = scope["path"], scope["method"]
+        if method not in ("GET", "HEAD") or path not in ("/healthz", "/readyz", "/metrics"):
+            await face.refuse(why.NO_ROUTE)
+        elif path == "/healthz":
+            await _json(face, 200, {"status": "ok"})
+        elif path == "/metrics":
+            tally = await self.world.tally()
+            text = render(tally, self.world, self.shelf)
+            await face.start(Head(200, ((b"content-type", CONTENT_TYPE),)), (), text)
+        else:
+            await self._ready(face)
+
+    async def _ready(self, face: AsgiFace) -> None:
+        world = self.world
+        lost = {reason: count for reason, count in world.dropped().items() if reason != "evicted"}
+        degraded = list(world.warnings)
+        if lost:
+            degraded.append("entries were lost or could not be read since the start; payonce stats says how many")
+        status = "stopping" if self.stopping else "degraded" if degraded else "ok"
+        volume = await asyncio.get_running_loop().run_in_executor(None, world.volume)
+        page = {
+            "status": status,
+            "store": {"entries": volume.entries, "bytes": volume.used_bytes, "limit": volume.limit_bytes},
+            "dropped": lost,
+            "notes": degraded,
+            "flights": len(world.tower),
+        }
+        await _json(face, 503 if self.stopping else 200, page)
+
+
+async def _json(face: AsgiFace, status: int, page: object) -> None:
+    fields = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
+    await face.start(Head(status, fields), (), orjson.dumps(page))

@@ -1,0 +1,41 @@
+"""Deadlines of client connections, kept by one sweep a second over all of them rather than a timer for each request.
+
+Headers, bodies and idle connections each have their own limit; whoever exceeds it gets 408 and is closed, so that slow
+clients can't hold the gateway's connections (threat T28). This room must never look into a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Iterable
+
+from payonce.config import Settings
+from payonce.gateway.fastlane import GatewayProtocol, Phase
+from payonce.model import reason as why
+
+SWEEP_SECONDS = 0.5
+
+
+def sweep(connections: Iterable[GatewayProtocol], settings: Settings, now: float) -> int:
+    """Close every connection that is past its deadline at `now` (the loop's clock); how many were."""
+    closed = 0
+    for connection in tuple(connections):
+        waited = now - connection.since
+        if connection.phase is Phase.HEAD and waited > settings.header_timeout:
+            connection.refuse(why.HEAD_SLOW)
+        elif connection.phase is Phase.BODY and waited > settings.body_timeout:
+            connection.refuse(why.BODY_SLOW)
+        elif connection.phase is Phase.IDLE and not connection.answering and waited > settings.idle_timeout:
+            connection.transport.close()
+        else:
+            continue
+        closed += 1
+    return closed
+
+
+async def keep_deadlines(connections: Collection[GatewayProtocol], settings: Settings) -> None:
+    """Sweep `connections`, as they are at the time, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await asyncio.sleep(SWEEP_SECONDS)
+        sweep(connections, settings, loop.time())

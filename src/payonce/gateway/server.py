@@ -1,0 +1,108 @@
+"""The gateway as a program: one uvicorn server a worker, with the fast lane as its protocol.
+
+The socket is bound before anything else starts, so a busy port is a sentence and not a traceback; several workers share
+it. This room must never know a route or a cache.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Mapping
+from functools import partial
+
+from payonce.config import Settings
+from payonce.errors import MissingExtraError, SettingsError
+from payonce.stores.registry import redact
+
+try:
+    import uvicorn
+    from uvicorn.supervisors import Multiprocess
+except ImportError as error:
+    raise MissingExtraError("the gateway", "gateway") from error
+
+from payonce.gateway.app import Gateway
+from payonce.gateway.fastlane import GatewayProtocol
+
+BACKLOG = 2048
+
+
+def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
+    """Serve until a signal says stop; the exit status. Raises SettingsError where the port can't be had."""
+    listener = bind(settings.host, settings.port, (origins or {}).get("port", "port"))
+    config = server_config(settings)
+    host, port = listener.getsockname()[:2]
+    _greet(settings, f"[{host}]" if ":" in host else host, port)
+    try:
+        if settings.workers > 1:
+            Multiprocess(config, sockets=[listener]).run()
+            return 0
+        server = uvicorn.Server(config)
+        server.run(sockets=[listener])
+        return 0 if server.started else 2
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        listener.close()
+
+
+def server_config(settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs the gateway."""
+    return uvicorn.Config(
+        partial(Gateway, settings),
+        factory=True,
+        host=settings.host,
+        port=settings.port,
+        loop="uvloop" if sys.platform != "win32" else "asyncio",
+        http=GatewayProtocol,
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        proxy_headers=False,
+        server_header=False,
+        access_log=settings.access_log,
+        log_config=log_config(settings.log_level),
+        workers=settings.workers,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
+    )
+
+
+def bind(host: str, port: int, origin: str = "port") -> socket.socket:
+    """A socket that listens on `host` and `port`. Raises SettingsError with what to do."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            fix = f"something listens there already; stop it, or take another port:  payonce serve --port {port + 1}"
+        elif error.errno == errno.EACCES:
+            fix = "ports below 1024 are reserved; take a higher one"
+        else:
+            fix = "check the address:  payonce serve --host 127.0.0.1"
+        raise SettingsError(f"{origin}: can't listen on {host}:{port} ({error.strerror}); {fix}") from None
+    listener.set_inheritable(True)
+    return listener
+
+
+def _greet(settings: Settings, host: str, port: int) -> None:
+    upstreams = ", ".join(f"{name}={url}" if name else url for name, url in settings.upstream)
+    print(f"payonce answers on http://{host}:{port}/api/v1  (upstream {upstreams})")  # noqa: T201 - a command's output
+    print(f"store {redact(settings.store)}, cache {settings.cache}, ttl {settings.ttl} s; stop with Ctrl-C", flush=True)  # noqa: T201
+
+
+def log_config(level: str) -> dict[str, object]:
+    """Everything to stderr in one format, by the standard library's logging."""
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
+        "root": {"handlers": ["stderr"], "level": level.upper()},
+        "loggers": {"uvicorn": {"level": "WARNING" if level == "info" else level.upper()}, "uvicorn.access": {"level": "INFO"}},
+    }

@@ -1,0 +1,130 @@
+"""The shelf: answers ready to be written, found by the bytes of the request alone.
+
+Only what the story has just served as a fresh hit stands here, with its expiry and the purge count under which it was
+put; anything newer about its key takes it off. Bounded in bytes. This room must never decide that something is a hit:
+it repeats what the story decided for exactly these bytes, for as long as nothing has changed.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import OrderedDict
+from typing import Protocol
+
+from payonce.core.labels import headers as label_headers
+from payonce.core.labels import hit_label
+from payonce.gateway.wire import answer_fields, head_bytes
+from payonce.ledger.tally import BUCKETS, Ledger
+from payonce.model.entry import Entry
+from payonce.model.ports import Head
+
+_OVERHEAD = 1500
+
+
+class PurgeCount(Protocol):
+    """Whoever counts purges; `Tiers` does."""
+
+    purges: int
+
+
+class Ready:
+    """One answer, with its wire bytes for the present second."""
+
+    __slots__ = ("_date", "_second", "_wire", "body", "entry", "expires_at", "purges", "size", "slot", "unsaid")
+
+    def __init__(self, entry: Entry, body: bytes, slot: bytes, purges: int) -> None:
+        self.entry = entry
+        self.body = body
+        self.slot = slot
+        self.purges = purges
+        self.expires_at = entry.stored_at + entry.ttl
+        self.size = 2 * len(body) + _OVERHEAD
+        self.unsaid = 0
+        self._second = -1
+        self._date: object = None
+        self._wire = b""
+
+    def wire(self, now: float, default: list[tuple[bytes, bytes]]) -> bytes:
+        """The whole response at `now`; `default` are the server's own fields (a new list whenever they change)."""
+        second = int(now)
+        if second != self._second or default is not self._date:
+            entry = self.entry
+            head = Head(entry.status, entry.headers)
+            fields = answer_fields(head, label_headers(hit_label(entry, now)), len(self.body))
+            self._wire = head_bytes(entry.status, default, fields) + self.body
+            self._second, self._date = second, default
+        return self._wire
+
+
+class Shelf:
+    """Ready answers by request digest, least recently used ones go first; `max_bytes` 0 keeps none."""
+
+    def __init__(self, max_bytes: int, purge_count: PurgeCount) -> None:
+        self.max_bytes = max_bytes
+        self.used = 0
+        self._purge_count = purge_count
+        self._ready: OrderedDict[bytes, Ready] = OrderedDict()
+        self._digests: dict[bytes, set[bytes]] = {}
+        self._said: list[Ready] = []
+        self._histogram = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def get(self, digest: bytes, now: float) -> Ready | None:
+        """What may be written for a request with this digest, at `now`."""
+        ready = self._ready.get(digest)
+        if ready is None:
+            return None
+        if now >= ready.expires_at or now < ready.entry.stored_at or ready.purges != self._purge_count.purges:
+            self._remove(digest)
+            return None
+        self._ready.move_to_end(digest)
+        return ready
+
+    def served(self, ready: Ready, seconds: float) -> None:
+        """`ready` was written, `seconds` after the first byte of its request."""
+        if not ready.unsaid:
+            self._said.append(ready)
+        ready.unsaid += 1
+        self._histogram[bisect_left(BUCKETS, seconds)] += 1
+        self._seconds += seconds
+
+    def put(self, digest: bytes, ready: Ready) -> None:
+        """Keep `ready` for requests with this digest."""
+        if ready.size > self.max_bytes // 8:
+            return
+        self._remove(digest)
+        self._ready[digest] = ready
+        self._digests.setdefault(ready.slot, set()).add(digest)
+        self.used += ready.size
+        while self.used > self.max_bytes:
+            self._remove(next(iter(self._ready)))
+
+    def drop(self, slot: bytes) -> None:
+        """Something about this slot has changed."""
+        for digest in tuple(self._digests.get(slot, ())):
+            self._remove(digest)
+
+    def settle(self, ledger: Ledger) -> None:
+        """Tell the ledger what was served since the last time."""
+        if not self._said:
+            return
+        said, self._said = self._said, []
+        histogram, self._histogram = self._histogram, [0] * (len(BUCKETS) + 1)
+        seconds, self._seconds = self._seconds, 0.0
+        ledger.fast_hits(histogram, round(seconds * 1e9))
+        for ready in said:
+            times, ready.unsaid = ready.unsaid, 0
+            ledger.now.served(ready.entry, times)
+
+    def _remove(self, digest: bytes) -> None:
+        ready = self._ready.pop(digest, None)
+        if ready is None:
+            return
+        self.used -= ready.size
+        digests = self._digests[ready.slot]
+        digests.discard(digest)
+        if not digests:
+            del self._digests[ready.slot]

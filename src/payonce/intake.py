@@ -1,0 +1,139 @@
+"""Intake: what a face does with a call before its story begins. Call in; an ask, a bypass or a refusal out.
+
+Pure, given the settings and the tenant secret: the dialect reads the body, the rules say whether the cache takes part,
+and the key is made. One for the gateway and for the library. This room must never do I/O, nor keep a credential.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from payonce.config import Settings
+from payonce.core.directives import read_directives
+from payonce.core.fields import connection_names, credentials, forwarded_headers, keyed_headers
+from payonce.core.keying import KeyParts, make_key, tenant_id, upstream_identity
+from payonce.core.rules import may_cache, terms_of
+from payonce.dialects import DIALECTS
+from payonce.model import reason as why
+from payonce.model.call import Ask, Call, Headers
+from payonce.model.policy import policy_for
+from payonce.model.ports import Dialect
+from payonce.model.reason import Reason
+from payonce.model.scopes import scopes_of
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The cache takes part."""
+
+    ask: Ask
+    dialect: Dialect
+
+
+@dataclass(frozen=True, slots=True)
+class Bypassed:
+    """The cache takes no part: `call` goes upstream as it is."""
+
+    call: Call
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request asks something of the cache that makes no sense."""
+
+    reason: Reason
+
+
+class Intake:
+    """See the room's first paragraph."""
+
+    def __init__(self, settings: Settings, tenant_secret: bytes) -> None:
+        self._settings = settings
+        self._policy = settings.policy
+        self._secret = tenant_secret
+        self._identities = {name: upstream_identity(url) for name, url in settings.upstream}
+        self._inert = frozenset(name.encode() for name in settings.ignore_headers)
+
+    def forward(self, upstream: str, method: str, endpoint: str, query: bytes, headers: Headers, body: bytes) -> Call:
+        """The call that goes upstream for a request with these headers."""
+        kept = forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers)
+        return Call(upstream, method, endpoint, query, kept, body)
+
+    def admit(
+        self, upstream: str, endpoint: str, query: bytes, headers: Headers, body: bytes
+    ) -> Admitted | Bypassed | Refused:
+        """What becomes of a POST to a cached endpoint."""
+        directives = read_directives(headers)
+        if isinstance(directives, Reason):
+            return Refused(directives)
+        call = self.forward(upstream, "POST", endpoint, query, headers, body)
+        dialect = DIALECTS.get(endpoint)
+        if dialect is None:
+            return Bypassed(call, why.NO_DIALECT)
+        unread = _unread(headers)
+        if unread is not None:
+            return Bypassed(call, unread)
+        intent = dialect.read(body)
+        if isinstance(intent, Reason):
+            return Bypassed(call, intent)
+        tenant = tenant_id(credentials(headers), self._secret, self._settings.share)
+        policy = self._policy
+        if self._settings.rules:
+            policy = policy_for(
+                policy,
+                self._settings.rules,
+                model=intent.model,
+                endpoint=endpoint,
+                namespace=directives.namespace,
+                tenant=tenant,
+                tags=directives.tags,
+            )
+        against = may_cache(policy, directives, intent)
+        if against is not None:
+            return Bypassed(call, against)
+        parts = KeyParts(
+            tenant=tenant.encode(),
+            upstream=self._identities[upstream],
+            endpoint=endpoint.encode(),
+            query=query,
+            namespace=directives.namespace.encode(),
+            sample=b"" if directives.sample is None else b"%d" % directives.sample,
+            headers=keyed_headers(_end_to_end(headers), self._inert),
+            body=intent.canonical,
+        )
+        key = make_key(parts, stream=intent.stream)
+        ask = Ask(
+            call=call,
+            intent=intent,
+            key=key,
+            terms=terms_of(policy, directives),
+            tenant=tenant,
+            namespace=directives.namespace,
+            tags=directives.tags,
+            scopes=scopes_of(tenant, intent.model, directives.namespace, directives.tags, key.digest),
+            hit_usage=policy.hit_usage,
+            max_age=directives.max_age,
+            refresh=directives.no_cache or directives.clear,
+            clear=directives.clear,
+            only_if_cached=directives.only_if_cached,
+            plain=directives.plain,
+        )
+        return Admitted(ask, dialect)
+
+
+def _unread(headers: Headers) -> Reason | None:
+    """Why a body with these headers can't be read; None if it can."""
+    media = b""
+    for name, value in headers:
+        if name == b"content-type":
+            media = value.partition(b";")[0].strip().lower()
+        elif name == b"content-encoding" and value.strip().lower() not in (b"", b"identity"):
+            return why.ENCODED_REQUEST
+    return None if media == b"application/json" else why.UNREAD_TYPE
+
+
+def _end_to_end(headers: Headers) -> Headers:
+    """Without what `Connection` declares to be this connection's own: it is not forwarded, so it is not keyed."""
+    named = connection_names(headers)
+    return tuple(field for field in headers if field[0] not in named) if named else headers

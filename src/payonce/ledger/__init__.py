@@ -1,0 +1,1 @@
+"""The ledger listens and adds up; it never speaks back."""

@@ -1,0 +1,75 @@
+"""What a client asks: the call as it came, and what a dialect and the rules made of it.
+
+This room must never know how a call travels, nor what a field of a body means.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from payonce.model.key import Key
+from payonce.model.policy import HitUsage
+
+Headers = tuple[tuple[bytes, bytes], ...]
+"""Header fields in wire order; names in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request, as it has to go upstream if nothing else happens.
+
+    `endpoint` is the path behind `/v1` without its leading slash (`chat/completions`); `query` is the raw query
+    string without `?`. `headers` are the client's end-to-end headers, in order. `body` is untouched.
+    """
+
+    upstream: str
+    method: str
+    endpoint: str
+    query: bytes
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What a dialect reads in a call's body.
+
+    `canonical` is the body without the fields that don't change the answer, in one spelling (docs/keys.md).
+    """
+
+    model: str
+    stream: bool
+    deterministic: bool
+    sets_limit: bool
+    wants_usage: bool
+    canonical: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """For how long an answer may be used, in seconds: fresh for `ttl`, then stale for the two windows of RFC 5861."""
+
+    ttl: int
+    stale_while_revalidate: int = 0
+    stale_if_error: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A call that the cache takes part in: everything the story needs to know, decided once."""
+
+    call: Call
+    intent: Intent
+    key: Key
+    terms: Terms
+    tenant: str
+    namespace: str
+    tags: tuple[str, ...]
+    scopes: tuple[str, ...]
+    hit_usage: HitUsage = "verbatim"
+    max_age: int | None = None
+    refresh: bool = False
+    clear: bool = False
+    only_if_cached: bool = False
+    plain: bool = True
+    """No directive of the client bears on this request alone: the answer may stand on the fast lane's shelf."""

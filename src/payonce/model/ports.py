@@ -1,0 +1,180 @@
+"""What the house asks of its guests: stores, dialects, upstreams, clocks. Protocols only.
+
+A store keeps bytes under 33-byte slots and counts epochs. It knows no HTTP and no language model; what it is told
+*about* an entry is for listing, sweeping and eviction, never for deciding whether the entry may be served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from payonce.model.call import Call, Headers, Intent
+from payonce.model.entry import Facts
+from payonce.model.policy import HitUsage
+from payonce.model.reason import Reason
+
+Clock = Callable[[], float]
+"""Seconds since the Unix epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a store may know of the bytes it keeps: enough to list, sweep and evict."""
+
+    stored_at: float
+    expires_at: float
+    """When the entry can't be served any more, stale windows included."""
+    tenant: str
+    namespace: str
+    endpoint: str
+    model: str
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One entry in a listing; `size` in bytes, as stored."""
+
+    slot: bytes
+    size: int
+    about: About
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """How full a store is; `limit_bytes` 0 means unbounded."""
+
+    entries: int
+    used_bytes: int
+    limit_bytes: int
+
+
+class Store(Protocol):
+    """Bytes under slots, safe to use from any thread. Proven by `payonce.testing.StoreContract`.
+
+    `get` raises `StoreError` where the store can't answer; whoever performs the story turns that into a miss.
+    `put` never blocks on the medium: it queues, and says False where the entry was dropped (queue full, too large).
+    """
+
+    def get(self, slot: bytes) -> bytes | None:
+        """The bytes last put under `slot`, if they are still kept; never older ones after `put` returned True."""
+        ...
+
+    def put(self, slot: bytes, value: bytes, about: About) -> bool:
+        """Keep `value`; True once it is queued and visible to `get` of this process."""
+        ...
+
+    def delete(self, slot: bytes) -> None:
+        """Forget `slot`; a later `get` in this process gives None."""
+        ...
+
+    def epochs(self) -> Mapping[str, int]:
+        """Every epoch that was ever raised, by scope, as seen by all processes that share the store."""
+        ...
+
+    def raise_epoch(self, scope: str, at_least: int = 0) -> int:
+        """Count `scope` up by one (or to `at_least`, if that is more); durable and visible to all on return."""
+        ...
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all that was put is durable; False if `timeout` seconds were not enough."""
+        ...
+
+    def volume(self) -> Volume:
+        """How full it is."""
+        ...
+
+    def rows(self) -> Iterator[Row]:
+        """Every entry that is kept, newest first; a snapshot that does not block writers."""
+        ...
+
+    def dropped(self) -> Mapping[str, int]:
+        """How many entries were dropped or damaged since the start, by reason id."""
+        ...
+
+    def close(self) -> None:
+        """Flush within a bound and release everything; calling it twice is harmless."""
+        ...
+
+
+@runtime_checkable
+class Notebook(Protocol):
+    """A store that can also keep small named records for all processes that share it (figures of each worker)."""
+
+    def note(self, name: str, value: bytes) -> None:
+        """Keep `value` under `name`, replacing what was there; best effort, off the request path."""
+        ...
+
+    def notes(self) -> Mapping[str, bytes]:
+        """Every record, by name."""
+        ...
+
+
+@runtime_checkable
+class Patience(Protocol):
+    """A store whose `get` may wait for a disk or a network, so that an event loop must not call it directly."""
+
+    slow: bool
+
+
+class Dialect(Protocol):
+    """One endpoint's wire: pure functions over bytes."""
+
+    endpoint: str
+
+    def read(self, body: bytes) -> Intent | Reason:
+        """What the client means, or why its request has no key (the bytes then go upstream untouched)."""
+        ...
+
+    def judge(self, intent: Intent, headers: Headers, body: bytes) -> Facts | Reason:
+        """What a whole 200 answer says of itself, or why it is not kept."""
+        ...
+
+    def respend(self, body: bytes, stream: bool, mode: HitUsage) -> bytes:
+        """A stored body that reports the usage of a hit: `free` sets cost fields to 0, `zero` token counters too."""
+        ...
+
+    def error(self, status: int, code: str, message: str) -> bytes:
+        """A body in the endpoint's own error shape."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first part of an answer: its status and end-to-end headers."""
+
+    status: int
+    headers: Headers
+
+
+class Answer(Protocol):
+    """An upstream's answer that is still arriving."""
+
+    head: Head
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives, undecoded. Raises `UpstreamFault` when it ends before it is whole."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back if the answer was read whole; otherwise destroy it."""
+        ...
+
+
+class Upstream(Protocol):
+    """Whoever answers for money."""
+
+    async def open(self, call: Call) -> Answer:
+        """Send `call`, wait for the head. Raises `UpstreamFault`."""
+        ...
+
+
+class UpstreamFault(Exception):  # noqa: N818 - a fault is an outcome that the story names, not a mistake of the caller
+    """The upstream gave no answer, or not all of it; `reason` says which of the known ways it was."""
+
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(f"{reason.id}: {detail}" if detail else reason.id)
+        self.reason = reason
+        self.detail = detail

@@ -1,0 +1,60 @@
+"""What can be purged at one stroke: the names of the epochs, and whether an entry has outlived them.
+
+An entry is born into the counts of its scopes; a purge raises one count; an entry whose counts differ from the
+present ones is dead, wherever it is stored. This room must never know how a store keeps a count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+ALL = "all"
+BEFORE = "before"
+"""The one epoch that holds a time: whatever was stored up to that Unix millisecond is purged."""
+
+
+def of_tenant(tenant: str) -> str:
+    """The scope of one tenant's entries."""
+    return f"tenant:{tenant}"
+
+
+def of_model(model: str) -> str:
+    """The scope of the answers to requests for `model`."""
+    return f"model:{model}"
+
+
+def of_namespace(namespace: str) -> str:
+    """The scope of one namespace, over all tenants."""
+    return f"ns:{namespace}"
+
+
+def of_tag(tag: str) -> str:
+    """The scope of one tag, over all tenants."""
+    return f"tag:{tag}"
+
+
+def of_key(digest: bytes) -> str:
+    """The scope of one key, in both framings."""
+    return f"key:{digest.hex()}"
+
+
+def scopes_of(tenant: str, model: str, namespace: str, tags: Iterable[str], key_digest: bytes) -> tuple[str, ...]:
+    """Every scope that an entry belongs to."""
+    return (
+        ALL,
+        of_tenant(tenant),
+        of_model(model),
+        of_namespace(namespace),
+        *(of_tag(tag) for tag in tags),
+        of_key(key_digest),
+    )
+
+
+def alive(
+    scopes: tuple[str, ...], epochs_at_birth: tuple[int, ...], stored_at: float, current: Mapping[str, int]
+) -> bool:
+    """Whether no purge has come over an entry: its counts are the present ones, and it is younger than `before`."""
+    before = current.get(BEFORE, 0)
+    if len(scopes) != len(epochs_at_birth) or (before and stored_at * 1000 <= before):
+        return False
+    return all(current.get(scope, 0) == epoch for scope, epoch in zip(scopes, epochs_at_birth, strict=True))
