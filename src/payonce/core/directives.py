@@ -105,7 +105,7 @@ def parse_ttl(value: bytes) -> int | None:
 
 
 def _cache_control(value: bytes) -> dict[str, object]:
-    """The directives of one `Cache-Control` field; unknown ones and unreadable numbers are ignored (RFC 9111, 5.2.3)."""
+    """The directives of one `Cache-Control` field; unknown ones and unreadable numbers are ignored."""
     found: dict[str, object] = {}
     for part in value.split(b","):
         name, _, argument = part.strip().lower().partition(b"=")

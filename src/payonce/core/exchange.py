@@ -80,9 +80,8 @@ def _fly(
     flight = boarding.flight
     head = yield from Await(flight, settle=not ask.intent.stream)
     failure = head if isinstance(head, Reason) else why.STATUS if head.status >= 500 else None
-    if failure is not None and stale is not None:
-        if usable_stale(stale, ask.terms.stale_if_error, missed, now):
-            return (yield from _replay(ask, dialect, stale, stale_label(stale, now, failure, renewing=False)))
+    if failure is not None and stale is not None and usable_stale(stale, ask.terms.stale_if_error, missed, now):
+        return (yield from _replay(ask, dialect, stale, stale_label(stale, now, failure, renewing=False)))
     outcome = Outcome.MISS if boarding.leader else Outcome.COLLAPSED
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, missed, unkept=head, ttl=0))

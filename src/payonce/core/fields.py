@@ -12,40 +12,47 @@ from payonce.core.directives import NAMES as DIRECTIVES
 from payonce.model.call import Headers
 
 HOP_BY_HOP = frozenset(
-    (b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te", b"trailer",
-     b"transfer-encoding", b"upgrade", b"http2-settings")
-)  # fmt: skip
+    (
+        b"connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+        b"transfer-encoding upgrade http2-settings"
+    ).split()
+)
 """RFC 9110, section 7.6.1: meant for one connection. Never forwarded, either way."""
 
-REBUILT = frozenset((b"host", b"content-length", b"accept-encoding", b"expect"))
+REBUILT = frozenset(b"host content-length accept-encoding expect".split())
 """Written anew for the next connection. Answers are asked for without encoding, so that they can be judged."""
 
 REROUTING = frozenset(
-    (b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"x-forwarded-port",
-     b"x-forwarded-prefix", b"x-forwarded-server", b"x-real-ip", b"x-original-url", b"x-original-host", b"x-rewrite-url",
-     b"x-http-method-override", b"x-http-method", b"x-method-override", b"x-host", b"true-client-ip",
-     b"cf-connecting-ip")
-)  # fmt: skip
+    (
+        b"forwarded via x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-forwarded-prefix "
+        b"x-forwarded-server x-real-ip x-original-url x-original-host x-rewrite-url x-http-method-override "
+        b"x-http-method x-method-override x-host true-client-ip cf-connecting-ip"
+    ).split()
+)
 """Fields by which a client could make an upstream see another request than the one that is keyed. Never forwarded."""
 
-CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"))
+CREDENTIALS = frozenset(b"authorization x-api-key api-key x-goog-api-key".split())
 """Who asks: these make the tenant, and never enter a key, a log or a store themselves."""
 
 INERT = frozenset(
-    (b"accept", b"accept-language", b"user-agent", b"content-type", b"http-referer", b"referer", b"origin", b"x-title",
-     b"x-openrouter-title", b"x-openrouter-categories", b"x-session-id", b"x-request-id", b"x-correlation-id",
-     b"x-client-request-id", b"idempotency-key", b"traceparent", b"tracestate", b"baggage", b"sentry-trace", b"b3",
-     b"x-amzn-trace-id", b"x-cloud-trace-context", b"x-grok-conv-id", b"priority", b"pragma", b"dnt", b"date")
-)  # fmt: skip
+    (
+        b"accept accept-language user-agent content-type http-referer referer origin x-title "
+        b"x-openrouter-title x-openrouter-categories x-session-id x-request-id x-correlation-id "
+        b"x-client-request-id idempotency-key traceparent tracestate baggage sentry-trace b3 x-amzn-trace-id "
+        b"x-cloud-trace-context x-grok-conv-id priority pragma dnt date"
+    ).split()
+)
 """Forwarded and not keyed: attribution, tracing, stickiness, and what every client library writes of itself."""
 
 INERT_PREFIXES = (b"x-stainless-", b"sec-fetch-", b"sec-ch-", b"x-b3-", b"x-datadog-")
 
 NOT_STORED = frozenset(
-    (b"date", b"age", b"server", b"set-cookie", b"set-cookie2", b"content-length", b"alt-svc", b"cf-ray", b"cf-cache-status",
-     b"nel", b"report-to", b"reporting-endpoints", b"strict-transport-security", b"retry-after", b"cache-status",
-     b"cache-control", b"expires", b"etag", b"last-modified", b"vary", b"x-payonce-error", b"server-timing", b"via")
-)  # fmt: skip
+    (
+        b"date age server set-cookie set-cookie2 content-length alt-svc cf-ray cf-cache-status nel report-to "
+        b"reporting-endpoints strict-transport-security retry-after cache-status cache-control expires etag "
+        b"last-modified vary x-payonce-error server-timing via"
+    ).split()
+)
 """Response fields that belong to one moment, one connection or one client, and are not replayed from an entry."""
 
 NOT_STORED_PREFIXES = (b"x-ratelimit-", b"anthropic-ratelimit-", b"access-control-", b"x-openrouter-cache-")
@@ -63,7 +70,9 @@ def is_bookkeeping(name: bytes) -> bool:
 
 def keyed_headers(headers: Headers, also_inert: frozenset[bytes] = frozenset()) -> Headers:
     """The fields that may change the answer, sorted by name (the order among equal names is kept)."""
-    kept = [(name, value.strip()) for name, value in headers if not is_bookkeeping(name) and not is_inert(name, also_inert)]
+    kept = [
+        (name, value.strip()) for name, value in headers if not is_bookkeeping(name) and not is_inert(name, also_inert)
+    ]
     kept.sort(key=lambda field: field[0])
     return tuple(kept)
 

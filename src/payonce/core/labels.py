@@ -37,7 +37,9 @@ def hit_label(entry: Entry, now: float) -> Label:
 def stale_label(entry: Entry, now: float, reason: Reason, *, renewing: bool) -> Label:
     """The label of an answer past its TTL that is served all the same (RFC 5861)."""
     age = int(entry.age(now))
-    return Label(Outcome.STALE, reason, age=age, ttl=entry.ttl - age, source_id=entry.facts.source_id, renewing=renewing)
+    return Label(
+        Outcome.STALE, reason, age=age, ttl=entry.ttl - age, source_id=entry.facts.source_id, renewing=renewing
+    )
 
 
 def headers(label: Label) -> Headers:

@@ -82,7 +82,15 @@ def keepable(head: Head, intent: Intent) -> Reason | None:
 
 
 def make_entry(
-    ask: Ask, head: Head, body: bytes, facts: Facts, *, epochs: tuple[int, ...], stored_at: float, took: float, jitter: float
+    ask: Ask,
+    head: Head,
+    body: bytes,
+    facts: Facts,
+    *,
+    epochs: tuple[int, ...],
+    stored_at: float,
+    took: float,
+    jitter: float,
 ) -> Entry:
     """The entry for an answer that was judged whole; `jitter` in 0..1 takes up to that share off its TTL."""
     terms = ask.terms

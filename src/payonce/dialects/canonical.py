@@ -25,23 +25,23 @@ _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
-class _Duplicate(ValueError):
+class _DuplicateError(ValueError):
     pass
 
 
-class _NotANumber(ValueError):
+class _NotANumberError(ValueError):
     pass
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        raise _Duplicate
+        raise _DuplicateError
     return members
 
 
 def _constant(_text: str) -> NoReturn:
-    raise _NotANumber
+    raise _NotANumberError
 
 
 _decoder = json.JSONDecoder(
@@ -55,9 +55,9 @@ def parse(body: bytes) -> dict[str, Any] | Reason:
         value = _decoder.decode(body.decode())
     except UnicodeDecodeError:
         return why.BAD_TEXT
-    except _Duplicate:
+    except _DuplicateError:
         return why.DUPLICATE_MEMBER
-    except _NotANumber:
+    except _NotANumberError:
         return why.BAD_NUMBER
     except RecursionError:
         return why.TOO_DEEP

@@ -152,7 +152,7 @@ class ChatDialect:
             canonical=canonical,
         )
 
-    def judge(self, intent: Intent, headers: Headers, body: bytes) -> Facts | Reason:
+    def judge(self, intent: Intent, headers: Headers, body: bytes) -> Facts | Reason:  # noqa: ARG002 - the port's
         """What a 200 answer whose transport ended well says of itself, or why it is not kept."""
         answer = _Answer()
         try:

@@ -13,8 +13,7 @@ _BOM = b"\xef\xbb\xbf"
 
 def events(body: bytes) -> Iterator[bytes]:
     """The data of every complete event; comments, other fields and an unfinished last event are left out."""
-    if body.startswith(_BOM):
-        body = body[len(_BOM) :]
+    body = body.removeprefix(_BOM)
     if b"\r" in body:
         if body.endswith(b"\r") and b"\r\n" in body:
             body = body[:-1]  # half of a CRLF: the line has not ended yet

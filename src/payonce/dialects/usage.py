@@ -1,7 +1,7 @@
 """The usage object of an answer: what it says was used, and how a hit reports it.
 
-Sources: OpenRouter, "Usage Accounting" (cost in US dollars, always sent) and "Response Caching" (all billable counters of
-a hit are 0). This room must never know why an answer is served again.
+Sources: OpenRouter, "Usage Accounting" (cost in US dollars, always sent) and "Response Caching" (all billable
+counters of a hit are 0). This room must never know why an answer is served again.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def _zeroed(value: Any, *, all_counters: bool, cost: bool = False) -> Any:
     """`value` with its cost numbers, or all its numbers, set to 0; texts, booleans and nulls stay."""
     if isinstance(value, dict):
         return {
-            name: _zeroed(inner, all_counters=all_counters, cost=cost or "cost" in name) for name, inner in value.items()
+            name: _zeroed(inner, all_counters=all_counters, cost=cost or "cost" in name)
+            for name, inner in value.items()
         }
     if isinstance(value, int | float) and not isinstance(value, bool) and (cost or all_counters):
         return 0

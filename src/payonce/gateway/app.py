@@ -96,7 +96,7 @@ class Gateway:
             if message["type"] == "lifespan.startup":
                 try:
                     await self.start()
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - whatever it is, the server must hear of it
                     log.error("the gateway can't start: %s", error)  # noqa: TRY400 - one line says it
                     await send({"type": "lifespan.startup.failed", "message": str(error)})
                     return

@@ -1,7 +1,8 @@
 """The fast lane: uvicorn's httptools protocol, with a shortcut for answers that stand on the shelf.
 
-A small POST whose digest is on the shelf is answered synchronously, before any task or ASGI scope exists; everything
-else goes the normal way through the app. The protocol also keeps what uvicorn leaves open: caps on headers, one
+A small POST whose digest is on the shelf is answered synchronously, before any task or ASGI scope exists; one whose
+bytes are those of a request answered so before is not even parsed again. Everything else goes the normal way through
+the app. The protocol also keeps what uvicorn leaves open: caps on headers, one
 well-formed Host, no absolute-form target, and a connection that is closed after any error.
 Deadlines are kept by gateway/deadlines.py, which looks at `phase` and `since`. This room must never judge a request.
 """
@@ -27,6 +28,7 @@ from payonce.model.reason import Reason
 
 if TYPE_CHECKING:
     from payonce.gateway.app import Gateway
+    from payonce.gateway.shelf import Ready
 
 MAX_HEADERS = 128
 MAX_HEAD_BYTES = 64 << 10
@@ -94,6 +96,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._length: int | None = None
         self._lane: list[bytes] | None = None
+        self._in_this_read = 0
+        self._served: Ready | None = None
 
     @property
     def answering(self) -> bool:
@@ -126,8 +130,14 @@ class GatewayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        raw = None
         if self.phase is Phase.IDLE:
             self._head_begins()
+            if self._may_repeat(data):
+                raw = blake3(data).digest()
+                if self._repeat(raw):
+                    return
+            self._in_this_read = 0
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -139,6 +149,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
                 self.refuse(why.HEAD_TOO_LARGE)
+        elif raw is not None and self._served is not None and self._in_this_read == 1 and self.phase is Phase.IDLE:
+            self.gateway.shelf.put(raw, self._served)  # type: ignore[union-attr]  # it was just served from
 
     def refuse(self, reason: Reason) -> None:
         """Answer with an error and close; nothing more of this connection is read. A response under way is cut off."""
@@ -157,6 +169,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_begins()
+        self._in_this_read += 1
+        self._served = None
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -217,6 +231,35 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # The lane.
 
+    def _may_repeat(self, data: bytes) -> bool:
+        """Whether `data`, the first bytes of a request, may be answered without parsing them (see `_repeat`)."""
+        shelf = self.gateway.shelf
+        return (
+            shelf is not None
+            and shelf.max_bytes > 0
+            and len(data) <= LANE_BODY_BYTES
+            and data.startswith(b"POST ")
+            and not self.answering
+            and not self._stopping
+        )
+
+    def _repeat(self, raw: bytes) -> bool:
+        """Answer a read whose bytes are, from a message's first to its last, those of a request that the lane has
+        parsed and answered before; False if there was none. The parser stays where it is: between two messages."""
+        now = self.gateway.clock()
+        ready = self.gateway.shelf.get(raw, now)  # type: ignore[union-attr]  # `_may_repeat` has looked
+        if ready is None or self.flow.write_paused:
+            return False
+        self.phase = Phase.IDLE
+        self._write(ready, now)
+        return True
+
+    def _write(self, ready: Ready, now: float) -> None:
+        self.transport.write(ready.wire(now, self.server_state.default_headers))
+        self.server_state.total_requests += 1
+        self.since = self.loop.time()
+        self.gateway.shelf.served(ready, self.since - self.began)  # type: ignore[union-attr]
+
     def _lane_is_open(self) -> bool:
         shelf = self.gateway.shelf
         return (
@@ -249,10 +292,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if ready is None or self._stopping or self.flow.write_paused:
             self._begin_cycle(body, digest)
             return
-        self.transport.write(ready.wire(now, self.server_state.default_headers))
-        self.server_state.total_requests += 1
-        self.since = self.loop.time()
-        shelf.served(ready, self.since - self.began)
+        self._served = ready
+        self._write(ready, now)
 
     # The normal way.
 

@@ -28,7 +28,11 @@ _AVOIDED = {
     "payonce_avoided_input_tokens": ("avoided.input_tokens", 1, "Input tokens of those calls."),
     "payonce_avoided_output_tokens": ("avoided.output_tokens", 1, "Output tokens of those calls."),
     "payonce_avoided_seconds": ("avoided.nanoseconds", 1e9, "What the upstream had needed for those calls."),
-    "payonce_paid_cost_dollars": ("paid.nano_dollars", 1e9, "Cost of the upstream calls of cacheable requests, in US dollars."),
+    "payonce_paid_cost_dollars": (
+        "paid.nano_dollars",
+        1e9,
+        "Cost of the upstream calls of cacheable requests, in US dollars.",
+    ),
     "payonce_upstream_calls": ("upstream.calls", 1, "Upstream calls of cacheable requests."),
     "payonce_upstream_stored": ("upstream.stored", 1, "Upstream answers that were kept."),
     "payonce_served_bytes": ("bytes.served", 1, "Body bytes served from the cache."),
@@ -72,7 +76,9 @@ def _by_reason(name: str, text: str, counts: Counter[str], prefix: str) -> Metri
 
 def _latency(tally: Tally) -> Metric:
     family = HistogramMetricFamily(
-        "payonce_request_duration_seconds", "Seconds until a request was answered in full, by outcome.", labels=["outcome"]
+        "payonce_request_duration_seconds",
+        "Seconds until a request was answered in full, by outcome.",
+        labels=["outcome"],
     )
     for outcome, counts in sorted(tally.latency.items()):
         total = 0

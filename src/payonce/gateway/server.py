@@ -92,8 +92,8 @@ def bind(host: str, port: int, origin: str = "port") -> socket.socket:
 
 def _greet(settings: Settings, host: str, port: int) -> None:
     upstreams = ", ".join(f"{name}={url}" if name else url for name, url in settings.upstream)
-    print(f"payonce answers on http://{host}:{port}/api/v1  (upstream {upstreams})")  # noqa: T201 - a command's output
-    print(f"store {redact(settings.store)}, cache {settings.cache}, ttl {settings.ttl} s; stop with Ctrl-C", flush=True)  # noqa: T201
+    print(f"payonce answers on http://{host}:{port}/api/v1  (upstream {upstreams})")
+    print(f"store {redact(settings.store)}, cache {settings.cache}, ttl {settings.ttl} s; stop with Ctrl-C", flush=True)
 
 
 def log_config(level: str) -> dict[str, object]:
@@ -104,5 +104,8 @@ def log_config(level: str) -> dict[str, object]:
         "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
         "root": {"handlers": ["stderr"], "level": level.upper()},
-        "loggers": {"uvicorn": {"level": "WARNING" if level == "info" else level.upper()}, "uvicorn.access": {"level": "INFO"}},
+        "loggers": {
+            "uvicorn": {"level": "WARNING" if level == "info" else level.upper()},
+            "uvicorn.access": {"level": "INFO"},
+        },
     }

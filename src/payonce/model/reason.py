@@ -47,10 +47,11 @@ def _row(kind: Kind, id: str, sentence: str, fix: str = "", status: int = 0) -> 
     return reason
 
 
+# fmt: off
 _B, _M, _U, _R, _D = Kind.BYPASS, Kind.MISS, Kind.UNKEPT, Kind.REFUSED, Kind.DROPPED
 
 # Bypassed: decided before the lookup.
-CACHE_OFF = _row(_B, "cache-off", "caching is off for this request", "set cache = \"all\", or drop the rule that switches it off")
+CACHE_OFF = _row(_B, "cache-off", "caching is off for this request", 'set cache = "all", or drop the rule that switches it off')
 NOT_DETERMINISTIC = _row(_B, "not-deterministic", "the request does not set temperature to 0, so its answers vary",
                          "send temperature 0, or X-OpenRouter-Cache: true, or serve with --cache all")
 NOT_OPTED_IN = _row(_B, "not-opted-in", "the policy is opt-in and the request has no X-OpenRouter-Cache: true", "send X-OpenRouter-Cache: true")

@@ -1,0 +1,36 @@
+# make demo   see it work, no API key needed        make serve   the gateway, in front of OpenRouter
+# make test   every check                           make bench   speed, beside nginx and others
+.PHONY: demo test serve bench lint pins clean
+PY := .venv/bin/python
+
+demo: .venv/ready-demo
+	$(PY) -m payonce demo
+
+test: lint
+	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
+
+lint: .venv/ready-dev
+	$(PY) tools/check_tree.py
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	.venv/bin/lint-imports
+
+serve: .venv/ready-demo
+	$(PY) -m payonce serve $(ARGS)
+
+bench: .venv/ready-dev
+	$(PY) -m benchmarks $(ARGS)
+
+# Each set of requirements is hashed; the stamp says which one the environment holds.
+.venv/ready-demo: requirements/demo.txt pyproject.toml tools/setup.sh
+	sh tools/setup.sh demo
+.venv/ready-dev: requirements/dev.txt pyproject.toml tools/setup.sh
+	sh tools/setup.sh dev
+
+# Move the pins: needs uv (docs/design/dependencies.md).
+pins:
+	sh tools/pins.sh
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,104 @@
+"""The commands: one file a verb, imported when it is called; parse, call, print.
+
+Here stand the table of verbs, and how a run ends: 0 done, 1 the thing asked about does not hold, 2 usage. This room
+must never know what a verb does.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from payonce.errors import MissingExtraError, PayonceError
+
+if TYPE_CHECKING:
+    from cyclopts import App
+
+VERBS: dict[str, tuple[str, str]] = {
+    "serve": ("payonce.cli.serve:serve", "Run the gateway."),
+    "demo": ("payonce.cli.demo:demo", "See it work against a simulated provider; needs no API key."),
+    "sim": ("payonce.cli.sim:sim", "Run the simulated provider alone."),
+    "config": ("payonce.cli.config:config", "Print each setting and where it came from, or check a file."),
+    "ls": ("payonce.cli.ls:ls", "List the stored answers, newest first."),
+    "show": ("payonce.cli.show:show", "Show one stored answer."),
+    "purge": ("payonce.cli.purge:purge", "Purge stored answers by key, model, tag, namespace, tenant or age."),
+    "stats": ("payonce.cli.stats:stats", "What the cache did and saved."),
+    "why": ("payonce.cli.why:why", "Which part of two requests makes their keys differ."),
+}
+"""Every verb: where it is, and what it does in one sentence."""
+
+_ROOT_FLAGS = ("--help", "-h", "--version")
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; what is Payonce's to say about an error is said in one line."""
+    arguments = list(sys.argv[1:] if tokens is None else tokens)
+    try:
+        return _run(arguments)
+    except PayonceError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # the reader (head, less) has seen enough; Python would complain while it flushes
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(arguments: list[str]) -> int:
+    if find_spec("cyclopts") is None or find_spec("rich") is None:
+        raise MissingExtraError("The payonce command", "gateway")
+    if arguments and arguments[0] not in VERBS and arguments[0] not in _ROOT_FLAGS:
+        return _fail(_unknown(arguments[0]))
+    from cyclopts import CycloptsError
+
+    try:
+        result = make_app()(
+            arguments or ["--help"], exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except CycloptsError as error:
+        return _fail(f"{error}  (payonce {arguments[0]} --help)" if arguments else str(error))
+    return result if isinstance(result, int) else 0
+
+
+def make_app() -> App:
+    """The command line, with every verb registered and none imported."""
+    from cyclopts import App
+
+    app = App(
+        name="payonce",
+        help="Never pay twice for the same tokens: a response cache for language-model APIs.",
+        version=_version,
+        suppress_keyboard_interrupt=False,
+    )
+    for name, (target, sentence) in VERBS.items():
+        app.command(target, name=name, help=sentence)
+    return app
+
+
+def load_verb(name: str) -> Any:
+    """The function behind a verb."""
+    module, _, function = VERBS[name][0].partition(":")
+    return getattr(import_module(module), function)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("payonce")
+
+
+def _unknown(word: str) -> str:
+    from payonce.config_types import did_you_mean
+
+    what = "option" if word.startswith("-") else "command"
+    return f"there is no {what} {word!r}; {did_you_mean(word, VERBS) or 'payonce --help lists the commands'}"
+
+
+def _fail(message: str) -> int:
+    """One line on stderr, and the exit code of a usage error."""
+    print(f"payonce: {' '.join(message.split())}", file=sys.stderr)
+    return 2

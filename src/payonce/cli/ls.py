@@ -1,0 +1,82 @@
+"""`payonce ls`: the stored answers, newest first. This room must never show a body."""
+
+from __future__ import annotations
+
+import fnmatch
+import itertools
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from payonce.cli.entries import Listed, open_shelf
+from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
+from payonce.cli.output import print_json, say, size, span, table
+from payonce.model.ports import Row
+
+
+def ls(
+    *,
+    limit: Annotated[int, Parameter(help="How many to list; 0 lists all.")] = 50,
+    model: Annotated[str | None, Parameter(help="Only models that this glob fits, for example 'anthropic/*'.")] = None,
+    tag: Annotated[str | None, Parameter(help="Only entries with this tag.")] = None,
+    namespace: Annotated[str | None, Parameter(help="Only this namespace; '' is the one without a name.")] = None,
+    json: AsJson = False,
+    store: StoreUrl = None,
+    config: ConfigFile = None,
+) -> int:
+    """List the stored answers, newest first; what was purged is not listed."""
+
+    def wanted(row: Row) -> bool:
+        about = row.about
+        return (
+            (model is None or fnmatch.fnmatchcase(about.model, model))
+            and (tag is None or tag in about.tags)
+            and (namespace is None or about.namespace == namespace)
+        )
+
+    with open_shelf(store, config) as shelf:
+        now = shelf.clock()
+        found = list(itertools.islice(shelf.listed(wanted), limit if limit > 0 else None))
+    if json:
+        print_json([facts(listed, now) for listed in found])
+    elif found:
+        columns = ("key", "age", "expires in", "size", "model", "endpoint", "framing", "namespace", "tags")
+        table(columns, [_cells(listed, now) for listed in found], right=("age", "expires in", "size"))
+    else:
+        say("nothing is stored" if model is tag is namespace is None else "nothing that is stored fits")
+    return 0
+
+
+def facts(listed: Listed, now: float) -> dict[str, Any]:
+    """What is known of an entry, apart from its headers and body; times in seconds."""
+    entry = listed.entry
+    return {
+        "key": listed.key,
+        "framing": listed.framing,
+        "model": entry.model,
+        "endpoint": entry.endpoint,
+        "namespace": entry.namespace,
+        "tags": list(entry.tags),
+        "tenant": entry.tenant,
+        "size": listed.row.size,
+        "stored_at": entry.stored_at,
+        "age": round(entry.age(now), 3),
+        "ttl": entry.ttl,
+        "expires_in": round(entry.expires_at - now, 3),
+    }
+
+
+def _cells(listed: Listed, now: float) -> tuple[str, ...]:
+    entry = listed.entry
+    left = entry.expires_at - now
+    return (
+        listed.key[:15],
+        span(entry.age(now)),
+        span(left) if left > 0 else "expired",
+        size(listed.row.size),
+        entry.model,
+        entry.endpoint,
+        listed.framing,
+        entry.namespace,
+        ",".join(entry.tags),
+    )

@@ -1,0 +1,70 @@
+"""`payonce stats`: what all gateways on a store did and saved, as they noted it. This room must never count itself."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from payonce.cli.entries import open_named
+from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
+from payonce.cli.output import print_json, say, size, span, table
+from payonce.config_types import duration
+from payonce.errors import SettingsError
+from payonce.ledger.tally import add_up, summary
+from payonce.model.ports import Notebook
+from payonce.model.reason import REASONS
+
+
+def stats(
+    *,
+    since: Annotated[str | None, Parameter(help="Only the last 30m, 24h, 7d … (in whole hours).")] = None,
+    json: AsJson = False,
+    store: StoreUrl = None,
+    config: ConfigFile = None,
+) -> int:
+    """What the cache did and saved: requests by outcome, money, time, and why requests were not hits."""
+    length = None if since is None else duration(since)
+    if since is not None and length is None:
+        raise SettingsError(f"--since: {since!r} is not a length of time; write, for example, 30m, 24h or 7d")
+    with open_named(store, config, time.time) as (opened, _settings):
+        if not isinstance(opened, Notebook):
+            raise SettingsError("store: this store keeps no figures; look at the gateway's /metrics instead")
+        notes = opened.notes()
+        volume = opened.volume()
+    figures = summary(add_up(notes, 0.0 if length is None else time.time() - length))
+    figures["store"] = {"entries": volume.entries, "bytes": volume.used_bytes, "limit_bytes": volume.limit_bytes}
+    if json:
+        print_json(figures)
+    else:
+        _print(figures)
+    return 0
+
+
+def _print(figures: dict[str, Any]) -> None:
+    avoided, paid, kept = figures["avoided"], figures["paid"], figures["store"]
+    rate = "-" if figures["hit_rate"] is None else f"{figures['hit_rate']:.1%}"
+    tokens = f"{avoided['input_tokens']} in, {avoided['output_tokens']} out"
+    rows = [
+        ("requests", str(figures["requests"])),
+        *((f"  {name}", str(count)) for name, count in figures["outcomes"].items() if count),
+        ("hit rate", rate),
+        ("upstream calls", f"{figures['upstream_calls']} made, {avoided['calls']} avoided"),
+        ("dollars", f"{paid['dollars']} paid, {avoided['dollars']} avoided"),
+        ("tokens avoided", tokens),
+        ("waiting avoided", span(avoided["seconds"])),
+        ("store", f"{kept['entries']} entries, {size(kept['bytes'])}"),
+    ]
+    if avoided["calls_without_price"]:
+        rows.append(("of unknown price", f"{avoided['calls_without_price']} of the avoided calls"))
+    table(("", "total"), rows)
+    for title, name in (("not a hit, because", "reasons"), ("not kept, because", "unkept")):
+        if figures[name]:
+            say()
+            table((title, "count", ""), [_why(*found) for found in figures[name].items()], right=("count",))
+
+
+def _why(id: str, count: int) -> tuple[str, str, str]:  # noqa: A002 - the word of the table of reasons
+    reason = REASONS.get(id)
+    return id, str(count), reason.sentence if reason else ""

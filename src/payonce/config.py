@@ -1,0 +1,243 @@
+"""Settings, parsed once at the edge: flag, environment, file, default, in this order, each value with its origin.
+
+Everything behind this room takes a checked, frozen `Settings` and asks no further. This room must never know how a
+setting is put into effect.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from payonce.config_file import find_file, parse, read_file
+from payonce.config_lines import line_of
+from payonce.config_options import GIB, MIB, OPTIONS
+from payonce.config_rules import read_rules
+from payonce.config_types import Problem, Wrong, did_you_mean
+from payonce.config_urls import Upstreams, is_loopback
+from payonce.errors import SettingsError
+from payonce.model.policy import CacheMode, HitUsage, Policy, PromptCache, PromptCacheTtl, Rule
+
+__all__ = ["Loaded", "Problem", "Settings", "check", "default_store", "load"]
+
+DEFAULT = "default"
+
+
+def default_store(environ: Mapping[str, str]) -> tuple[str, str]:
+    """The store's URL where none is named, and a warning where there is no directory to keep one in."""
+    cache, home = environ.get("XDG_CACHE_HOME", ""), environ.get("HOME", "")
+    if cache.startswith("/") and _writable(Path(cache), create=True):
+        return f"sqlite:{Path(cache) / 'payonce' / 'cache.db'}", ""
+    if home.startswith("/") and _writable(Path(home) / ".cache", create=Path(home).is_dir()):
+        return f"sqlite:{Path(home) / '.cache' / 'payonce' / 'cache.db'}", ""
+    return "memory:", (
+        "there is no home or cache directory to write to, so answers are kept in memory and lost at the end; "
+        'set store = "sqlite:PATH" to keep them'
+    )
+
+
+def _writable(directory: Path, *, create: bool) -> bool:
+    """Whether files can be made in `directory`, which may have to be made first."""
+    while create and not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every option of the gateway and the library; what each means stands in `config_options.OPTIONS`.
+
+    Sizes are bytes, times are seconds. Wrong values raise `SettingsError`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 4141
+    upstream: Upstreams = (("", "https://openrouter.ai/api/v1"),)
+    store: str = field(default_factory=lambda: default_store(os.environ)[0])
+    cache: CacheMode = "deterministic"
+    ttl: int = 3600
+    ttl_jitter: float = 0.1
+    workers: int = 1
+    stale_while_revalidate: int = 0
+    stale_if_error: int = 0
+    hit_usage: HitUsage = "verbatim"
+    prompt_cache: PromptCache = "auto"
+    prompt_cache_ttl: PromptCacheTtl = "auto"
+    max_bytes: int = GIB
+    memory_bytes: int = 64 * MIB
+    max_entry_bytes: int = 8 * MIB
+    max_body_bytes: int = 32 * MIB
+    max_flights: int = 1024
+    max_connections: int = 1024
+    header_timeout: float = 10.0
+    body_timeout: float = 60.0
+    idle_timeout: float = 75.0
+    connect_timeout: float = 10.0
+    first_byte_timeout: float = 300.0
+    between_bytes_timeout: float = 120.0
+    total_timeout: float = 900.0
+    drain_timeout: float = 30.0
+    read_budget: float = 0.05
+    allowed_hosts: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
+    forward_cache_headers: bool = False
+    ignore_headers: tuple[str, ...] = ()
+    share: str = ""
+    secret_file: str = ""
+    fast_lane: bool = True
+    access_log: bool = False
+    log_level: str = "info"
+    show_content: bool = False
+    rules: tuple[Rule, ...] = ()
+
+    def __post_init__(self) -> None:
+        values = {name: getattr(self, name) for name in OPTIONS}
+        for name, value in values.items():
+            try:
+                OPTIONS[name].read(value)
+            except Wrong as wrong:
+                raise _error(name, wrong, "Settings") from None
+        for name, conflict in _conflicts(values):
+            raise _error(name, conflict, "Settings")
+
+    @property
+    def policy(self) -> Policy:
+        """What holds for calls that no rule is for."""
+        return Policy(self.cache, self.ttl, self.stale_while_revalidate, self.stale_if_error, self.hit_usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Settings, where each came from (`flag --port`, `environment PAYONCE_PORT`, `payonce.toml line 7`, `default`), and
+    what the operator should know although nothing is wrong."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+def load(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | None) -> Loaded:
+    """The settings that hold, by flag, environment, file and default; a flag that is None was not given.
+
+    Without `file`, it is the one that `PAYONCE_CONFIG` names, else ./payonce.toml, else the user's own.
+    """
+    values, origins = _from_file(file or find_file(environ, Path.cwd()))
+    store, warning = default_store(environ)
+    warnings: list[str] = []
+    for name, text, origin in _given(flags, environ, warnings):
+        try:
+            values[name], origins[name] = OPTIONS[name].read(text), origin
+        except Wrong as wrong:
+            raise _error(name, wrong, origin) from None
+    if "store" not in values:
+        values["store"] = store
+        warnings += [warning] if warning else []
+    origins = {item.name: origins.get(item.name, DEFAULT) for item in fields(Settings)}
+    for name, conflict in _conflicts(_DEFAULTS | values):
+        raise _error(name, conflict, origins[name])
+    return Loaded(Settings(**values), origins, tuple(warnings))
+
+
+def check(text: str, name: str) -> list[Problem]:
+    """Everything that a configuration file gets wrong, by line. `name` is what the file is called."""
+    return _read(text, name)[2]
+
+
+def _given(
+    flags: Mapping[str, object], environ: Mapping[str, str], warnings: list[str]
+) -> Iterator[tuple[str, object, str]]:
+    """(setting, what was written, origin) of variables, then of flags, so that the later one holds."""
+    variables = {option.variable: option for option in OPTIONS.values()}
+    for variable in sorted(environ):
+        if variable in variables:
+            if environ[variable]:
+                yield variables[variable].name, environ[variable], f"environment {variable}"
+        elif (
+            variable.startswith("PAYONCE_")
+            and variable != "PAYONCE_CONFIG"
+            and (hint := did_you_mean(variable[8:], OPTIONS))
+        ):
+            near = hint.removeprefix("did you mean ").upper()
+            warnings.append(f"{variable} is not a setting and has no effect; did you mean PAYONCE_{near}")
+    for name, value in flags.items():
+        if value is None:
+            continue
+        if name not in OPTIONS:
+            raise SettingsError(f"{name}: there is no such setting; {did_you_mean(name, OPTIONS) or _LIST}")
+        yield name, value, f"flag {OPTIONS[name].flag_name}"
+
+
+_LIST = "payonce config lists all settings"
+
+
+def _error(name: str, wrong: Wrong, origin: str) -> SettingsError:
+    return SettingsError(f"{origin}: {name}: {wrong.message}; {wrong.fix}")
+
+
+def _conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, Wrong]]:
+    """Values that are right one by one, and unsafe or useless together."""
+    if not is_loopback(values["host"]) and not values["allowed_hosts"]:
+        yield (
+            "host",
+            Wrong(
+                f"other machines can reach {values['host']}, and nothing says by which names they may",
+                "set PAYONCE_ALLOWED_HOSTS=cache.example.com (in payonce.toml: allowed_hosts), or listen on 127.0.0.1",
+            ),
+        )
+    if values["workers"] > 1 and values["store"].startswith("memory:"):
+        yield (
+            "workers",
+            Wrong(
+                f"{values['workers']} workers can't share a store in memory",
+                'set store = "sqlite:PATH", or workers = 1',
+            ),
+        )
+
+
+_DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Settings)} | {"store": "sqlite:"}
+
+
+def _from_file(path: Path | None) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values of a file and their origins; an error names its first problem."""
+    if path is None:
+        return {}, {}
+    values, origins, problems = _read(read_file(path), path.name, alone=False)
+    if problems:
+        first = problems[0]
+        more = f" (and {len(problems) - 1} more:  payonce config --check {path})" if len(problems) > 1 else ""
+        raise SettingsError(f"{path.name} line {first.line}: {first.message}; {first.fix}{more}")
+    return values, origins
+
+
+def _read(text: str, name: str, *, alone: bool = True) -> tuple[dict[str, Any], dict[str, str], list[Problem]]:
+    """The values of a file, their origins, and all its problems by line. `alone`: nothing else sets anything."""
+    document, lines, problems = parse(text)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key, written in document.items():
+        line = line_of(lines, (key,))
+        if key == "rule":
+            values["rules"], found = read_rules(written, lines)
+            origins["rules"] = f"{name} line {line}"
+            problems += found
+        elif key not in OPTIONS:
+            table = "settings stand at the top of the file, in no table" if isinstance(written, dict) else _LIST
+            hint = did_you_mean(key, [*OPTIONS, "rule"])
+            problems.append(Problem(line, f"{key}: there is no such setting", hint or table))
+        else:
+            origins[key] = f"{name} line {line}"
+            try:
+                values[key] = OPTIONS[key].read(written)
+            except Wrong as wrongs:
+                for wrong in wrongs.all:
+                    where = line_of(lines, (key, *wrong.at))
+                    problems.append(Problem(where, f"{key}: {wrong.message}", wrong.fix))
+    if alone:
+        problems += [
+            Problem(line_of(lines, (key,)), f"{key}: {wrong.message}", wrong.fix)
+            for key, wrong in _conflicts(_DEFAULTS | values)
+        ]
+    return values, origins, sorted(problems, key=lambda problem: problem.line)

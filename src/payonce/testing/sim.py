@@ -1,0 +1,263 @@
+"""The simulated provider: OpenRouter's chat completions without a model, for tests, benchmarks and the demo.
+
+An ASGI app that answers `POST /api/v1/chat/completions`, `GET /api/v1/models` and `GET /api/v1/generation?id=` as
+OpenRouter does on the wire, keeps a bill, remembers what it was asked, and fails on request. Every answer names the
+number of its call, so that a test can prove which call produced it. A fault is chosen by the request header
+`X-Sim-Fault: NAME[=ARG]`, by a model name such as `sim/fault-429` or `sim/small:fault-cut=100`, or beforehand by
+`fault_next`; the table is in sim_faults.py. `GET /_sim/bill` and `POST /_sim/reset` are for clients in other processes.
+
+This room must never know Payonce: it stands for the other side.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final, TypedDict, Unpack
+from urllib.parse import parse_qs
+
+import orjson
+
+from payonce.testing import sim_wire as wire
+from payonce.testing.sim_answer import Answer, Ask, AskError, Origin, answer, generation_id, read
+from payonce.testing.sim_bill import MODELS, Bill, Books, tenant_of
+from payonce.testing.sim_call import Call, api_key, lifespan, read_body
+from payonce.testing.sim_faults import UNBILLED, Fault, delivery, from_model, parse
+from payonce.testing.sim_reply import ClientLeftError, Receive, Reply, Scope, Send
+from payonce.testing.sim_server import listening, serving
+
+__all__ = ["Bill", "Call", "SimOptions", "SimulatedProvider", "running_sim", "tenant_of"]
+
+_KEPT_GENERATIONS: Final = 10_000
+_STATUS_FAULTS: Final = {
+    "429": "Rate limit exceeded",
+    "500": "Internal Server Error",
+    "502": "Provider returned error",
+    "503": "No instances available",
+    "529": "Provider overloaded",
+}
+
+
+class SimulatedProvider:
+    """The provider as an ASGI app, and what it can tell about what it was asked.
+
+    `first_token` is in seconds and `tokens_per_second` 0 means at once; `answer_tokens` is the length of prose that no
+    limit cuts; `comments` is the number of keep-alive comments before the first event. `record=False` keeps no
+    requests, for long runs. `clock` gives seconds since 1970. `base_url` is set by `running_sim`.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        first_token: float = 0.0,
+        tokens_per_second: float = 0.0,
+        answer_tokens: int = 24,
+        comments: int = 2,
+        record: bool = True,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.base_url = ""
+        self.calls: list[Call] = []
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self.left_early = 0
+        self._seed = seed
+        self._first_token = first_token
+        self._per_token = 1.0 / tokens_per_second if tokens_per_second > 0 else 0.0
+        self._answer_tokens = answer_tokens
+        self._comments = comments
+        self._record = record
+        self._clock = clock
+        self._numbers = itertools.count(1)
+        self._books = Books()
+        self._faults: deque[Fault | None] = deque()
+        self._generations: OrderedDict[str, tuple[Answer, bool]] = OrderedDict()
+
+    # ------------------------------------------------------------------------------------ what a test says and asks
+
+    @property
+    def bill(self) -> Bill:
+        """What was charged until now. A call is charged when it is accepted, whether or not the client stays."""
+        return self._books.bill()
+
+    def fault_next(self, fault: str | None, times: int = 1) -> None:
+        """Gives the next `times` chat requests that ask for no fault themselves this one; None lets them pass."""
+        self._faults.extend([parse(fault) if fault is not None else None] * times)
+
+    def script(self, faults: Iterable[str | None]) -> None:
+        """Queues one fault, or None, for each of the next chat requests."""
+        for fault in faults:
+            self.fault_next(fault)
+
+    def reset(self) -> None:
+        """Empties the bill, the calls, the counters and the queue of faults. Numbers go on: no answer comes twice."""
+        self.calls.clear()
+        self._faults.clear()
+        self._generations.clear()
+        self._books = Books()
+        self.max_in_flight, self.left_early = self.in_flight, 0
+
+    def statement(self) -> dict[str, Any]:
+        """The bill and the counters, as `GET /_sim/bill` gives them; costs are decimal strings."""
+        counters = {"in_flight": self.in_flight, "max_in_flight": self.max_in_flight, "left_early": self.left_early}
+        return self.bill.as_json() | counters
+
+    # ------------------------------------------------------------------------------------ one request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            return await lifespan(receive, send)
+        if scope["type"] != "http":
+            raise ValueError(f"the simulated provider speaks HTTP only, not {scope['type']}")
+        body = await read_body(receive)
+        if body is None:
+            return None
+        path, number = scope["path"], 0
+        if not path.startswith("/_sim/"):
+            number = next(self._numbers)
+            if self._record:
+                query = scope["query_string"].decode("latin-1")
+                self.calls.append(Call(number, scope["method"], path, query, tuple(scope["headers"]), body))
+        created = int(self._clock())
+        reply = Reply(scope, receive, send, generation_id(self._seed, number, created))
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            await self._route(scope, body, reply, number, created)
+        except AskError as error:
+            await reply.json(error.status, wire.error_body(error.status, str(error)))
+        except ClientLeftError:
+            self.left_early += 1
+        finally:
+            self.in_flight -= 1
+
+    async def _route(self, scope: Scope, body: bytes, reply: Reply, number: int, created: int) -> None:
+        match scope["method"], scope["path"]:
+            case "POST", "/api/v1/chat/completions":
+                await self._chat(scope["headers"], body, reply, number, created)
+            case "GET", "/api/v1/models":
+                await reply.json(200, wire.models(MODELS.values()))
+            case "GET", "/api/v1/generation":
+                api_key(scope["headers"])
+                wanted = parse_qs(scope["query_string"].decode("latin-1")).get("id", [""])[0]
+                if wanted not in self._generations:
+                    raise AskError(404, f"Generation {wanted} not found")
+                known, streamed = self._generations[wanted]
+                await reply.json(200, wire.generation(known, streamed=streamed))
+            case "GET", "/_sim/bill":
+                await reply.json(200, orjson.dumps(self.statement()))
+            case "POST", "/_sim/reset":
+                self.reset()
+                await reply.json(200, b"{}")
+            case _:
+                raise AskError(404, "Not Found")
+
+    async def _chat(
+        self, headers: Iterable[tuple[bytes, bytes]], body: bytes, reply: Reply, number: int, created: int
+    ) -> None:
+        self._books.requests += 1
+        key = api_key(headers)
+        ask = read(body)
+        fault = self._fault(headers, ask)
+        name = fault.name if fault else ""
+        origin = Origin(reply.id, created, number, self._seed)
+        made = answer(ask, fault, origin, tokens=self._answer_tokens)
+        if name not in UNBILLED:
+            self._books.enter(tenant_of(key), made.charge)
+        self._generations[made.id] = made, ask.stream
+        if len(self._generations) > _KEPT_GENERATIONS:
+            self._generations.popitem(last=False)
+        reply.delivery = delivery(fault)
+        if fault is not None and await self._other_answer(fault, ask, reply):
+            return
+        if ask.stream:
+            await reply.stream(self._timed(made, fault))
+        else:
+            await reply.pause(self._first_token + self._per_token * made.charge.completion_tokens)
+            await reply.whole(200, wire.result(made, name), wire.JSON_TYPE)
+
+    def _fault(self, headers: Iterable[tuple[bytes, bytes]], ask: Ask) -> Fault | None:
+        try:
+            for name, value in headers:
+                if name == b"x-sim-fault":
+                    return parse(value.decode("latin-1"))
+            fault = from_model(ask.model.id)
+        except ValueError as error:
+            raise AskError(400, str(error)) from None
+        if fault is None and self._faults:
+            return self._faults.popleft()
+        return fault
+
+    async def _other_answer(self, fault: Fault, ask: Ask, reply: Reply) -> bool:
+        """Sends what a fault puts in the place of any answer; False where the answer itself is still to be sent."""
+        if fault.name in _STATUS_FAULTS:
+            status = int(fault.name)
+            await reply.json(status, wire.error_body(status, _STATUS_FAULTS[fault.name]), *self._limits(fault))
+        elif fault.name == "html":
+            await reply.whole(200, [wire.HTML], (b"content-type", b"text/html; charset=utf-8"))
+        elif fault.name == "empty-body":
+            await reply.whole(200, [b""], wire.SSE_TYPE if ask.stream else wire.JSON_TYPE)
+        elif fault.name == "redirect":
+            await reply.whole(307, [b""], (b"location", fault.argument.encode()))
+        elif fault.name == "comments-only":
+            if ask.stream:
+                await reply.stream((self._first_token / 2 * bool(n), wire.COMMENT) for n in range(fault.number))
+            else:
+                await reply.whole(200, [b"\n"] * fault.number, wire.JSON_TYPE)
+        else:
+            if fault.name == "slow-first-byte":
+                await reply.pause(fault.seconds)
+            return False
+        return True
+
+    def _limits(self, fault: Fault) -> list[tuple[bytes, bytes]]:
+        if fault.name not in {"429", "503"}:
+            return []
+        headers = [(b"retry-after", fault.argument.encode())]
+        if fault.name == "429":
+            reset = int((self._clock() + fault.seconds) * 1000)
+            headers += [
+                (b"x-ratelimit-limit", b"20"),
+                (b"x-ratelimit-remaining", b"0"),
+                (b"x-ratelimit-reset", b"%d" % reset),
+            ]
+        return headers
+
+    def _timed(self, made: Answer, fault: Fault | None) -> Iterator[tuple[float, bytes]]:
+        """The events of a stream, each with the seconds before it: comments while the model thinks, then its pace."""
+        wait = self._first_token / max(1, self._comments)
+        for n in range(self._comments):
+            yield (wait if n else 0.0), wire.COMMENT
+        pause = wait
+        name, argument = (fault.name, fault.argument) if fault else ("", "")
+        for tokens, event in wire.events(made, name, argument):
+            yield pause, event
+            pause = tokens * self._per_token
+
+
+class SimOptions(TypedDict, total=False):
+    """The options of `SimulatedProvider`, each as described there."""
+
+    seed: int
+    first_token: float
+    tokens_per_second: float
+    answer_tokens: int
+    comments: int
+    record: bool
+    clock: Callable[[], float]
+
+
+@contextlib.contextmanager
+def running_sim(
+    *, host: str = "127.0.0.1", port: int = 0, **options: Unpack[SimOptions]
+) -> Iterator[SimulatedProvider]:
+    """A provider that listens while the block runs; port 0 is a free one. An OSError says that the port is taken."""
+    sim = SimulatedProvider(**options)
+    with listening(host, port) as sock, serving(sim, sock):
+        own_host, own_port = sock.getsockname()[:2]
+        sim.base_url = f"http://{f'[{own_host}]' if ':' in own_host else own_host}:{own_port}/api/v1"
+        yield sim

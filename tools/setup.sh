@@ -1,0 +1,43 @@
+#!/bin/sh
+# Make .venv hold what `make $1` needs (demo or dev), on a machine that has nothing but make and a package manager.
+set -eu
+kind=${1:?demo or dev}
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "$*" >&2; }
+
+apt() {
+    as_root=""
+    [ "$(id -u)" = 0 ] || as_root=sudo
+    if ! command -v apt-get >/dev/null 2>&1 || { [ -n "$as_root" ] && ! command -v sudo >/dev/null 2>&1; }; then
+        say "Please install: $*  (Debian's names), then run make again."
+        exit 1
+    fi
+    say "installing $*"
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+find_python() {
+    for name in ${PYTHON:-} python3 python3.14 python3.13 python3.12 python3.11; do
+        if command -v "$name" >/dev/null 2>&1 &&
+            "$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            printf '%s' "$name"
+            return 0
+        fi
+    done
+    return 1
+}
+
+python=$(find_python) || { apt python3 python3-venv ca-certificates; python=$(find_python); } || {
+    say "Payonce needs Python 3.11 or later; set PYTHON=/path/to/python and run make again."
+    exit 1
+}
+"$python" -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv
+[ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv; "$python" -m venv .venv; }
+
+say "installing requirements/$kind.txt into .venv"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "requirements/$kind.txt"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+touch ".venv/ready-$kind"
+[ "$kind" = demo ] || touch .venv/ready-demo
