@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-_HOSTS = ("py" + r"pi\.org", "python" + r"hosted\.org", "registry" + r"\.npm", "deb" + r"\.debian\.")
+_HOSTS = (
     "py" + r"pi\.org",
     "python" + r"hosted\.org",
     "registry" + r"\.npm",

@@ -7,6 +7,7 @@ it. This room must never know a route or a cache.
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -38,6 +39,7 @@ def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
         if settings.workers > 1:
             Multiprocess(config, sockets=[listener]).run()
             return 0
+        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again after a clean end; that end is a 0
         server = uvicorn.Server(config)
         server.run(sockets=[listener])
         return 0 if server.started else 2

@@ -1,0 +1,45 @@
+"""A gateway in a process of its own, as `payonce serve` starts it, with a bug planted if a test wants one."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+from pathlib import Path
+from types import TracebackType
+
+SEEDED = Path(__file__).parents[1] / "promises" / "seeded.py"
+
+
+class GatewayProcess:
+    """`async with` starts it in front of the upstream on that loopback port; leaving stops it and keeps its log."""
+
+    def __init__(self, upstream: int, folder: Path, *arguments: str, bug: str = "none") -> None:
+        self.arguments = [
+            *(sys.executable, str(SEEDED), bug, "serve", "--port", "0", "--cache", "all"),
+            *("--upstream", f"http://127.0.0.1:{upstream}/api/v1", "--store", f"sqlite:{folder}/cache.db"),
+            *arguments,
+        ]
+        self.port = 0
+        self.log = b""
+        self.status: int | None = None
+
+    async def __aenter__(self) -> GatewayProcess:
+        self._process = await asyncio.create_subprocess_exec(
+            *self.arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        greeting = (await asyncio.wait_for(self._process.stdout.readline(), 30)).decode()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)", greeting)
+        if found is None:
+            _, log = await self._process.communicate()
+            raise RuntimeError(greeting + log.decode())
+        self.port = int(found[1])
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        _, self.log = await asyncio.wait_for(self._process.communicate(), 60)
+        self.status = self._process.returncode
