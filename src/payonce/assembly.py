@@ -186,7 +186,7 @@ def secret_path(settings: Settings) -> Path:
 def load_secret(settings: Settings, *, create: bool = True) -> bytes:
     """The 32 bytes that hash tenants and seal entries; made on first use, in a file that only its owner may read.
 
-    Raises OSError where it can't be read or made, and SettingsError where the file is not a secret or others may read it.
+    Raises OSError where it can't be read or made, SettingsError where it is not a secret or others may read it.
     """
     path = secret_path(settings)
     if create and not path.exists():
@@ -197,7 +197,7 @@ def load_secret(settings: Settings, *, create: bool = True) -> bytes:
             raise SettingsError(f"{path}: other users may read this secret; run  chmod 600 {path}")
         secret = file.read(SECRET_BYTES + 1)
     if len(secret) != SECRET_BYTES:
-        raise SettingsError(f"{path}: a secret has {SECRET_BYTES} bytes, this file has not; remove it to have a new one made")
+        raise SettingsError(f"{path}: a secret has {SECRET_BYTES} bytes, not these; remove it for a new one")
     return secret
 
 

@@ -71,7 +71,7 @@ class Settings:
     max_entry_bytes: int = 8 * MIB
     max_body_bytes: int = 32 * MIB
     max_flights: int = 1024
-    max_connections: int = 1024
+    max_connections: int = 4096
     header_timeout: float = 10.0
     body_timeout: float = 60.0
     idle_timeout: float = 75.0

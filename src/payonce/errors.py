@@ -16,7 +16,7 @@ class PayonceError(Exception):
 
 
 class SettingsError(PayonceError):
-    """A setting is wrong. The message names the setting, where it came from (flag, variable, file and line) and the fix."""
+    """A setting is wrong. The message names the setting, its origin (flag, variable, file and line) and the fix."""
 
 
 class MissingExtraError(PayonceError):

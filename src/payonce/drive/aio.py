@@ -106,7 +106,7 @@ class AsyncPlayer:
         self.read_budget = read_budget
         self.ttl_jitter = ttl_jitter
         self.total_timeout = total_timeout
-        self._rng = rng or random.Random()
+        self._rng = rng or random.Random()  # noqa: S311 - spreads expiry, guards nothing
         self._tasks: set[asyncio.Task[None]] = set()
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="payonce-read")
         self._reads = 0

@@ -6,7 +6,9 @@ it. This room must never know a route or a cache.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import resource
 import signal
 import socket
 import sys
@@ -31,6 +33,7 @@ BACKLOG = 2048
 
 def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
     """Serve until a signal says stop; the exit status. Raises SettingsError where the port can't be had."""
+    _raise_file_limit()
     listener = bind(settings.host, settings.port, (origins or {}).get("port", "port"))
     config = server_config(settings)
     host, port = listener.getsockname()[:2]
@@ -90,6 +93,13 @@ def bind(host: str, port: int, origin: str = "port") -> socket.socket:
         raise SettingsError(f"{origin}: can't listen on {host}:{port} ({error.strerror}); {fix}") from None
     listener.set_inheritable(True)
     return listener
+
+
+def _raise_file_limit() -> None:
+    """Every connection is a file: take as many as the system grants without asking."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _greet(settings: Settings, host: str, port: int) -> None:

@@ -17,8 +17,10 @@ import orjson
 from payonce.model.entry import Entry, Tokens
 from payonce.model.receipt import Landing, Outcome, Receipt
 
-BUCKETS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-           30.0, 60.0, 120.0)  # fmt: skip
+BUCKETS = (
+    *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0),
+)
 """Upper bounds of the latency histogram, in seconds."""
 
 PREFIX = "tally/"
@@ -113,7 +115,7 @@ class Ledger:
             held[place] += count
 
     def leaf(self, now: float) -> tuple[str, bytes] | None:
-        """The present hour's tally as a record to note, if it changed since the last one; turns the page with the hour."""
+        """The present hour's tally as a record to note, if it changed since; turns the page with the hour."""
         record = None
         if self.fresh:
             self.fresh = False
@@ -138,7 +140,7 @@ def encode(tally: Tally) -> bytes:
 
 
 def add_up(notes: Mapping[str, bytes], since: float = 0.0) -> Tally:
-    """All workers' tallies of the hours that end after `since` (Unix seconds), as one. Unreadable records are left out."""
+    """All workers' tallies of the hours that end after `since` (Unix seconds), as one, unreadable ones left out."""
     total = Tally()
     for name, record in notes.items():
         hour, _, worker = name.removeprefix(PREFIX).partition("/")

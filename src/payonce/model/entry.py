@@ -8,6 +8,7 @@ a planted blob costs a miss (shared threat table: T1, T32, T33). This room must 
 from __future__ import annotations
 
 from hmac import compare_digest
+from math import inf
 
 import msgspec
 from blake3 import blake3
@@ -68,8 +69,10 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     took: float
 
     def age(self, now: float) -> float:
-        """Seconds since it was stored; an entry from the future (a clock that jumped) counts as written now."""
-        return max(0.0, now - self.stored_at)
+        """Seconds since it was stored. An entry from the future counts as written now, but one from further ahead than
+        its TTL (a clock that jumped) as older than anything, so that none lives for ever."""
+        age = now - self.stored_at
+        return age if age >= 0 else 0.0 if -age <= self.ttl else inf
 
     @property
     def terms(self) -> Terms:

@@ -1,0 +1,214 @@
+"""A store in this process's memory, bounded in bytes: W-TinyLFU in a dict that remembers.
+
+The dict keeps; two policies decide what it may keep. A new entry stands in the *window*, an LRU of about an eighth of
+the bytes, so what was just put can be got. What the window pushes out is offered to the *main* region, where moka's
+TinyLFU lets it in only if it is asked for more often than what it would displace: a scan can't flush the hot set.
+Everything happens under one lock, moka's eviction listener included. This room must never know a disk or a network.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from moka_py import Moka
+
+from payonce.errors import SettingsError
+from payonce.model import reason
+from payonce.model.ports import About, Clock, Row, Volume
+
+OVERHEAD = 700
+"""What an entry costs beyond its value: slot, words about it, and its places in three tables (measured, rounded up)."""
+WINDOW_SHARE = 8
+"""One part in so many is the window; no entry may be larger than it."""
+_USUAL_WEIGHT = 2000
+KEY_SCOPE_SECONDS = 2 * 86400
+"""For how long an epoch of a single key matters: longer than any flight, so that answers in flight are purged too."""
+
+
+class _Kept(NamedTuple):
+    value: bytes
+    expires_at: float
+    weight: int
+    about: About
+
+
+class MemoryStore:
+    """A `Store` and `Notebook` in memory, for one process; safe from any thread."""
+
+    slow = False
+
+    def __init__(self, max_bytes: int, clock: Clock = time.time) -> None:
+        self._clock = clock
+        self._limit = max_bytes
+        self._window_limit = max_bytes // WINDOW_SHARE
+        if self._window_limit <= OVERHEAD:
+            raise SettingsError(
+                f"a memory store of {max_bytes} bytes holds nothing: give it at least {(OVERHEAD + 1) * WINDOW_SHARE}"
+            )
+        self._lock = threading.RLock()
+        self._kept: dict[bytes, _Kept] = {}
+        self._window: OrderedDict[bytes, int] = OrderedDict()
+        self._window_used = 0
+        self._used = 0
+        self._main: Moka[bytes, _Kept] = Moka(
+            max_bytes - self._window_limit, weigher=_weigh, eviction_listener=self._left_main
+        )
+        _wake_sketch(self._main, max_bytes - self._window_limit)
+        self._epochs: Mapping[str, int] = MappingProxyType({})
+        self._raised_at: dict[str, float] = {}
+        self._notes: dict[str, bytes] = {}
+        self._dropped: dict[str, int] = {}
+
+    def get(self, slot: bytes) -> bytes | None:
+        """The bytes last put under `slot`. Absent or not, moka's sketch learns that it was asked for."""
+        with self._lock:
+            self._main.get(slot)
+            kept = self._kept.get(slot)
+            if kept is None:
+                return None
+            if kept.expires_at <= self._clock():
+                self._forget(slot)
+                return None
+            if slot in self._window:
+                self._window.move_to_end(slot)
+            return kept.value
+
+    def put(self, slot: bytes, value: bytes, about: About) -> bool:
+        """Keep `value` in the window; what stood there longest goes before moka."""
+        weight = len(value) + len(slot) + OVERHEAD
+        with self._lock:
+            if weight > self._window_limit:
+                self._drop(reason.ENTRY_TOO_LARGE)
+                return False
+            self._forget(slot)
+            self._kept[slot] = _Kept(value, about.expires_at, weight, about)
+            self._window[slot] = weight
+            self._window_used += weight
+            self._used += weight
+            if self._window_used > self._window_limit:
+                self._overflow()
+            return True
+
+    def delete(self, slot: bytes) -> None:
+        """Forget `slot`."""
+        with self._lock:
+            self._forget(slot)
+
+    def epochs(self) -> Mapping[str, int]:
+        """Every epoch, by scope: a view of a table that is never changed, only replaced."""
+        return self._epochs
+
+    def raise_epoch(self, scope: str, at_least: int = 0) -> int:
+        """Count `scope` up by one, or to `at_least`; epochs of single keys are forgotten after two days."""
+        with self._lock:
+            now = self._clock()
+            count = max(self._epochs.get(scope, 0) + 1, at_least)
+            self._raised_at[scope] = now
+            kept = {name: n for name, n in self._epochs.items() if not self._is_over(name, now)}
+            self._epochs = MappingProxyType({**kept, scope: count})
+            self._raised_at = {name: self._raised_at[name] for name in self._epochs}
+            return count
+
+    def flush(self, timeout: float = 5.0) -> bool:  # noqa: ARG002 - the contract's signature
+        """True: nothing here is more durable than it is already."""
+        return True
+
+    def volume(self) -> Volume:
+        """How full it is; an entry counts with its slot and overhead."""
+        with self._lock:
+            return Volume(len(self._kept), self._used, self._limit)
+
+    def rows(self) -> Iterator[Row]:
+        """Every entry that has not expired, newest first, as of now."""
+        with self._lock:
+            kept = list(self._kept.items())
+        now = self._clock()
+        for slot, item in reversed(kept):
+            if item.expires_at > now:
+                yield Row(slot, len(item.value), item.about)
+
+    def dropped(self) -> Mapping[str, int]:
+        """How many entries were dropped, by reason id."""
+        with self._lock:
+            return dict(self._dropped)
+
+    def note(self, name: str, value: bytes) -> None:
+        """Keep `value` under `name`."""
+        with self._lock:
+            self._notes[name] = value
+
+    def notes(self) -> Mapping[str, bytes]:
+        """Every record, by name."""
+        with self._lock:
+            return dict(self._notes)
+
+    def close(self) -> None:
+        """Let everything go."""
+        with self._lock:
+            for slot in list(self._kept):
+                self._forget(slot)
+            self._notes.clear()
+
+    def _overflow(self) -> None:
+        while self._window_used > self._window_limit:
+            slot, weight = self._window.popitem(last=False)
+            self._window_used -= weight
+            kept = self._kept[slot]
+            if kept.expires_at <= self._clock():
+                del self._kept[slot]
+                self._used -= weight
+            else:
+                self._main.set(slot, kept)
+        self._main.run_pending_tasks()
+
+    def _left_main(self, slot: bytes, kept: _Kept, cause: str) -> None:
+        # Called by moka inside a call of ours, so under our lock: main region over its bytes, or candidate refused.
+        if cause == "size" and self._kept.get(slot) is kept:
+            del self._kept[slot]
+            self._used -= kept.weight
+            self._drop(reason.EVICTED)
+
+    def _forget(self, slot: bytes) -> None:
+        kept = self._kept.pop(slot, None)
+        if kept is None:
+            return
+        self._used -= kept.weight
+        weight = self._window.pop(slot, None)
+        if weight is None:
+            self._main.remove(slot)
+        else:
+            self._window_used -= weight
+
+    def _is_over(self, scope: str, now: float) -> bool:
+        return scope.startswith("key:") and now - self._raised_at[scope] > KEY_SCOPE_SECONDS
+
+    def _drop(self, why: reason.Reason) -> None:
+        self._dropped[why.id] = self._dropped.get(why.id, 0) + 1
+
+
+def _weigh(_slot: bytes, kept: _Kept) -> int:
+    return kept.weight
+
+
+def _wake_sketch(main: Moka[bytes, _Kept], limit: int) -> None:
+    # moka counts no use before a region was half full once, so a scan that came early would flush what was already hot.
+    # Stand-ins of a usual entry's weight fill it half for a moment; their number also sizes the sketch.
+    count = max(64, min(limit // 2 // _USUAL_WEIGHT, 50_000))
+    stand_in = _Kept(b"", 0.0, limit // 2 // count + 1, About(0.0, 0.0, "", "", "", ""))
+    for number in range(count):
+        main.set(number.to_bytes(8, "big"), stand_in)
+    main.run_pending_tasks()
+    main.clear()
+    main.run_pending_tasks()
+
+
+def open_memory(rest: str, *, clock: Clock, max_bytes: int) -> MemoryStore:
+    """The registry's door: `memory:` takes nothing behind its colon."""
+    if rest.strip("/"):
+        raise SettingsError(f"memory:{rest} names something, but a memory store has no name: write  memory:")
+    return MemoryStore(max_bytes, clock)

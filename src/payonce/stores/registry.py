@@ -1,0 +1,75 @@
+"""From a store's URL to a store: built-in schemes are strings, imported when they are first used.
+
+A guest package adds a scheme through the entry point group `payonce.stores` (name: the scheme, object: a factory with
+the signature of `Factory`). This room must never import a store itself, nor say a password aloud.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol, cast
+from urllib.parse import unquote
+
+from payonce.errors import StoreUnknownError
+from payonce.model.ports import Clock, Store
+
+GROUP = "payonce.stores"
+DEFAULT_MAX_BYTES = 1 << 30
+
+
+class Factory(Protocol):
+    """What opens a store: `rest` is the URL behind `scheme:`."""
+
+    def __call__(self, rest: str, *, clock: Clock, max_bytes: int) -> Store:
+        """The opened store; raises a `StoreError` whose message says what to do."""
+        ...
+
+
+_BUILT_IN = {
+    "memory": "payonce.stores.memory:open_memory",
+    "sqlite": "payonce.stores.sqlite:open_sqlite",
+}
+
+
+def open_store(url: str, *, clock: Clock = time.time, max_bytes: int = DEFAULT_MAX_BYTES) -> Store:
+    """The store that `url` names: `memory:`, `sqlite:PATH`, or a scheme that an installed package brings."""
+    scheme, colon, rest = url.partition(":")
+    if not colon:
+        raise StoreUnknownError(f"{redact(url)!r} is not a store URL: write SCHEME:…; known schemes: {_known()}")
+    return _factory(scheme.lower(), url)(rest, clock=clock, max_bytes=max_bytes)
+
+
+def schemes() -> tuple[str, ...]:
+    """Every scheme that can be opened here, sorted."""
+    return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+
+
+def redact(url: str) -> str:
+    """`url` without its passwords, for messages and logs."""
+    url = re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&](?:password|passwd|secret|token|auth)=)[^&#\s]*", r"\1***", url)
+
+
+def file_path(rest: str) -> Path:
+    """The path that a URL of a file store means: `PATH`, `~/PATH`, `//` + `/ABSOLUTE` (three slashes in all)."""
+    if rest.startswith("//"):
+        rest = unquote(rest[2:])
+    return Path(rest).expanduser()
+
+
+def _factory(scheme: str, url: str) -> Factory:
+    target = _BUILT_IN.get(scheme)
+    if target is not None:
+        module, _, name = target.partition(":")
+        return cast("Factory", getattr(import_module(module), name))
+    for point in entry_points(group=GROUP, name=scheme):
+        return cast("Factory", point.load())
+    raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {_known()}")
+
+
+def _known() -> str:
+    return ", ".join(f"{name}:" for name in schemes())

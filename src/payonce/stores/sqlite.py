@@ -1,0 +1,269 @@
+"""A store in one SQLite file that several processes may share: one writer thread each, a reader for each get at a time.
+
+What was put is visible at once (it waits in a queue that readers look into first) and on disk some milliseconds later.
+A damaged, foreign or deleted file costs its entries, never a crash: it is set aside or made anew. Whether an entry may
+be served is not decided here: entries prove themselves. This room must never know HTTP or a language model.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+import apsw
+
+from payonce.errors import SettingsError, StoreError, StoreUnavailableError
+from payonce.model import reason
+from payonce.model.ports import About, Clock, Row, Volume
+from payonce.stores import sqlite_rows as rows
+from payonce.stores.registry import file_path
+from payonce.stores.sqlite_epochs import EpochBook
+from payonce.stores.sqlite_medium import Fault, Medium, fault_of
+from payonce.stores.sqlite_pool import ReaderPool
+from payonce.stores.sqlite_queue import Losses, WriteQueue
+from payonce.stores.sqlite_writer import Pace, Writer
+
+ENTRY_SHARE = 8
+"""No entry may be larger than one part in so many of the whole store."""
+_log = logging.getLogger("payonce.stores")
+
+
+class _Live:
+    """What a store holds in one process: after a fork the child builds its own and never touches its parent's."""
+
+    def __init__(
+        self, build: Callable[[EpochBook, Losses], tuple[Medium, WriteQueue, Writer, ReaderPool]], clock: Clock
+    ) -> None:
+        self.epochs = EpochBook(clock)
+        self.losses = Losses()
+        self.medium, self.queue, self.writer, self.pool = build(self.epochs, self.losses)
+
+    def close(self, timeout: float) -> None:
+        self.writer.drain(timeout)
+        self.epochs.close()
+        self.pool.close()
+        self.writer.stop(timeout)  # last, so that its connection leaves one file without a log behind
+
+
+class SqliteStore:
+    """A `Store` and `Notebook` in the file `path`.
+
+    `queue_rows` and `queue_bytes` bound what waits to be written; `read_wait` is how long a get waits for a reader, in
+    seconds; `touch_every` is how fine last use is recorded, in seconds; `vfs` names SQLite's file layer, for tests.
+    """
+
+    slow = True
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        max_bytes: int,
+        clock: Clock = time.time,
+        *,
+        queue_rows: int = 10_000,
+        queue_bytes: int = 64 << 20,
+        batch_rows: int = 100,
+        readers: int = 8,
+        read_wait: float = 0.05,
+        busy_ms: int = 1000,
+        touch_every: float = 600.0,
+        sweep_every: float = 30.0,
+        retry_after: float = 0.25,
+        vfs: str | None = None,
+    ) -> None:
+        self._clock = clock
+        self._limit = max_bytes
+        self._touch_every = touch_every
+        self._largest = min(max_bytes // ENTRY_SHARE, queue_bytes)
+        pace = Pace(max_bytes, sweep_every=sweep_every, retry_after=retry_after)
+
+        def build(epochs: EpochBook, losses: Losses) -> tuple[Medium, WriteQueue, Writer, ReaderPool]:
+            medium = Medium(
+                Path(path), clock=clock, max_bytes=max_bytes, vfs=vfs, busy_ms=busy_ms, carry=lambda: epochs.known
+            )
+            queue = WriteQueue(losses, max_rows=queue_rows, max_bytes=queue_bytes, batch_rows=batch_rows)
+            return medium, queue, Writer(medium, queue, clock, pace), ReaderPool(medium, size=readers, wait=read_wait)
+
+        self._build = build
+        self._live = _Live(build, clock)
+        self._live.medium.establish()
+        if self._live.medium.read_only:
+            self._live.queue.blocked = reason.STORE_READ_ONLY
+            _log.warning("payonce: %s is read-only: it is served from, and nothing is kept", self._live.medium.path)
+        self._box = [self._live]
+        self._finalizer = weakref.finalize(self, _close_box, self._box)
+        _stores.add(self)
+
+    def get(self, slot: bytes) -> bytes | None:
+        """The bytes last put under `slot`; raises `StoreError` where the file can't answer."""
+        live = self._live
+        write = live.queue.pending.get(slot)
+        now = self._clock()
+        if write is not None:
+            return write.value if write.about is not None and write.about.expires_at > now else None
+        found = self._query(live, rows.GET, (slot,))
+        if not found:
+            return None
+        value, expires_at, used_at = cast("tuple[bytes, float, int]", found[0])
+        if expires_at <= now:
+            return None
+        if now - used_at > self._touch_every:
+            live.queue.touch(slot, int(now))
+            live.writer.start()
+        return value
+
+    def put(self, slot: bytes, value: bytes, about: About) -> bool:
+        """Queue `value`; False, and counted, where it is too large, the queue is full or nothing can be written now."""
+        live = self._live
+        if len(value) + rows.ROW_OVERHEAD > self._largest:
+            live.losses.add(reason.ENTRY_TOO_LARGE)
+            return False
+        queued = live.queue.put(slot, value, about)
+        live.writer.start()
+        return queued
+
+    def delete(self, slot: bytes) -> None:
+        """Queue a deletion; a get of this process sees it at once."""
+        self._live.queue.delete(slot)
+        self._live.writer.start()
+
+    def epochs(self) -> Mapping[str, int]:
+        """Every epoch; costs a few microseconds where nobody has written since the last call."""
+        live = self._live
+        try:
+            return live.epochs.read(live.medium)
+        except apsw.Error as error:
+            raise self._explained(live, error) from error
+
+    def raise_epoch(self, scope: str, at_least: int = 0) -> int:
+        """Count `scope` up; on the medium when it returns. A full disk gives its ballast for it."""
+        live = self._live
+        for remedy in (self._remedied, None):
+            try:
+                return live.epochs.raise_(live.medium, scope, at_least)
+            except apsw.Error as error:
+                if remedy is None or not remedy(live, error):
+                    raise StoreUnavailableError(
+                        f"epoch {scope!r} could not be raised ({error}): nothing was purged, try again"
+                    ) from error
+        raise AssertionError("the loop returns or raises")
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all that was put is on the medium; False where it took too long or some of it was dropped."""
+        self._live.writer.start()
+        return self._live.queue.flush(timeout)
+
+    def volume(self) -> Volume:
+        """How full it is, from one row."""
+        entries, used, _ = cast("tuple[int, int, int]", self._query(self._live, rows.LEDGER, ())[0])
+        return Volume(entries, used, self._limit)
+
+    def rows(self) -> Iterator[Row]:
+        """Every entry, newest first, a page at a time; what waits is written first, if that is quick."""
+        live = self._live
+        self.flush(1.0)
+        for _, row in rows.listing(lambda sql, args: self._query(live, sql, args), self._clock()):
+            waiting = live.queue.pending.get(row.slot)
+            if waiting is None or waiting.value is not None:
+                yield row
+
+    def dropped(self) -> Mapping[str, int]:
+        """How many entries were dropped, by reason id; `damaged` counts files that were set aside."""
+        live = self._live
+        asides = {reason.DAMAGED.id: live.medium.set_asides} if live.medium.set_asides else {}
+        return {**live.losses.counts(), **asides}
+
+    def note(self, name: str, value: bytes) -> None:
+        """Queue a record."""
+        self._live.queue.note(name, value)
+        self._live.writer.start()
+
+    def notes(self) -> Mapping[str, bytes]:
+        """Every record, by name, of all processes."""
+        live = self._live
+        waiting = live.queue.notes()
+        return {**dict(cast("list[tuple[str, bytes]]", self._query(live, rows.NOTES, ()))), **waiting}
+
+    def reclaim(self, dead: Callable[[Row], bool], limit: int = 1000, timeout: float = 5.0) -> int:
+        """Delete up to `limit` entries that `dead` says can never be served again. How many were deleted."""
+        live = self._live
+        chosen: list[int] = []
+        for entry, row in rows.listing(lambda sql, args: self._query(live, sql, args), self._clock()):
+            if dead(row):
+                chosen.append(entry)
+                if len(chosen) >= limit:
+                    break
+        return live.writer.call(lambda db: rows.delete_ids(db, chosen), timeout) if chosen else 0
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Flush within `timeout` and release everything; a get raises from now on, a put says False."""
+        _stores.discard(self)
+        self._live.close(timeout)
+        self._finalizer.detach()
+
+    def _query(self, live: _Live, sql: str, args: tuple[apsw.SQLiteValue, ...]) -> list[tuple[apsw.SQLiteValue, ...]]:
+        try:
+            return live.pool.query(sql, args)
+        except apsw.Error as error:
+            raise self._explained(live, error) from error
+
+    def _explained(self, live: _Live, error: apsw.Error) -> StoreError:
+        if fault_of(error) is Fault.DAMAGED:
+            live.writer.suspect(live.medium.generation, error)
+        return StoreError(f"{live.medium.path} could not be read ({error}): the log says why")
+
+    def _remedied(self, live: _Live, error: apsw.Error) -> bool:
+        fault = fault_of(error)
+        if fault is Fault.DAMAGED:
+            live.medium.repair(live.medium.generation, error)
+        elif fault is Fault.FULL and live.medium.ballast is not None:
+            live.medium.ballast.release()
+        elif not live.medium.moved():
+            return False
+        return True
+
+    def _forked(self) -> None:
+        _of_the_parent.append(self._live)  # closing its connections here would drop the parent's locks and log
+        self._live = self._box[0] = _Live(self._build, self._clock)
+
+
+def _close_box(box: list[_Live]) -> None:
+    box[0].close(2.0)
+
+
+def open_sqlite(rest: str, *, clock: Clock, max_bytes: int) -> SqliteStore:
+    """The registry's door: `sqlite:PATH`, `sqlite:~/PATH`, `sqlite:///ABSOLUTE`."""
+    if not rest.strip("/"):
+        raise SettingsError("sqlite: names no file: write  sqlite:PATH")
+    return SqliteStore(file_path(rest), max_bytes, clock)
+
+
+_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
+_of_the_parent: list[object] = []
+_held: list[Writer] = []
+
+
+def _before_fork() -> None:
+    for store in list(_stores):
+        writer = store._live.writer  # noqa: SLF001 - this module's own hook
+        if writer.gate.acquire(timeout=2.0):  # no writer inside SQLite while its mutexes are copied
+            _held.append(writer)
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop().gate.release()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for store in list(_stores):
+        store._forked()  # noqa: SLF001 - this module's own hook
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -1,0 +1,215 @@
+"""The SQL of a SQLite store: its tables, and what a transaction does with them.
+
+One table holds the entries, words first and bytes last, so that one descent finds an entry and listing reads no large
+bodies. Triggers keep count and bytes in one row, whoever deletes. This room must never know threads, files or faults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple, cast
+
+import apsw
+import orjson
+
+from payonce.model.ports import About, Row
+
+APPLICATION_ID = 0x50594F31
+FORMAT = 1
+ROW_OVERHEAD = 300
+"""What an entry costs in the file beyond its value: its words, its places in three indexes, its share of pages."""
+KEY_SCOPE_SECONDS = 2 * 86400
+
+SCHEMA = f"""
+CREATE TABLE entries(
+  id INTEGER PRIMARY KEY, slot BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, stored_at REAL NOT NULL,
+  expires_at REAL NOT NULL, used_at INTEGER NOT NULL, tenant TEXT NOT NULL, namespace TEXT NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL,
+  tags TEXT NOT NULL, value BLOB NOT NULL);
+CREATE INDEX by_expiry ON entries(expires_at);
+CREATE INDEX by_use ON entries(used_at);
+CREATE TABLE ledger(one INTEGER PRIMARY KEY CHECK (one = 1), entries INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  epoch_changes INTEGER NOT NULL, beat INTEGER NOT NULL);
+INSERT INTO ledger VALUES (1, 0, 0, 0, 0);
+CREATE TRIGGER counted AFTER INSERT ON entries BEGIN
+  UPDATE ledger SET entries = entries + 1, bytes = bytes + new.size + {ROW_OVERHEAD}; END;
+CREATE TRIGGER uncounted AFTER DELETE ON entries BEGIN
+  UPDATE ledger SET entries = entries - 1, bytes = bytes - old.size - {ROW_OVERHEAD}; END;
+CREATE TABLE epochs(scope TEXT PRIMARY KEY, count INTEGER NOT NULL, raised_at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE notes(name TEXT PRIMARY KEY, value BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT};
+"""  # noqa: S608 - numbers of this module
+
+GET = "SELECT value, expires_at, used_at FROM entries WHERE slot = ?"
+LEDGER = "SELECT entries, bytes, epoch_changes FROM ledger"
+EPOCHS = "SELECT scope, count FROM epochs"
+NOTES = "SELECT name, value FROM notes"
+DATA_VERSION = "PRAGMA data_version"
+_LIST = (
+    "SELECT id, slot, size, stored_at, expires_at, tenant, namespace, endpoint, model, tags FROM entries"
+    " WHERE id < ? AND expires_at > ? ORDER BY id DESC LIMIT 256"
+)
+_INSERT = "INSERT INTO entries VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_DELETE = "DELETE FROM entries WHERE slot = ?"
+_DELETE_ID = "DELETE FROM entries WHERE id = ?"
+_NOTE = "INSERT INTO notes VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"
+_TOUCH = "UPDATE entries SET used_at = ? WHERE slot = ?"
+_EXPIRED = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
+_OLDEST = "SELECT id, size FROM entries ORDER BY used_at, id LIMIT 500"
+_RAISE = (
+    "INSERT INTO epochs VALUES (?, max(1, ?), ?) ON CONFLICT (scope) DO UPDATE"
+    " SET count = max(count + 1, ?), raised_at = excluded.raised_at RETURNING count"
+)
+_CARRY = "INSERT INTO epochs VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE SET count = max(count, excluded.count)"
+
+Query = Callable[[str, tuple["apsw.SQLiteValue", ...]], list[tuple["apsw.SQLiteValue", ...]]]
+
+
+class Write(NamedTuple):
+    """One change that waits for its transaction; without a value it deletes."""
+
+    ticket: int
+    weight: int
+    value: bytes | None = None
+    about: About | None = None
+
+
+class Batch(NamedTuple):
+    """What one transaction is to do."""
+
+    writes: Mapping[bytes, Write]
+    notes: Mapping[str, tuple[int, bytes]]
+    touches: Mapping[bytes, int]
+
+    def __bool__(self) -> bool:
+        return bool(self.writes or self.notes or self.touches)
+
+
+@contextmanager
+def transaction(db: apsw.Connection) -> Iterator[None]:
+    """BEGIN IMMEDIATE … COMMIT, or ROLLBACK."""
+    db.execute("BEGIN IMMEDIATE").fetchall()
+    try:
+        yield
+        db.execute("COMMIT").fetchall()
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK").fetchall()
+        raise
+
+
+def apply(db: apsw.Connection, batch: Batch, now: float, limit: int) -> int:
+    """Write `batch` in one transaction; makes room first. How many entries were evicted for it."""
+    with transaction(db):
+        db.executemany(_DELETE, [(slot,) for slot in batch.writes])
+        new = [(slot, write) for slot, write in batch.writes.items() if write.value is not None]
+        evicted = make_room(db, sum(write.weight for _, write in new), limit, now)
+        for slot, write in new:
+            db.execute(_INSERT, _columns(slot, write, now))
+        if batch.touches:
+            db.executemany(_TOUCH, [(at, slot) for slot, at in batch.touches.items()])
+        if batch.notes:
+            db.executemany(_NOTE, [(name, value, now) for name, (_, value) in batch.notes.items()])
+    return evicted
+
+
+def _columns(slot: bytes, write: Write, now: float) -> tuple[apsw.SQLiteValue, ...]:
+    about, value = write.about, write.value
+    assert about is not None
+    assert value is not None
+    tags = orjson.dumps([_text(tag) for tag in about.tags]).decode() if about.tags else ""
+    words = (_text(about.tenant), _text(about.namespace), _text(about.endpoint), _text(about.model), tags)
+    return (slot, len(value), about.stored_at, about.expires_at, int(now), *words, value)
+
+
+def _text(word: str) -> str:
+    return word if word.isascii() else word.encode("utf-8", "replace").decode()  # half a surrogate pair has no UTF-8
+
+
+def make_room(db: apsw.Connection, incoming: int, limit: int, now: float, most: int = 4000) -> int:
+    """Delete expired entries, then the longest unused, until `incoming` bytes fit below `limit`; inside a transaction.
+
+    It frees a little more than it must, so that not every batch evicts. How many entries it evicted, `most` at most.
+    """
+    over = used_bytes(db) + incoming - limit
+    if over <= 0:
+        return 0
+    sweep(db, now)
+    need = used_bytes(db) + incoming - limit
+    need += limit // 64 if need > 0 else 0
+    evicted = 0
+    while need > 0 and evicted < most:
+        oldest = cast("list[tuple[int, int]]", db.execute(_OLDEST).fetchall())
+        if not oldest:
+            break
+        chosen = []
+        for entry, size in oldest:
+            chosen.append((entry,))
+            need -= size + ROW_OVERHEAD
+            if need <= 0:
+                break
+        db.executemany(_DELETE_ID, chosen)
+        evicted += len(chosen)
+    return evicted
+
+
+def used_bytes(db: apsw.Connection) -> int:
+    """The bytes of all entries, overhead included."""
+    return int(cast("int", db.execute(LEDGER).fetchall()[0][1]))
+
+
+def sweep(db: apsw.Connection, now: float, limit: int = 500) -> int:
+    """Delete up to `limit` expired entries. How many it deleted."""
+    db.execute(_EXPIRED, (now, limit)).fetchall()
+    return db.changes()
+
+
+def delete_ids(db: apsw.Connection, ids: Iterable[int]) -> int:
+    """Delete entries by their row ids. How many there were."""
+    with transaction(db):
+        before = cast("int", db.execute(LEDGER).fetchall()[0][0])
+        db.executemany(_DELETE_ID, [(entry,) for entry in ids])
+        return before - cast("int", db.execute(LEDGER).fetchall()[0][0])
+
+
+def shrink(db: apsw.Connection, pages: int = 200) -> None:
+    """Give up to `pages` pages back to the disk where more than a quarter of the file is unused."""
+    free, count = (
+        cast("int", db.execute(f"PRAGMA {name}").fetchall()[0][0]) for name in ("freelist_count", "page_count")
+    )
+    if free > 500 and free * 4 > count:
+        db.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+
+
+def probe(db: apsw.Connection) -> None:
+    """Write something small, to see whether writing works again."""
+    with transaction(db):
+        db.execute("UPDATE ledger SET beat = beat + 1").fetchall()
+
+
+def raise_epoch(db: apsw.Connection, scope: str, at_least: int, now: float) -> int:
+    """Count `scope` up in a transaction of its own, and forget epochs of single keys that no flight can remember."""
+    with transaction(db):
+        db.execute(
+            "DELETE FROM epochs WHERE scope >= 'key:' AND scope < 'key;' AND raised_at < ?", (now - KEY_SCOPE_SECONDS,)
+        ).fetchall()
+        [(count,)] = db.execute(_RAISE, (scope, at_least, now, at_least)).fetchall()
+        db.execute("UPDATE ledger SET epoch_changes = epoch_changes + 1").fetchall()
+    return int(cast("int", count))
+
+
+def carry_epochs(db: apsw.Connection, epochs: Mapping[str, int], now: float) -> None:
+    """Write what this process knows of the epochs into a fresh file, so that no count ever falls back."""
+    db.executemany(_CARRY, [(scope, count, now) for scope, count in epochs.items()])
+    db.execute("UPDATE ledger SET epoch_changes = epoch_changes + 1").fetchall()
+
+
+def listing(query: Query, now: float) -> Iterator[tuple[int, Row]]:
+    """Every entry with its row id, newest first, a page at a time: no read transaction outlives its page."""
+    last: apsw.SQLiteValue = 1 << 62
+    while page := query(_LIST, (last, now)):
+        for row in cast("list[tuple[int, bytes, int, float, float, str, str, str, str, str]]", page):
+            last, slot, size, stored_at, expires_at, tenant, namespace, endpoint, model, tags = row
+            words = (tenant, namespace, endpoint, model, tuple(orjson.loads(tags)) if tags else ())
+            yield row[0], Row(slot, size, About(stored_at, expires_at, *words))

@@ -1,0 +1,103 @@
+"""A file layer for SQLite that fails when a test says so, and values that prove themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import apsw
+
+from payonce.model.ports import About
+from payonce.testing.contract import slot_of
+
+Rule = Callable[[str, int], Exception | None]
+
+
+def value_of(name: object, size: int = 300) -> bytes:
+    """A value that belongs to `name` and to nothing else: text and a checksum."""
+    text = (repr(name) + "/").encode()
+    text *= size // len(text) + 1
+    return text[:size] + hashlib.sha256(repr(name).encode() + text[:size]).digest()
+
+
+def is_value(value: bytes) -> bool:
+    """Whether `value` is some whole value of `value_of`."""
+    name = value.split(b"/", 1)[0]
+    return hashlib.sha256(name + value[:-32]).digest() == value[-32:]
+
+
+def about_now(now: float, ttl: float = 86_400.0) -> About:
+    """Words about an entry that is stored at `now`."""
+    return About(now, now + ttl, "tenant", "space", "chat/completions", "some/model")
+
+
+def error(kind: type[apsw.Error], extended: int = 0) -> Exception:
+    """An exception that SQLite's file layer understands as its own error code."""
+    made = kind("injected")
+    if extended:
+        made.extendedresult = extended
+    return made
+
+
+FULL: Rule = lambda op, n: error(apsw.FullError) if op == "write" else None  # noqa: E731
+READ_ONLY: Rule = lambda op, n: error(apsw.ReadOnlyError) if op == "write" else None  # noqa: E731
+
+
+class Faults(apsw.VFS):
+    """Counts every call; `rule(op, n)` may answer the n-th call of `op` (read, write, sync) with an exception."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.rule: Rule | None = None
+        self.calls: Counter[str] = Counter()
+        self.opens_read_only = False
+        super().__init__(name, "")
+
+    def xOpen(self, name, flags):  # noqa: N802
+        if self.opens_read_only and flags[0] & apsw.SQLITE_OPEN_MAIN_DB:
+            flags[0] = flags[0] & ~apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_READONLY
+        return _File(self, name, flags)
+
+    def hit(self, op: str) -> None:
+        self.calls[op] += 1
+        if self.rule is not None and (raised := self.rule(op, self.calls[op])) is not None:
+            raise raised
+
+    def excepthook(self, *_: object) -> bool:
+        return True
+
+
+class _File(apsw.VFSFile):
+    def __init__(self, faults: Faults, name, flags) -> None:
+        self.faults = faults
+        super().__init__("", name, flags)
+
+    def xRead(self, amount, offset):  # noqa: N802
+        self.faults.hit("read")
+        return super().xRead(amount, offset)
+
+    def xWrite(self, data, offset):  # noqa: N802
+        self.faults.hit("write")
+        return super().xWrite(data, offset)
+
+    def xSync(self, flags):  # noqa: N802
+        self.faults.hit("sync")
+        return super().xSync(flags)
+
+    def excepthook(self, *_: object) -> bool:
+        return True
+
+
+@contextmanager
+def faulty(name: str) -> Iterator[Faults]:
+    """A `Faults` under `name`, unregistered at the end."""
+    faults = Faults(name)
+    try:
+        yield faults
+    finally:
+        faults.unregister()
+
+
+__all__ = ["FULL", "READ_ONLY", "Faults", "about_now", "error", "faulty", "is_value", "slot_of", "value_of"]

@@ -1,0 +1,122 @@
+"""Write the parts of docs/ that are tables of the code: reasons, settings, what is not in the key.
+
+    python tools/gen_docs.py [--check]      (`--check` only compares)
+
+Exit 1 when `--check` finds an old page.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+
+from payonce.config import Settings
+from payonce.config_options import OPTIONS
+from payonce.core.fields import INERT, INERT_PREFIXES
+from payonce.dialects.tables import CHAT_IGNORED
+from payonce.model.reason import REASONS, Kind
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+_KINDS = {
+    Kind.BYPASS: "The cache took no part (`fwd=bypass; detail=…`)",
+    Kind.MISS: "Nothing could be served (`fwd=miss`, `fwd=stale`, `fwd=request`)",
+    Kind.UNKEPT: "The answer was delivered and not kept (`fwd=miss; detail=…`)",
+    Kind.REFUSED: "The gateway answered itself (`X-Payonce-Error: …`)",
+    Kind.DROPPED: "An entry was lost (`payonce stats`, `/readyz`, `/metrics`)",
+}
+
+
+def reasons() -> str:
+    """docs/reasons.md."""
+    lines = [
+        "# Why not cached",
+        "",
+        "Everything that was not a hit has one of these names, in headers, counters and commands alike.",
+        "Written by `tools/gen_docs.py` from `payonce/model/reason.py`.",
+    ]
+    for kind, title in _KINDS.items():
+        status = kind is Kind.REFUSED
+        lines += ["", f"## {title}", ""]
+        lines += ["| id | status | what happened | what to do |" if status else "| id | what happened | what to do |"]
+        lines += ["|---|---|---|---|" if status else "|---|---|---|"]
+        for reason in REASONS.values():
+            if reason.kind is kind:
+                middle = f" {reason.status} |" if status else ""
+                lines.append(f"| `{reason.id}` |{middle} {reason.sentence} | {reason.fix} |")
+    return "\n".join(lines) + "\n"
+
+
+def settings() -> str:
+    """docs/config.md."""
+    defaults = {item.name: item.default for item in fields(Settings)}
+    lines = [
+        "# Settings",
+        "",
+        "Every setting is a key of `payonce.toml` and an environment variable `PAYONCE_NAME`; those marked with a flag",
+        "are also flags of `payonce serve`. The order is flag, environment, file, default. `payonce config` prints each",
+        "value and where it came from; `payonce config --check FILE` says what a file gets wrong, with line and fix.",
+        "Written by `tools/gen_docs.py` from `payonce/config_options.py`.",
+        "",
+        "| setting | default | flag | meaning |",
+        "|---|---|---|---|",
+    ]
+    for option in OPTIONS.values():
+        default = defaults.get(option.name)
+        shown = "a file in your cache directory" if option.name == "store" else f"`{_shown(default)}`"
+        note = f" ({option.note})" if option.note else ""
+        flag = f"`{option.flag_name}`" if option.flag else ""
+        lines.append(f"| `{option.name}` | {shown} | {flag} | {option.help}{note} |")
+    return "\n".join(lines) + "\n\n" + (DOCS / "config-rules.md").read_text()
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(f"{url}" for _, url in value) if value else "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and value >= 1 << 20 and value % (1 << 20) == 0:
+        return f"{value >> 20} MiB"
+    return str(value) if value != "" else "none"
+
+
+def fill(page: str, parts: Mapping[str, str]) -> str:
+    """`page` with the text between each `<!-- generated: NAME -->` and the next `<!-- end -->` replaced."""
+    for name, text in parts.items():
+        before, _, rest = page.partition(f"<!-- generated: {name} -->\n")
+        _, _, after = rest.partition("<!-- end -->")
+        page = f"{before}<!-- generated: {name} -->\n{text}\n<!-- end -->{after}"
+    return page
+
+
+def pages() -> dict[Path, str]:
+    """Every page as it should be."""
+    rows = [f"| `{name}` | {why} |" for name, why in CHAT_IGNORED.items()]
+    ignored = "\n".join(["| field | why |", "|---|---|", *rows])
+    inert = ", ".join(f"`{name}`" for name in sorted(name.decode() for name in INERT))
+    inert += "; and everything that begins with " + ", ".join(f"`{prefix.decode()}`" for prefix in INERT_PREFIXES) + "."
+    keys = DOCS / "keys.md"
+    return {
+        DOCS / "reasons.md": reasons(),
+        DOCS / "config.md": settings(),
+        keys: fill(keys.read_text(), {"ignored-chat": ignored, "inert-headers": inert}),
+    }
+
+
+def main() -> int:
+    """Write or compare."""
+    old = [path for path, text in pages().items() if not path.is_file() or path.read_text() != text]
+    if "--check" in sys.argv:
+        for path in old:
+            print(f"{path.relative_to(DOCS.parent)} is old: run  .venv/bin/python tools/gen_docs.py")
+        return 1 if old else 0
+    written = pages()
+    for path in old:
+        path.write_text(written[path])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
