@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import apsw
 
+from payonce.errors import StoreError
 from payonce.model.ports import About
+from payonce.stores.sqlite import SqliteStore
+from payonce.testing import FakeClock
 from payonce.testing.contract import slot_of
 
 Rule = Callable[[str, int], Exception | None]
@@ -100,4 +104,29 @@ def faulty(name: str) -> Iterator[Faults]:
         faults.unregister()
 
 
-__all__ = ["FULL", "READ_ONLY", "Faults", "about_now", "error", "faulty", "is_value", "slot_of", "value_of"]
+def opened(path: Path, clock: FakeClock, faults: Faults | None = None, max_bytes: int = 4 << 20) -> SqliteStore:
+    return SqliteStore(path, max_bytes, clock, vfs=faults and faults.name, retry_after=0.001, busy_ms=50)
+
+
+def fill(store: SqliteStore, clock: FakeClock, names: range, size: int = 300) -> int:
+    return sum(store.put(slot_of(n), value_of(n, size), about_now(clock())) for n in names)
+
+
+def wrong(store: SqliteStore, names: range, size: int = 300) -> list[int]:
+    """Those whose value is neither absent nor right; an answer that can't be read is absent."""
+    bad = []
+    for name in names:
+        with suppress(StoreError):
+            if store.get(slot_of(name)) not in {None, value_of(name, size)}:
+                bad.append(name)
+    return bad
+
+
+def recovers(store: SqliteStore, clock: FakeClock) -> bool:
+    """Whether a put is on disk again after some rounds of the writer; each flush waits for one."""
+    for turn in range(300):
+        if store.put(slot_of(f"after {turn}"), value_of("after"), about_now(clock())) and store.flush(5):
+            return store.get(slot_of(f"after {turn}")) == value_of("after")
+        store.delete(slot_of("nudge"))
+        store.flush(0.2)
+    return False

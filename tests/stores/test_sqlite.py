@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_faults import about_now, faulty, slot_of, value_of
 
-from payonce.errors import StoreError
+from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores.sqlite import SqliteStore
 from payonce.stores.sqlite_rows import ROW_OVERHEAD
 from payonce.testing import FakeClock
@@ -88,7 +89,7 @@ def test_what_was_not_used_for_longest_is_evicted_first(path: Path, clock: FakeC
             clock.advance(1)
         assert store.flush()
         clock.advance(100)
-        for n in range(0, 20):
+        for n in range(20):
             assert store.get(slot_of(n)) == value_of(n)
         put(store, clock, "carries the touches")
         assert store.flush()
@@ -234,3 +235,52 @@ def test_a_store_that_was_never_closed_is_written_when_it_is_dropped(path: Path,
     del store
     with closing(SqliteStore(path, 1 << 20, clock)) as again:
         assert again.get(slot_of(1)) == value_of(1)
+
+
+def test_reads_are_bounded_and_one_too_many_says_so(path: Path, clock: FakeClock) -> None:
+    with closing(SqliteStore(path, 1 << 20, clock, readers=2, read_wait=0.01)) as store:
+        put(store, clock, 1)
+        assert store.flush()
+        pool = store._live.pool
+        busy = [pool._another() for _ in range(2)]
+        with pytest.raises(StoreUnavailableError, match="2 reads are under way"):
+            store.get(slot_of(1))
+        waiter = threading.Thread(target=lambda: found.append(store.get(slot_of(1))))
+        found: list[bytes | None] = []
+        pool._wait = 30.0
+        waiter.start()
+        for reader in busy:
+            pool._retire(reader)
+        waiter.join()
+        assert found == [value_of(1)]
+
+
+def test_counts_that_another_process_did_not_know_are_carried_into_its_file(path: Path, clock: FakeClock) -> None:
+    with closing(SqliteStore(path, 1 << 20, clock)) as store:
+        store.raise_epoch("all", at_least=5)
+        for part in ("", "-wal", "-shm"):
+            path.with_name(path.name + part).unlink(missing_ok=True)
+        with closing(SqliteStore(path, 1 << 20, clock)) as other:
+            assert other.epochs() == {}
+            other.raise_epoch("model:x")
+            assert store.epochs() == {"all": 5, "model:x": 1}
+            assert other.epochs() == {"all": 5, "model:x": 1}
+
+
+def test_many_threads_read_with_few_readers(path: Path, clock: FakeClock) -> None:
+    with closing(SqliteStore(path, 8 << 20, clock, readers=2, read_wait=30.0)) as store:
+        for n in range(200):
+            put(store, clock, n)
+        assert store.flush()
+        wrong: list[int] = []
+
+        def read() -> None:
+            wrong.extend(n for n in range(200) if store.get(slot_of(n)) != value_of(n))
+
+        threads = [threading.Thread(target=read) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert store._live.pool._open <= 2

@@ -47,7 +47,7 @@ def good(tmp_path_factory) -> bytes:
 
 
 def judge(path: Path) -> tuple[int, int]:
-    """Open, read all, write: how many entries are right, and how many differ; the envelope's own proof meets the latter."""
+    """Open, read all, write: how many entries are right, and how many differ (their envelopes would show it)."""
     right = differing = 0
     with closing(opened(path)) as store:
         for n in range(60):

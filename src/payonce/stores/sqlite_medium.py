@@ -27,7 +27,8 @@ from payonce.stores import sqlite_rows as rows
 OLDEST_SQLITE = (3, 51, 3)
 """Older ones may corrupt a file that several processes write (the WAL-reset race)."""
 PAGE_BYTES = 8192
-_CHECK_SECONDS = 0.2
+_CHECK_SECONDS = 0.05
+_READ_BUSY_MS = 50
 _log = logging.getLogger("payonce.stores")
 _FORMAT_QUERY = (
     "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),"
@@ -227,7 +228,7 @@ class Medium:
                 raise StoreUnavailableError(f"{self.path} can't be opened: {error}") from error
             raise
         try:
-            db.set_busy_timeout(self._busy_ms)
+            db.set_busy_timeout(_READ_BUSY_MS if role is Role.READER else self._busy_ms)
             db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, role is Role.READER)
             for pragma in (
                 "trusted_schema = OFF",

@@ -122,7 +122,7 @@ class WriteQueue:
                     break
                 writes[slot] = write
                 room -= write.weight
-            return Batch(writes, dict(self._notes), touches)
+            return Batch(writes, dict(self._notes), dict(touches))  # a copy: a get may still hold the old one
 
     def settle(self, batch: Batch) -> None:
         """`batch` is committed."""

@@ -24,7 +24,8 @@ KEY_SCOPE_SECONDS = 2 * 86400
 SCHEMA = f"""
 CREATE TABLE entries(
   id INTEGER PRIMARY KEY, slot BLOB NOT NULL UNIQUE, size INTEGER NOT NULL, stored_at REAL NOT NULL,
-  expires_at REAL NOT NULL, used_at INTEGER NOT NULL, tenant TEXT NOT NULL, namespace TEXT NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL,
+  expires_at REAL NOT NULL, used_at INTEGER NOT NULL,
+  tenant TEXT NOT NULL, namespace TEXT NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL,
   tags TEXT NOT NULL, value BLOB NOT NULL);
 CREATE INDEX by_expiry ON entries(expires_at);
 CREATE INDEX by_use ON entries(used_at);

@@ -90,6 +90,8 @@ class Writer:
 
     def call(self, job: Job, timeout: float) -> int:
         """Run `job` on the writing connection, between two batches."""
+        if self._queue.closed:
+            raise StoreUnavailableError("the store is closed")
         future: Future[int] = Future()
         self._jobs.append((job, future))
         self.start()
@@ -182,11 +184,7 @@ class Writer:
                 _checkpoint(db, apsw.SQLITE_CHECKPOINT_TRUNCATE)
 
     def _tidy(self, db: apsw.Connection, now: float) -> None:
-        if (
-            self._limit < self._pace.max_bytes
-            and self._medium.ballast is not None
-            and self._medium.ballast.restore(spare=4)
-        ):
+        if self._medium.ballast is not None and self._medium.ballast.restore(spare=4):
             self._limit = self._pace.max_bytes
         with rows.transaction(db):
             swept = rows.sweep(db, now, _SWEEP_ROWS)

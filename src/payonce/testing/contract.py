@@ -26,7 +26,7 @@ def slot_of(name: object) -> bytes:
 
 
 def check(condition: object, promise: str) -> None:
-    """Fail with the promise that was broken; unlike `assert` it also works in a package that pytest does not rewrite."""
+    """Fail with the promise that was broken: pytest does not rewrite an `assert` of an installed package."""
     if not condition:
         raise AssertionError(promise)
 
@@ -255,7 +255,7 @@ class StoreContract:
 
     def _work(self, store: Store, seed: int, faults: list[str]) -> None:
         # Each thread owns the slots of its seed and reads everybody's: its own must be exact, others' must be theirs.
-        dice = random.Random(seed)
+        dice = random.Random(seed)  # noqa: S311 - a test that is the same each time
         mine: dict[int, bytes | None] = {}
         acts: list[Callable[[int], None]] = [
             lambda i: mine.__setitem__(i, b"%d/%d/%d" % (seed, i, dice.randrange(1 << 30))),
