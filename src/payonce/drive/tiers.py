@@ -15,7 +15,7 @@ from payonce.model import reason as why
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import Key
-from payonce.model.ports import About, Store
+from payonce.model.ports import About, Sieving, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -34,6 +34,7 @@ class Tiers:
         self.dropped: Counter[str] = Counter()
         self.on_change: list[Callable[[bytes], None]] = []
         self._complained = False
+        self._absent = _absence(behind)
 
     @property
     def keeper(self) -> Store:
@@ -44,7 +45,7 @@ class Tiers:
         """What the front has; None where only the store behind can tell."""
         blob = self.front.get(ask.key.slot)
         if blob is None:
-            return why.ABSENT if self.behind is None else None
+            return why.ABSENT if self._absent(ask.key.slot) else None
         return self.prove(ask, blob)
 
     def read_behind(self, slot: bytes) -> bytes | None:
@@ -133,6 +134,14 @@ class Tiers:
     def _changed(self, slot: bytes) -> None:
         for listener in self.on_change:
             listener(slot)
+
+
+def _absence(behind: object) -> Callable[[bytes], bool]:
+    """What says for certain, and at once, that a slot is empty."""
+    if isinstance(behind, Sieving):
+        return behind.absent
+    certain = behind is None
+    return lambda _slot: certain
 
 
 def _about(entry: Entry) -> About:

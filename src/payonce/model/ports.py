@@ -119,6 +119,15 @@ class Patience(Protocol):
     slow: bool
 
 
+@runtime_checkable
+class Sieving(Protocol):
+    """A store that often knows, without a look at its medium, that it has nothing."""
+
+    def absent(self, slot: bytes) -> bool:
+        """True where it is certain that nothing is stored under `slot`; False says nothing."""
+        ...
+
+
 class Dialect(Protocol):
     """One endpoint's wire: pure functions over bytes."""
 

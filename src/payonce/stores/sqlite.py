@@ -22,6 +22,7 @@ from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
 from payonce.stores import sqlite_rows as rows
 from payonce.stores.registry import file_path
+from payonce.stores.sieve import Sieve
 from payonce.stores.sqlite_epochs import EpochBook
 from payonce.stores.sqlite_medium import Fault, Medium, fault_of
 from payonce.stores.sqlite_pool import ReaderPool
@@ -42,8 +43,10 @@ class _Live:
         self.epochs = EpochBook(clock)
         self.losses = Losses()
         self.medium, self.queue, self.writer, self.pool = build(self.epochs, self.losses)
+        self.sieve = Sieve(self.medium.path, self.medium.max_bytes, lambda: rows.slots(self.pool.query))
 
     def close(self, timeout: float) -> None:
+        self.sieve.close()
         self.writer.drain(timeout)
         self.epochs.close()
         self.pool.close()
@@ -67,7 +70,7 @@ class SqliteStore:
         *,
         queue_rows: int = 10_000,
         queue_bytes: int = 64 << 20,
-        batch_rows: int = 100,
+        batch_rows: int = 256,
         readers: int = 8,
         read_wait: float = 0.05,
         busy_ms: int = 1000,
@@ -95,6 +98,7 @@ class SqliteStore:
         if self._live.medium.read_only:
             self._live.queue.blocked = reason.STORE_READ_ONLY
             _log.warning("payonce: %s is read-only: it is served from, and nothing is kept", self._live.medium.path)
+        self._live.sieve.start()
         self._box = [self._live]
         self._finalizer = weakref.finalize(self, _close_box, self._box)
         _stores.add(self)
@@ -117,9 +121,14 @@ class SqliteStore:
             live.writer.start()
         return value
 
+    def absent(self, slot: bytes) -> bool:
+        """True where it is certain, without a look at the disk, that nothing is stored under `slot`."""
+        return self._live.sieve.absent(slot)
+
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
         """Queue `value`; False, and counted, where it is too large, the queue is full or nothing can be written now."""
         live = self._live
+        live.sieve.mark(slot)
         if len(value) + rows.ROW_OVERHEAD > self._largest:
             live.losses.add(reason.ENTRY_TOO_LARGE)
             return False
@@ -135,6 +144,7 @@ class SqliteStore:
     def epochs(self) -> Mapping[str, int]:
         """Every epoch; costs a few microseconds where nobody has written since the last call."""
         live = self._live
+        live.sieve.start()
         try:
             return live.epochs.read(live.medium)
         except apsw.Error as error:

@@ -103,7 +103,7 @@ class Medium:
         self.read_only = False
         self.set_asides = 0
         self.ballast: place.Ballast | None = None
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._immutable = False
         self._clock, self._vfs, self._busy_ms, self._carry = clock, vfs, busy_ms, carry
         self._identity: place.Identity | None = None
@@ -130,7 +130,7 @@ class Medium:
                 for part in place.PARTS:
                     _tighten(self.path.with_name(self.path.name + part))
             if not self.read_only and self.ballast is None:
-                self.ballast = place.Ballast(self.path, self._max_bytes)
+                self.ballast = place.Ballast(self.path, self.max_bytes)
                 self.ballast.restore()
 
     def _judge_or_replace(self) -> None:

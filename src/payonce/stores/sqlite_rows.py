@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from itertools import chain
+from typing import NamedTuple, TypeVar, cast
 
 import apsw
 import orjson
@@ -51,8 +52,8 @@ _LIST = (
     "SELECT id, slot, size, stored_at, expires_at, tenant, namespace, endpoint, model, tags FROM entries"
     " WHERE id < ? AND expires_at > ? ORDER BY id DESC LIMIT 256"
 )
-_INSERT = "INSERT INTO entries VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_DELETE = "DELETE FROM entries WHERE slot = ?"
+_INSERT = "INSERT INTO entries VALUES "
+_ROW = "(NULL,?,?,?,?,?,?,?,?,?,?,?)"
 _DELETE_ID = "DELETE FROM entries WHERE id = ?"
 _NOTE = "INSERT INTO notes VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"
 _TOUCH = "UPDATE entries SET used_at = ? WHERE slot = ?"
@@ -64,6 +65,7 @@ _RAISE = (
 )
 _CARRY = "INSERT INTO epochs VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE SET count = max(count, excluded.count)"
 
+T = TypeVar("T")
 Query = Callable[[str, tuple["apsw.SQLiteValue", ...]], list[tuple["apsw.SQLiteValue", ...]]]
 
 
@@ -103,16 +105,27 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
 def apply(db: apsw.Connection, batch: Batch, now: float, limit: int) -> int:
     """Write `batch` in one transaction; makes room first. How many entries were evicted for it."""
     with transaction(db):
-        db.executemany(_DELETE, [(slot,) for slot in batch.writes])
+        for slots in _chunks(list(batch.writes)):
+            db.execute(f"DELETE FROM entries WHERE slot IN ({','.join('?' * len(slots))})", slots).fetchall()  # noqa: S608
         new = [(slot, write) for slot, write in batch.writes.items() if write.value is not None]
         evicted = make_room(db, sum(write.weight for _, write in new), limit, now)
-        for slot, write in new:
-            db.execute(_INSERT, _columns(slot, write, now))
+        for rows in _chunks([_columns(slot, write, now) for slot, write in new]):
+            db.execute(_INSERT + ",".join([_ROW] * len(rows)), tuple(chain.from_iterable(rows))).fetchall()
         if batch.touches:
             db.executemany(_TOUCH, [(at, slot) for slot, at in batch.touches.items()])
         if batch.notes:
             db.executemany(_NOTE, [(name, value, now) for name, (_, value) in batch.notes.items()])
     return evicted
+
+
+def _chunks(items: list[T]) -> Iterator[list[T]]:
+    """`items` in pieces of few different lengths: one statement for many rows, which SQLite runs while Python goes on
+    elsewhere, and whose text is prepared once."""
+    start = 0
+    for size in (32, 8, 1):
+        while len(items) - start >= size:
+            yield items[start : start + size]
+            start += size
 
 
 def _columns(slot: bytes, write: Write, now: float) -> tuple[apsw.SQLiteValue, ...]:
@@ -153,6 +166,14 @@ def make_room(db: apsw.Connection, incoming: int, limit: int, now: float, most: 
         db.executemany(_DELETE_ID, chosen)
         evicted += len(chosen)
     return evicted
+
+
+def slots(query: Query) -> Iterator[Iterator[bytes]]:
+    """Every slot, in pieces, from its index alone."""
+    last = b""
+    while found := query("SELECT slot FROM entries WHERE slot > ? ORDER BY slot LIMIT 5000", (last,)):
+        last = cast("bytes", found[-1][0])
+        yield (cast("bytes", slot) for (slot,) in found)
 
 
 def used_bytes(db: apsw.Connection) -> int:

@@ -38,7 +38,7 @@ class Pace:
     """How the writer works; times in seconds."""
 
     max_bytes: int
-    gather: float = 0.005
+    gather: float = 0.05
     """For how long writes are collected into one transaction."""
     sweep_every: float = 30.0
     retry_after: float = 0.25
