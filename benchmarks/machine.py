@@ -86,7 +86,7 @@ def describe() -> dict[str, str]:
         "cores": f"{os.cpu_count()} x {model}",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "payonce": ", ".join(_package(name) for name in ("payonce", "uvicorn", "uvloop", "aiohttp", "apsw")),
+        "payonce": ", ".join(_package(name) for name in ("payonce", "uvicorn", "uvloop", "httptools", "apsw")),
         "source": source(),
         "nginx": _version("nginx", "-v").rpartition("/")[2],
         "wrk": _version("wrk", "-v").partition(" [")[0].removeprefix("wrk "),

@@ -15,7 +15,7 @@ from pathlib import Path
 from payonce.config import Settings
 from payonce.config_options import OPTIONS
 from payonce.core.fields import INERT, INERT_PREFIXES
-from payonce.dialects.tables import CHAT_IGNORED
+from payonce.dialects.tables import CHAT_IGNORED, MESSAGES_IGNORED, RESPONSES_IGNORED
 from payonce.model.reason import REASONS, Kind
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -93,16 +93,24 @@ def fill(page: str, parts: Mapping[str, str]) -> str:
 
 def pages() -> dict[Path, str]:
     """Every page as it should be."""
-    rows = [f"| `{name}` | {why} |" for name, why in CHAT_IGNORED.items()]
-    ignored = "\n".join(["| field | why |", "|---|---|", *rows])
     inert = ", ".join(f"`{name}`" for name in sorted(name.decode() for name in INERT))
     inert += "; and everything that begins with " + ", ".join(f"`{prefix.decode()}`" for prefix in INERT_PREFIXES) + "."
     keys = DOCS / "keys.md"
+    parts = {
+        "ignored-chat": _ignored(CHAT_IGNORED),
+        "ignored-responses": _ignored(RESPONSES_IGNORED),
+        "ignored-messages": _ignored(MESSAGES_IGNORED),
+        "inert-headers": inert,
+    }
     return {
         DOCS / "reasons.md": reasons(),
         DOCS / "config.md": settings(),
-        keys: fill(keys.read_text(), {"ignored-chat": ignored, "inert-headers": inert}),
+        keys: fill(keys.read_text(), parts),
     }
+
+
+def _ignored(table: Mapping[str, str]) -> str:
+    return "\n".join(["| field | why |", "|---|---|", *(f"| `{name}` | {why} |" for name, why in table.items())])
 
 
 def main() -> int:

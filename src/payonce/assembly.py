@@ -37,10 +37,11 @@ POLL_SECONDS = 0.25
 SECRET_BYTES = 32
 
 
-class World:
-    """One process's cache: player, tiers and figures, and the task that keeps them in step with other processes."""
+class Ground:
+    """What every world stands on: secret, stores, tiers and figures of one process. Its owner keeps it in step with
+    other processes, by `tiers.refresh` and `note`."""
 
-    def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], clock: Clock = time.time) -> None:
+    def __init__(self, settings: Settings, clock: Clock = time.time) -> None:
         self.settings = settings
         self.clock = clock
         self.warnings: list[str] = []
@@ -48,39 +49,10 @@ class World:
         front, behind = self._stores()
         self.tiers = Tiers(front, behind, derive(self.secret, "envelope"))
         self.tenant_secret = derive(self.secret, "tenant")
-        self.tower = Tower(settings.max_flights, settings.max_entry_bytes)
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
-        self.player = AsyncPlayer(
-            tiers=self.tiers,
-            tower=self.tower,
-            upstreams=upstreams,
-            listener=self.ledger,
-            clock=clock,
-            read_budget=settings.read_budget,
-            ttl_jitter=settings.ttl_jitter,
-            total_timeout=settings.total_timeout,
-        )
         self.before_note: list[Callable[[], None]] = []
-        self._ticker: asyncio.Task[None] | None = None
         self.tiers.refresh()
-
-    async def start(self) -> None:
-        """Begin to keep step with other processes."""
-        self._ticker = asyncio.get_running_loop().create_task(self._tick())
-
-    async def stop(self) -> None:
-        """Let flights land, write what is queued, and close the store; bounded by `drain_timeout`."""
-        await self.player.close(self.settings.drain_timeout)
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(None, self._shut, self._leaf())
-
-    async def tally(self) -> Tally:
-        """The figures of every worker that shares the store, this one's to the moment."""
-        leaf = self._leaf()
-        return await asyncio.get_running_loop().run_in_executor(None, self._add_up, leaf)
 
     def volume(self) -> Volume:
         """How full the store is; empty where it can't say. May wait for the store."""
@@ -96,19 +68,6 @@ class World:
         if self.tiers.behind is not None:
             total.update(self.tiers.behind.dropped())
         return total
-
-    async def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        ticks = 0
-        while True:
-            await asyncio.sleep(POLL_SECONDS)
-            ticks += 1
-            try:
-                await loop.run_in_executor(None, self.tiers.refresh)
-                if ticks % 4 == 0:
-                    await loop.run_in_executor(None, self._note, self._leaf())
-            except Exception:
-                log.exception("the ticker stumbled; it goes on")
 
     def _leaf(self) -> tuple[str, bytes] | None:
         for settle in self.before_note:
@@ -162,6 +121,55 @@ class World:
             return front, store
         front.close()
         return store, None
+
+
+class World(Ground):
+    """The gateway's cache: the ground, a player on asyncio, and the task that keeps step with other processes."""
+
+    def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], clock: Clock = time.time) -> None:
+        super().__init__(settings, clock)
+        self.tower = Tower(settings.max_flights, settings.max_entry_bytes)
+        self.player = AsyncPlayer(
+            tiers=self.tiers,
+            tower=self.tower,
+            upstreams=upstreams,
+            listener=self.ledger,
+            clock=clock,
+            read_budget=settings.read_budget,
+            ttl_jitter=settings.ttl_jitter,
+            total_timeout=settings.total_timeout,
+        )
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to keep step with other processes."""
+        self._ticker = asyncio.get_running_loop().create_task(self._tick())
+
+    async def stop(self) -> None:
+        """Let flights land, write what is queued, and close the store; bounded by `drain_timeout`."""
+        await self.player.close(self.settings.drain_timeout)
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+        await asyncio.get_running_loop().run_in_executor(None, self._shut, self._leaf())
+
+    async def tally(self) -> Tally:
+        """The figures of every worker that shares the store, this one's to the moment."""
+        leaf = self._leaf()
+        return await asyncio.get_running_loop().run_in_executor(None, self._add_up, leaf)
+
+    async def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        ticks = 0
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            ticks += 1
+            try:
+                await loop.run_in_executor(None, self.tiers.refresh)
+                if ticks % 4 == 0:
+                    await loop.run_in_executor(None, self._note, self._leaf())
+            except Exception:
+                log.exception("the ticker stumbled; it goes on")
 
 
 def derive(secret: bytes, purpose: str) -> bytes:

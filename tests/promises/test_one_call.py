@@ -106,7 +106,7 @@ async def test_tenants_never_share_a_flight(upstream: EchoUpstream, tmp_path: Pa
         assert misread(answer.content(), f"Bearer {number % 7}", "q") == ""
 
 
-async def test_an_error_is_shared_by_those_who_waited_and_kept_for_nobody(upstream: EchoUpstream, tmp_path: Path) -> None:
+async def test_an_error_is_shared_by_those_who_waited_and_kept_for_none(upstream: EchoUpstream, tmp_path: Path) -> None:
     upstream.faults, upstream.delay = 1.0, 0.4
     async with GatewayProcess(upstream.port, tmp_path) as gateway:
         await asyncio.gather(*(ask(gateway.port, request()) for _ in range(200)))

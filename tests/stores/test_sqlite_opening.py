@@ -173,13 +173,27 @@ def test_a_link_in_the_way_to_the_directory_is_followed(tmp_path: Path) -> None:
     assert (tmp_path / "real" / "payonce.db").exists()
 
 
-@pytest.mark.parametrize("mode", [0o770, 0o707, 0o1777])
-def test_a_directory_that_others_may_write_in_is_refused(tmp_path: Path, mode: int) -> None:
+@pytest.mark.parametrize(("mode", "group"), [(0o770, 4711), (0o707, None), (0o777, None)])
+def test_a_directory_that_others_may_write_in_is_refused(tmp_path: Path, mode: int, group: int | None) -> None:
     place = tmp_path / "wide"
     place.mkdir()
+    if group is not None:
+        try:
+            os.chown(place, -1, group)
+        except PermissionError:
+            return  # only root can give a directory to a group it is not in
     place.chmod(mode)
     with pytest.raises(StoreUnavailableError, match="chmod go-w"):
         opened(place / "payonce.db")
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o1777])
+def test_the_users_own_group_and_a_sticky_directory_are_fine(tmp_path: Path, mode: int) -> None:
+    place = tmp_path / "shared"
+    place.mkdir()
+    os.chown(place, -1, os.getegid())
+    place.chmod(mode)
+    assert works(place / "payonce.db")
 
 
 def test_a_file_of_another_user_is_refused(tmp_path: Path, good: bytes, monkeypatch) -> None:

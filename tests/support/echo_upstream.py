@@ -61,7 +61,8 @@ class EchoUpstream:
         self.calls += 1
         fault = self._random.choice(("cut", "429", "error", "clean-cut")) if self._random.random() < self.faults else ""
         self.kinds[fault] = self.kinds.get(fault, 0) + 1
-        whose = {"who": fields.get("authorization", ""), "prompt": request["messages"][-1]["content"], "call": self.calls}
+        prompt = request["messages"][-1]["content"]
+        whose = {"who": fields.get("authorization", ""), "prompt": prompt, "call": self.calls}
         await asyncio.sleep(self.delay * self._random.random())
         if fault == "429":
             writer.write(_whole(b"429 Too Many Requests", {"error": {"code": 429, "message": "slow down"}}))

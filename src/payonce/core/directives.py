@@ -14,7 +14,7 @@ from payonce.model.call import Headers
 from payonce.model.reason import Reason
 
 MAX_TTL = 86400
-_LEADING_INT = re.compile(rb"\s*([+-]?\d{1,15})")
+_LEADING_INT = re.compile(rb"\s*([+-]?)0*(\d{1,15})")
 _NAMESPACE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _TAG = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
 _SAMPLE = re.compile(rb"\d{1,9}")
@@ -101,7 +101,7 @@ def _one(name: bytes, value: bytes, into: dict[str, object]) -> Reason | None:
 def parse_ttl(value: bytes) -> int | None:
     """Seconds, as OpenRouter reads them: leading digits count, nothing else; out of range is clamped to 1..86400."""
     match = _LEADING_INT.match(value)
-    return None if match is None else min(MAX_TTL, max(1, int(match[1])))
+    return None if match is None else min(MAX_TTL, max(1, int(match[1] + match[2])))
 
 
 def _cache_control(value: bytes) -> dict[str, object]:

@@ -38,13 +38,15 @@ class Effect(Generic[T]):
 class Flight:
     """One upstream call under way, and whoever reads its tape. `landing` is None until it has ended and was judged."""
 
-    __slots__ = ("ask", "followers", "landing", "purges", "tape")
+    __slots__ = ("ask", "followers", "landing", "overdue", "purges", "tape", "took_off")
 
     def __init__(self, ask: Ask, tape: Tape, purges: int) -> None:
         self.ask = ask
         self.tape = tape
         self.purges = purges
         self.followers = 0
+        self.took_off = 0.0
+        self.overdue = False
         self.landing: Landing | None = None
 
 

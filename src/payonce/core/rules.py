@@ -42,13 +42,14 @@ def terms_of(policy: Policy, directives: Directives) -> Terms:
 
 
 def still_fresh(entry: Entry, ask: Ask, now: float) -> Reason | None:
-    """None when `entry` may be served as it is, else why not."""
+    """None when `entry` may be served as it is, else why not. `EXPIRED` comes last: it alone says that nothing but the
+    TTL stands against the entry."""
     age = entry.age(now)
-    if age >= entry.ttl:
-        return why.EXPIRED
+    if not serves(entry.facts, ask.intent):
+        return why.FRAMING
     if ask.max_age is not None and age > ask.max_age:
         return why.TOO_OLD
-    return None
+    return why.EXPIRED if age >= entry.ttl else None
 
 
 def usable_stale(entry: Entry, window: int, verdict: Reason, now: float) -> bool:

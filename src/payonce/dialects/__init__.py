@@ -7,9 +7,13 @@ pass through and say so (`detail=no-dialect`).
 from __future__ import annotations
 
 from payonce.dialects.chat import ChatDialect
+from payonce.dialects.messages import MessagesDialect
+from payonce.dialects.responses import ResponsesDialect
 from payonce.model.ports import Dialect
 
 CACHED_ENDPOINTS = frozenset(("chat/completions", "responses", "messages", "embeddings"))
-DIALECTS: dict[str, Dialect] = {ChatDialect.endpoint: ChatDialect()}
+DIALECTS: dict[str, Dialect] = {
+    dialect.endpoint: dialect for dialect in (ChatDialect(), ResponsesDialect(), MessagesDialect())
+}
 
-__all__ = ["CACHED_ENDPOINTS", "DIALECTS", "ChatDialect"]
+__all__ = ["CACHED_ENDPOINTS", "DIALECTS", "ChatDialect", "MessagesDialect", "ResponsesDialect"]

@@ -7,13 +7,12 @@ and recorded streams. This room must never know of keys, stores or clocks.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
-from payonce.dialects.canonical import number, parse, spell
+from payonce.dialects.common import DONE, error_shape, is_json, read_body, safe_id, text
 from payonce.dialects.sse import events
 from payonce.dialects.tables import CHAT_IGNORED
 from payonce.dialects.usage import read_tokens, respend
@@ -23,18 +22,14 @@ from payonce.model.entry import Facts
 from payonce.model.policy import HitUsage
 from payonce.model.reason import Reason
 
-DONE = b"[DONE]"
-_SAFE_ID = re.compile(r"[\x21-\x7e]{1,200}")
-_FRAMING = frozenset(("stream", "stream_options"))
-
 
 class _Choice:
     """What one choice of an answer has shown so far."""
 
-    __slots__ = ("arguments", "finish", "refusal", "substance")
+    __slots__ = ("arguments", "finishes", "refusal", "substance")
 
     def __init__(self) -> None:
-        self.finish: str | None = None
+        self.finishes: set[str] = set()
         self.refusal = False
         self.substance = False
         self.arguments: dict[object, list[str]] = {}
@@ -63,21 +58,22 @@ class _Choice:
 
     def verdict(self, *, sets_limit: bool) -> Reason | None:
         """Why this choice is not kept; None if it is good."""
-        if self.finish is None:
+        if not self.finishes:
             return why.NO_FINISH
-        if self.finish == "error":
+        if "error" in self.finishes:
             return why.ERROR_INSIDE
-        if self.finish == "content_filter":
+        if "content_filter" in self.finishes:
             return why.CONTENT_FILTER
         if self.refusal:
             return why.REFUSAL
-        if self.finish == "length" and not sets_limit:
+        cut_off = "length" in self.finishes
+        if cut_off and not sets_limit:
             return why.TRUNCATED
         if not self.substance:
             return why.EMPTY
-        if self.finish != "length" and not all(_is_json("".join(said)) for said in self.arguments.values()):
+        if cut_off and self.arguments:
             return why.BAD_TOOL_JSON
-        if self.finish == "length" and self.arguments:
+        if not all(is_json("".join(said)) for said in self.arguments.values()):
             return why.BAD_TOOL_JSON
         return None
 
@@ -99,15 +95,19 @@ class _Answer:
             return why.UNREADABLE
         if part.get("error") is not None:
             return why.ERROR_INSIDE
-        self.id = self.id or str(part.get("id") or "")
-        self.model = self.model or str(part.get("model") or "")
+        self.id = self.id or text(part.get("id"))
+        self.model = self.model or text(part.get("model"))
         self.usage = part.get("usage") or self.usage
         for place, choice in enumerate(part.get("choices") or ()):
-            if choice.get("error") is not None or choice.get("native_finish_reason") in ("error", "network_error"):
+            said = choice.get(member) or {}
+            if choice.get("error") is not None or said.get("error") is not None:
+                return why.ERROR_INSIDE
+            if choice.get("native_finish_reason") in ("error", "network_error"):
                 return why.ERROR_INSIDE
             seen = self.choices.setdefault(choice.get("index", place), _Choice())
-            seen.finish = choice.get("finish_reason") or seen.finish
-            seen.add(choice.get(member) or {})
+            if choice.get("finish_reason"):
+                seen.finishes.add(choice["finish_reason"])
+            seen.add(said)
         return None
 
     def verdict(self, intent: Intent) -> Facts | Reason:
@@ -119,7 +119,7 @@ class _Answer:
             if problem is not None:
                 return problem
         return Facts(
-            source_id=self.id if _SAFE_ID.fullmatch(self.id) else "",
+            source_id=safe_id(self.id),
             model=self.model,
             usage=_who_gets_usage(self.usage, asked=intent.wants_usage),
             tokens=read_tokens(self.usage or {}),
@@ -133,23 +133,18 @@ class ChatDialect:
 
     def read(self, body: bytes) -> Intent | Reason:
         """What the client means, or why its request has no key."""
-        members = parse(body)
-        if isinstance(members, Reason):
-            return members
-        stream = members.get("stream")
+        reading = read_body(body, CHAT_IGNORED)
+        if isinstance(reading, Reason):
+            return reading
+        members = reading.members
         options = members.get("stream_options")
-        ignored = CHAT_IGNORED if stream is None or isinstance(stream, bool) else CHAT_IGNORED.keys() - _FRAMING
-        canonical = spell({name: value for name, value in members.items() if name not in ignored})
-        if isinstance(canonical, Reason):
-            return canonical
-        model = members.get("model")
         return Intent(
-            model=model if isinstance(model, str) else "",
-            stream=stream is True,
-            deterministic=number(members.get("temperature")) == 0.0,
+            model=reading.model,
+            stream=reading.stream,
+            deterministic=reading.deterministic,
             sets_limit=members.get("max_tokens") is not None or members.get("max_completion_tokens") is not None,
             wants_usage=isinstance(options, dict) and options.get("include_usage") is True,
-            canonical=canonical,
+            canonical=reading.canonical,
         )
 
     def judge(self, intent: Intent, headers: Headers, body: bytes) -> Facts | Reason:  # noqa: ARG002 - the port's
@@ -167,7 +162,7 @@ class ChatDialect:
 
     def error(self, status: int, code: str, message: str) -> bytes:
         """OpenRouter's error shape."""
-        return orjson.dumps({"error": {"code": status, "message": message, "metadata": {"payonce": code}}})
+        return error_shape(status, code, message)
 
 
 def _read_stream(answer: _Answer, body: bytes) -> Reason | None:
@@ -191,11 +186,3 @@ def _who_gets_usage(usage: dict[str, Any] | None, *, asked: bool) -> str:
     if usage is None:
         return "never" if asked else "none"
     return "asked" if asked and "cost" not in usage else "always"
-
-
-def _is_json(text: str) -> bool:
-    try:
-        orjson.loads(text)
-    except ValueError:
-        return False
-    return True

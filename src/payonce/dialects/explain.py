@@ -16,14 +16,18 @@ import orjson
 from payonce.core.directives import NAMES as DIRECTIVES
 from payonce.core.fields import CREDENTIALS, is_bookkeeping, is_inert
 from payonce.dialects.canonical import number, parse
-from payonce.dialects.tables import CHAT_IGNORED
+from payonce.dialects.tables import CHAT_IGNORED, MESSAGES_IGNORED, RESPONSES_IGNORED
 from payonce.errors import PayonceError
 from payonce.model.call import Headers
 from payonce.model.reason import Reason
 
 ABSENT = "(absent)"
 HIDDEN = "(hidden)"
-IGNORED: dict[str, Mapping[str, str]] = {"chat/completions": CHAT_IGNORED}
+IGNORED: dict[str, Mapping[str, str]] = {
+    "chat/completions": CHAT_IGNORED,
+    "responses": RESPONSES_IGNORED,
+    "messages": MESSAGES_IGNORED,
+}
 """The fields of each endpoint's body that don't change the answer, and why."""
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)

@@ -20,3 +20,26 @@ CHAT_IGNORED: dict[str, str] = {
     "prompt_cache_retention": "how long the prompt cache lives",
     "cache_control": "marks the prompt for the provider's cache; changes the price only",
 }
+
+_SHARED = (
+    "stream",
+    "user",
+    "safety_identifier",
+    "metadata",
+    "trace",
+    "session_id",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "cache_control",
+)
+RESPONSES_IGNORED: dict[str, str] = {name: CHAT_IGNORED[name] for name in _SHARED}
+
+MESSAGES_IGNORED: dict[str, str] = {
+    "stream": CHAT_IGNORED["stream"],
+    "user": CHAT_IGNORED["user"],
+    "metadata": "names the end user (`user_id`), for abuse reports",
+    "trace": CHAT_IGNORED["trace"],
+    "session_id": CHAT_IGNORED["session_id"],
+    "cache_control": CHAT_IGNORED["cache_control"],
+}

@@ -6,6 +6,9 @@ counters of a hit are 0). This room must never know why an answer is served agai
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Collection, Iterator
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -13,6 +16,10 @@ import orjson
 
 from payonce.model.entry import Tokens
 from payonce.model.policy import HitUsage
+
+_LINE_ENDS = re.compile(rb"(\r\n|\r|\n)")
+_SPACE = re.compile(r"[ \t\n\r]*")
+_decoder = json.JSONDecoder(parse_int=orjson.Fragment, parse_float=orjson.Fragment)
 
 
 def read_tokens(usage: dict[str, Any]) -> Tokens:
@@ -22,38 +29,92 @@ def read_tokens(usage: dict[str, Any]) -> Tokens:
     )
 
 
+def read_response_tokens(usage: dict[str, Any]) -> Tokens:
+    """The same of `/responses`, which counts under other names."""
+    return Tokens(
+        _count(usage.get("input_tokens")), _count(usage.get("output_tokens")), nano_dollars(usage.get("cost"))
+    )
+
+
+def read_message_tokens(usage: dict[str, Any]) -> Tokens:
+    """The same of `/messages`, whose `input_tokens` leave out what was read from or written to the prompt cache."""
+    said = _count(usage.get("input_tokens"))
+    cached = (_count(usage.get(name)) or 0 for name in ("cache_creation_input_tokens", "cache_read_input_tokens"))
+    whole = None if said is None else said + sum(cached)
+    return Tokens(
+        whole if whole is None or whole < 1 << 63 else None,  # what an entry can hold
+        _count(usage.get("output_tokens")),
+        nano_dollars(usage.get("cost")),
+    )
+
+
 def nano_dollars(cost: object) -> int | None:
     """A JSON number of US dollars as billionths; None for anything else."""
     if isinstance(cost, bool) or not isinstance(cost, int | float):
         return None
     try:
-        return int((Decimal(repr(cost)) * 1_000_000_000).to_integral_value())
+        nano = int((Decimal(repr(cost)) * 1_000_000_000).to_integral_value())
     except (InvalidOperation, ValueError, OverflowError):
         return None
+    return nano if abs(nano) < 1 << 63 else None  # what an entry can hold
 
 
-def respend(body: bytes, stream: bool, mode: HitUsage) -> bytes:
-    """`body` with the usage that a hit reports under `mode`; untouched where it holds none or can't be read."""
+def respend(body: bytes, stream: bool, mode: HitUsage, inside: Collection[str] = ()) -> bytes:
+    """`body` with the usage that a hit reports under `mode`. Every byte outside the usage objects stays as it is; so
+    does a body that holds none or can't be read. `inside` names members that may hold a usage object themselves."""
     if mode == "verbatim" or b'"usage"' not in body:
         return body
     if not stream:
-        return _respend_json(body, mode)
-    return b"\n".join(
-        b"data: " + _respend_json(line[5:], mode) if line.startswith(b"data:") and b'"usage"' in line else line
-        for line in body.split(b"\n")
+        return _respend_json(body, mode, inside)
+    return b"".join(
+        b"data:" + _respend_json(line[5:], mode, inside) if line.startswith(b"data:") and b'"usage"' in line else line
+        for line in _LINE_ENDS.split(body)
     )
 
 
-def _respend_json(text: bytes, mode: HitUsage) -> bytes:
+def _respend_json(text: bytes, mode: HitUsage, inside: Collection[str]) -> bytes:
     try:
-        part = orjson.loads(text)
-        usage = part["usage"]
-    except (ValueError, KeyError, TypeError):
+        whole = text.decode()
+        pieces, kept = [], 0
+        for value, start, end in _usages(whole, 0, inside):
+            zeroed = orjson.dumps(_zeroed(value, all_counters=mode == "zero"))
+            pieces += [whole[kept:start], zeroed.decode()]
+            kept = end
+        return "".join((*pieces, whole[kept:])).encode()
+    except (ValueError, IndexError, TypeError, RecursionError):
         return text
-    if not isinstance(usage, dict):
-        return text
-    part["usage"] = _zeroed(usage, all_counters=mode == "zero")
-    return orjson.dumps(part)
+
+
+def _usages(text: str, place: int, inside: Collection[str]) -> Iterator[tuple[dict[str, Any], int, int]]:
+    """Each usage object of the JSON object that begins at `place`, with its start and end in `text`."""
+    for name, value, start, end in _members(text, place):
+        if name == "usage" and isinstance(value, dict):
+            yield value, start, end
+        elif name in inside and isinstance(value, dict):
+            yield from _usages(text, start, ())
+
+
+def _members(text: str, place: int) -> Iterator[tuple[str, Any, int, int]]:
+    """Name, value, and the value's start and end, of each member of the JSON object that begins at `place`. Raises
+    ValueError or IndexError where there is none."""
+    place = _past_space(text, place)
+    if text[place] != "{":
+        raise ValueError("no object")
+    place = _past_space(text, place + 1)
+    while text[place] != "}":
+        name, place = _decoder.raw_decode(text, place)
+        place = _past_space(text, place)
+        start = _past_space(text, place + 1)  # past the colon
+        value, place = _decoder.raw_decode(text, start)
+        yield name, value, start, place
+        place = _past_space(text, place)
+        if text[place] == ",":
+            place = _past_space(text, place + 1)
+
+
+def _past_space(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    return found.end() if found else place
 
 
 def _zeroed(value: Any, *, all_counters: bool, cost: bool = False) -> Any:
@@ -63,9 +124,9 @@ def _zeroed(value: Any, *, all_counters: bool, cost: bool = False) -> Any:
             name: _zeroed(inner, all_counters=all_counters, cost=cost or "cost" in name)
             for name, inner in value.items()
         }
-    if isinstance(value, int | float) and not isinstance(value, bool) and (cost or all_counters):
-        return 0
-    return value
+    if isinstance(value, list):
+        return [_zeroed(inner, all_counters=all_counters, cost=cost) for inner in value]
+    return 0 if isinstance(value, orjson.Fragment) and (cost or all_counters) else value
 
 
 def _count(value: object) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from payonce.core import effects as do
 from payonce.core.exchange import bypass, exchange, flight
 from payonce.core.labels import headers as label_headers
 from payonce.core.tape import COMPLETE, End, Ending, Reader, Tape
+from payonce.drive.performing import READERS, SETTLE_SECONDS, WAITING_READS, Listener, Turn
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import StoreError
@@ -30,11 +31,8 @@ from payonce.model.receipt import Landing, Receipt
 R = TypeVar("R")
 log = logging.getLogger("payonce.drive")
 
-SETTLE_SECONDS = 0.05
-"""For how long the head of a whole answer may wait for its body, so that `stored` is known when it is said."""
-
-_READERS = 4
-_WAITING_READS = 256
+SWEEP_SECONDS = 0.25
+"""How often flights are looked at for having been in the air too long: cheaper than a timer for each."""
 
 
 class Face(Protocol):
@@ -70,18 +68,6 @@ class Face(Protocol):
         ...
 
 
-class Listener(Protocol):
-    """Who keeps the figures."""
-
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
-        """A request was answered."""
-        ...
-
-    def landed(self, landing: Landing, followers: int) -> None:
-        """An upstream call ended that `followers` others had joined."""
-        ...
-
-
 class AsyncPlayer:
     """One process's player. `upstreams` by name; times in seconds."""
 
@@ -96,6 +82,7 @@ class AsyncPlayer:
         read_budget: float = 0.05,
         ttl_jitter: float = 0.1,
         total_timeout: float = 900.0,
+        pool: ThreadPoolExecutor | None = None,
         rng: random.Random | None = None,
     ) -> None:
         self.tiers = tiers
@@ -107,8 +94,10 @@ class AsyncPlayer:
         self.ttl_jitter = ttl_jitter
         self.total_timeout = total_timeout
         self._rng = rng or random.Random()  # noqa: S311 - spreads expiry, guards nothing
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="payonce-read")
+        self._tasks: dict[asyncio.Task[None], do.Flight] = {}
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._owns_pool = pool is None
+        self._pool = pool or ThreadPoolExecutor(READERS, thread_name_prefix="payonce-read")
         self._reads = 0
 
     async def exchange(self, ask: Ask, dialect: Dialect, face: Face) -> Receipt:
@@ -124,6 +113,54 @@ class AsyncPlayer:
         receipt = await self._perform(bypass(call, reason), face, None)
         self.listener.exchanged(receipt, self.clock() - started)
         return receipt
+
+    async def open(self, ask: Ask, dialect: Dialect, patience: float | None = None) -> Turn:
+        """Perform an exchange up to its answer, for a client that takes it at its own pace. Who follows another's
+        flight waits `patience` seconds for its head, then gets a TimeoutError; who leads has the upstream's own time
+        limits."""
+        started = self.clock()
+        turn = Turn(exchange(ask, dialect, started), self.listener, self.clock, started)
+        answer: Any = None
+        while (effect := turn.ask(answer)) is not None:
+            at_once = _SYNC.get(type(effect))
+            if at_once is not None:
+                answer = at_once(self, effect, dialect)
+            else:
+                following = turn.flight is not None and not turn.leader
+                async with asyncio.timeout(patience if following else None):
+                    answer = await _ASYNC[type(effect)](self, effect, None)
+            if isinstance(answer, do.Boarding):
+                turn.board(answer)
+        relayed = turn.effect
+        if isinstance(relayed, do.Relay) and relayed.tape.joinable:
+            turn.reader = relayed.tape.read()
+        return turn
+
+    async def chunks(self, turn: Turn, patience: float | None = None) -> AsyncIterator[bytes]:
+        """The tape of a turn that relays, as it grows; ends with the tape, whose ending tells how. A follower that
+        gets nothing for `patience` seconds gets a TimeoutError."""
+        reader = turn.reader
+        assert reader is not None
+        while True:
+            taken = reader.take()
+            for chunk in taken:
+                yield chunk
+            if taken:
+                continue
+            if reader.tape.ending is not None:
+                return
+            async with asyncio.timeout(None if turn.leader else patience):
+                await _change(reader.tape)
+
+    async def drain(self, seconds: float, which: Callable[[do.Flight], bool]) -> None:
+        """Let the flights that `which` names land within `seconds`, and cancel the rest of them."""
+        flying = [task for task, flight_ in self._tasks.items() if which(flight_)]
+        if flying:
+            _, late = await asyncio.wait(flying, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=1.0)
 
     async def pass_on(self, call: Call, face: Face, fields: Headers = ()) -> Reason | None:
         """Send `call` upstream and its answer back as it comes; a reason if the upstream failed.
@@ -156,11 +193,14 @@ class AsyncPlayer:
         """Let what is in the air land within `drain` seconds, cancel the rest, and stop reading."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=drain)
-        for task in self._tasks:
+        for task in tuple(self._tasks):
             task.cancel()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=1.0)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._owns_pool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _perform(self, story: do.Story[R], face: Face | None, dialect: Dialect | None) -> R:
         answer: Any = None
@@ -192,10 +232,14 @@ class AsyncPlayer:
             self._take_off(effect.ask, dialect)
 
     def _take_off(self, ask: Ask, dialect: Dialect) -> do.Flight:
+        loop = asyncio.get_running_loop()
         new = self.tower.take_off(ask, self.tiers.purges)
-        task = asyncio.get_running_loop().create_task(self._fly(new, dialect))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        new.took_off = loop.time()
+        task = loop.create_task(self._fly(new, dialect))
+        self._tasks[task] = new
+        task.add_done_callback(self._tasks.pop)
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
         return new
 
     def _epochs(self, effect: do.Epochs, _dialect: Dialect | None) -> tuple[int, ...]:
@@ -230,7 +274,7 @@ class AsyncPlayer:
 
     async def _read(self, slot: bytes) -> bytes | None:
         """The store behind is read in a thread, within the budget; a read that comes late is let go."""
-        if self._reads >= _WAITING_READS:
+        if self._reads >= WAITING_READS:
             raise TimeoutError
         self._reads += 1
         future = asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.read_behind, slot)
@@ -250,18 +294,23 @@ class AsyncPlayer:
 
     async def _await(self, effect: do.Await, _face: Face | None) -> Head | Reason:
         flight_, tape = effect.flight, effect.flight.tape
-        while tape.head is None and tape.ending is None:
-            await _change(tape)
-        if tape.head is None:
-            return (tape.ending and tape.ending.reason) or why.INTERNAL
-        if effect.settle:
-            try:
-                async with asyncio.timeout(SETTLE_SECONDS):
-                    while flight_.landing is None and tape.ending is None and not tape.spilled:
-                        await _change(tape)
-            except TimeoutError:
-                pass
-        return tape.head
+        place = tape.read()  # without a reader, a tape past its cap lets go of its start
+        try:
+            while tape.head is None and tape.ending is None:
+                await _change(tape)
+            if tape.head is None:
+                return (tape.ending and tape.ending.reason) or why.INTERNAL
+            landed = flight_.landing is not None
+            if effect.settle and not landed:
+                try:
+                    async with asyncio.timeout(SETTLE_SECONDS):
+                        while flight_.landing is None and tape.ending is None and not tape.spilled:
+                            await _change(tape)
+                except TimeoutError:
+                    pass
+            return tape.head
+        finally:
+            asyncio.get_running_loop().call_soon(place.leave)  # `_relay`, if it comes to that, reads on before that
 
     async def _relay(self, effect: do.Relay, face: Face | None) -> bool:
         assert face is not None
@@ -319,11 +368,7 @@ class AsyncPlayer:
 
     async def _fetch(self, effect: do.Fetch, _face: Face | None) -> Ending:
         tape = effect.tape
-        try:
-            async with asyncio.timeout(self.total_timeout):
-                ending = await self._record(effect.call, tape)
-        except TimeoutError:
-            ending = Ending(End.CUT if tape.head else End.FAILED, why.UPSTREAM_SLOW)
+        ending = await self._record(effect.call, tape)
         tape.end(ending)
         return ending
 
@@ -346,6 +391,22 @@ class AsyncPlayer:
             answer.close()
         return COMPLETE
 
+    def _sweep(self) -> None:
+        """Cancel every flight that has been in the air for longer than it may; again while there are any."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() - self.total_timeout
+        for task, flying in tuple(self._tasks.items()):
+            if flying.took_off < limit and not flying.overdue:
+                flying.overdue = True
+                task.cancel()
+        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep) if self._tasks else None
+
+    @staticmethod
+    def _why_cancelled(flying: do.Flight) -> Reason:
+        if not flying.overdue:
+            return why.STOPPING
+        return why.UPSTREAM_SLOW if flying.tape.readers or flying.tape.head is None else why.ABANDONED
+
     async def _fly(self, new: do.Flight, dialect: Dialect) -> None:
         """Perform the story of one flight; whatever happens, its tape ends and its gate is free again."""
         landing = Landing(None, why.INTERNAL, 0.0)
@@ -353,8 +414,9 @@ class AsyncPlayer:
             story = flight(new.ask, new.tape, dialect, self._rng.random() * self.ttl_jitter)
             landing = await self._perform(story, None, dialect)
         except asyncio.CancelledError:
-            landing = Landing(None, why.STOPPING, 0.0)
-            raise
+            landing = Landing(None, self._why_cancelled(new), 0.0)
+            if not new.overdue:
+                raise
         except Exception:
             log.exception("a flight failed; its readers get an error, nothing is kept")
         finally:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections.abc import Mapping
 
@@ -17,6 +18,7 @@ from payonce.assembly import World
 from payonce.config import Settings
 from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
+from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.deadlines import keep_deadlines
 from payonce.gateway.face import AbortedAnswer, AsgiFace, Receive, Scope, Send
 from payonce.gateway.fastlane import GatewayProtocol
@@ -24,7 +26,7 @@ from payonce.gateway.guard import Guard
 from payonce.gateway.metrics import CONTENT_TYPE, render
 from payonce.gateway.routes import Route, Routes
 from payonce.gateway.shelf import Ready, Shelf
-from payonce.gateway.upstream import HttpUpstream, new_session
+from payonce.gateway.upstream import HttpUpstream
 from payonce.intake import Admitted, Bypassed, Intake, Refused
 from payonce.model import reason as why
 from payonce.model.call import Headers
@@ -60,21 +62,28 @@ class Gateway:
     async def start(self) -> None:
         """Open the store and the way upstream."""
         settings = self.settings
-        self._session = new_session(settings)
-        upstreams: Mapping[str, Upstream] = {
-            name: HttpUpstream(self._session, url, settings) for name, url in settings.upstream
-        }
+        self._upstreams = {name: HttpUpstream(url, settings) for name, url in settings.upstream}
+        upstreams: Mapping[str, Upstream] = self._upstreams
         world = await asyncio.get_running_loop().run_in_executor(None, World, settings, upstreams, self.clock)
         self._world = world
         self.intake = Intake(settings, world.tenant_secret)
         shelf = Shelf(settings.memory_bytes // SHELF_SHARE if settings.fast_lane else 0, world.tiers)
         self.shelf = shelf
-        world.tiers.on_change.append(shelf.drop)
+        loop, thread = asyncio.get_running_loop(), threading.get_ident()
+
+        def changed(slot: bytes) -> None:  # a purge by key comes from a reader's thread; the shelf belongs to the loop
+            if threading.get_ident() == thread:
+                shelf.drop(slot)
+            else:
+                loop.call_soon_threadsafe(shelf.drop, slot)
+
+        world.tiers.on_change.append(changed)
         world.before_note.append(lambda: shelf.settle(world.ledger))
         for warning in world.warnings:
             log.warning("%s", warning)
         await world.start()
-        self._keeper = asyncio.get_running_loop().create_task(keep_deadlines(self.connections, settings))
+        keeping = keep_deadlines(self.connections, self._upstreams.values(), settings)
+        self._keeper = asyncio.get_running_loop().create_task(keeping)
 
     async def stop(self) -> None:
         """Let flights land, flush the store, close connections."""
@@ -82,7 +91,8 @@ class Gateway:
         if self._world is not None:
             self._keeper.cancel()
             await self._world.stop()
-            await self._session.close()
+            for upstream in self._upstreams.values():
+                upstream.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -138,21 +148,54 @@ class Gateway:
             call = self.intake.forward(route.upstream, scope["method"], route.endpoint, query, headers, body)
             await self.world.player.pass_on(call, face)
             return
+        await self._play(route, query, headers, body, face)
+
+    async def answer(
+        self, route: Route, query: bytes, headers: Headers, body: bytes, face: LaneAnswer, digest: bytes
+    ) -> None:
+        """Answer a POST to a cached endpoint that the fast lane has read; `digest` is its name on the shelf."""
+        try:
+            against = self.guard.against(headers)
+            if against is not None:
+                await face.refuse(against)
+            else:
+                await self._play(route, query, headers, body, face, digest)
+        except Exception:
+            log.exception("a request failed")
+            if face.started:
+                face.abort()
+            else:
+                await face.refuse(why.INTERNAL)
+
+    async def _play(
+        self,
+        route: Route,
+        query: bytes,
+        headers: Headers,
+        body: bytes,
+        face: AsgiFace | LaneAnswer,
+        digest: bytes | None = None,
+    ) -> None:
         taken = self.intake.admit(route.upstream, route.endpoint, query, headers, body)
         if isinstance(taken, Admitted):
+            before = self._moment()
             receipt = await self.world.player.exchange(taken.ask, taken.dialect, face)
-            self._shelve(scope, taken, receipt)
+            if digest is not None and before == self._moment():
+                self._shelve(digest, taken, receipt)
         elif isinstance(taken, Bypassed):
             await self.world.player.bypass(taken.call, taken.reason, face)
         elif isinstance(taken, Refused):
             await face.refuse(taken.reason, label_headers(Label(Outcome.REFUSED, taken.reason)))
             self.world.ledger.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0)
 
-    def _shelve(self, scope: Scope, taken: Admitted, receipt: Receipt) -> None:
+    def _moment(self) -> tuple[int, int]:
+        """Moves on with every purge and every change of an entry: what was read before may no longer hold."""
+        return self.world.tiers.purges, self.shelf.changes if self.shelf is not None else 0
+
+    def _shelve(self, digest: bytes, taken: Admitted, receipt: Receipt) -> None:
         """Let the fast lane repeat a fresh hit whose request says nothing that depends on the moment."""
-        digest = scope.get("extensions", {}).get("payonce.digest")
         ask = taken.ask
-        if digest is None or self.shelf is None or receipt.outcome is not Outcome.HIT or not ask.plain:
+        if self.shelf is None or receipt.outcome is not Outcome.HIT or not ask.plain:
             return
         assert receipt.entry is not None
         body = receipt.entry.body
@@ -188,12 +231,12 @@ class Gateway:
 
     async def _own(self, scope: Scope, face: AsgiFace) -> None:
         """The gateway's own pages."""
-        path, method = scope["path"], scope["method"]
-        if method not in ("GET", "HEAD") or path not in ("/healthz", "/readyz", "/metrics"):
+        path, method = scope.get("raw_path") or scope["path"].encode(), scope["method"]
+        if method not in ("GET", "HEAD") or path not in (b"/healthz", b"/readyz", b"/metrics"):
             await face.refuse(why.NO_ROUTE)
-        elif path == "/healthz":
+        elif path == b"/healthz":
             await _json(face, 200, {"status": "ok"})
-        elif path == "/metrics":
+        elif path == b"/metrics":
             tally = await self.world.tally()
             text = render(tally, self.world, self.shelf)
             await face.start(Head(200, ((b"content-type", CONTENT_TYPE),)), (), text)

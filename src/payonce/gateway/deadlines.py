@@ -1,7 +1,8 @@
 """Deadlines of client connections, kept by one sweep a second over all of them rather than a timer for each request.
 
-Headers, bodies and idle connections each have their own limit; whoever exceeds it gets 408 and is closed, so that slow
-clients can't hold the gateway's connections (threat T28). This room must never look into a request.
+Headers, bodies and idle connections each have their own limit; whoever exceeds it gets 408 and is closed, and whoever
+takes nothing of an answer is cut off, so that slow clients can't hold the gateway's connections (threat T28). This room
+must never look into a request.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import asyncio
 from collections.abc import Collection, Iterable
 
 from payonce.config import Settings
-from payonce.gateway.fastlane import GatewayProtocol, Phase
+from payonce.gateway import face
+from payonce.gateway.fastlane import LINGER_SECONDS, GatewayProtocol, Phase
+from payonce.gateway.upstream import HttpUpstream
 from payonce.model import reason as why
 
-SWEEP_SECONDS = 0.5
+SWEEP_SECONDS = 0.25
 
 
 def sweep(connections: Iterable[GatewayProtocol], settings: Settings, now: float) -> int:
@@ -21,7 +24,15 @@ def sweep(connections: Iterable[GatewayProtocol], settings: Settings, now: float
     closed = 0
     for connection in tuple(connections):
         waited = now - connection.since
-        if connection.phase is Phase.HEAD and waited > settings.header_timeout:
+        if connection.stalled(now) > face.WRITE_STALL_SECONDS:
+            connection.transport.abort()
+        elif connection.refused or connection.transport.is_closing():
+            if not connection.refused or waited <= LINGER_SECONDS:
+                continue
+            connection.transport.close()
+        elif connection.flow.read_paused:
+            continue  # it is the gateway that does not read on
+        elif connection.phase is Phase.HEAD and waited > settings.header_timeout:
             connection.refuse(why.HEAD_SLOW)
         elif connection.phase is Phase.BODY and waited > settings.body_timeout:
             connection.refuse(why.BODY_SLOW)
@@ -33,9 +44,13 @@ def sweep(connections: Iterable[GatewayProtocol], settings: Settings, now: float
     return closed
 
 
-async def keep_deadlines(connections: Collection[GatewayProtocol], settings: Settings) -> None:
-    """Sweep `connections`, as they are at the time, until cancelled."""
+async def keep_deadlines(
+    connections: Collection[GatewayProtocol], upstreams: Collection[HttpUpstream], settings: Settings
+) -> None:
+    """Sweep the clients' `connections`, as they are at the time, and those to `upstreams`, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         sweep(connections, settings, loop.time())
+        for upstream in upstreams:
+            upstream.sweep(loop.time())

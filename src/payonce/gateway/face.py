@@ -33,6 +33,11 @@ class Line(Protocol):
 
     disconnected: bool
 
+    @property
+    def stalled(self) -> bool:
+        """Whether the client has to take something before more can be written."""
+        ...
+
     def on_gone(self, call: Callable[[], None]) -> None:
         """Call `call` when the connection is lost."""
         ...
@@ -106,6 +111,9 @@ class AsgiFace:
 
     async def _put(self, message: Message) -> None:
         if self.gone:
+            return
+        if self._line is not None and not self._line.stalled:
+            await self._send(message)
             return
         try:
             async with asyncio.timeout(WRITE_STALL_SECONDS):

@@ -10,46 +10,34 @@ Deadlines are kept by gateway/deadlines.py, which looks at `phase` and `since`. 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Callable
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
 import httptools
 from blake3 import blake3
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from payonce.core.fields import HOP_BY_HOP, REBUILT, REROUTING, is_inert
-from payonce.gateway.guard import host_name
+from payonce.gateway.cycle import GatewayCycle, LaneAnswer
+from payonce.gateway.shelf import Ready, request_digest
+from payonce.gateway.strict import MAX_HEAD_BYTES, malformed
 from payonce.gateway.wire import error_body, error_fields, head_bytes
 from payonce.model import reason as why
 from payonce.model.reason import Reason
 
 if TYPE_CHECKING:
     from payonce.gateway.app import Gateway
-    from payonce.gateway.shelf import Ready
 
-MAX_HEADERS = 128
-MAX_HEAD_BYTES = 64 << 10
-MAX_URL_BYTES = 8 << 10
 LANE_BODY_BYTES = 64 << 10
+MOST_PIPELINED = 16
+MOST_UNREPEATED = 8
+"""After so many answers from the shelf in a row whose bytes were new (a request id, say), a connection's reads are no
+longer looked up before they are parsed."""
 
-_NOT_DIGESTED = (HOP_BY_HOP | REBUILT | REROUTING) - {b"host"}
-_KEPT_INERT = frozenset((b"origin", b"content-type"))
-_digested: dict[bytes, bool] = {}
-_good_hosts: set[bytes] = set()
-_TARGET = re.compile(rb"/[\x21-\x7e]*")
+LINGER_SECONDS = 2.0
+"""For how long what a refused client still sends is read and let go, so that the refusal reaches it."""
 
-
-def _is_digested(name: bytes) -> bool:
-    """Whether a field is part of the lane's digest; remembered for the first thousand names."""
-    known = _digested.get(name)
-    if known is None:
-        known = name in _KEPT_INERT or not (name in _NOT_DIGESTED or is_inert(name))
-        if len(_digested) < 1000:
-            _digested[name] = known
-    return known
+_UPGRADING = frozenset((b"upgrade", b"http2-settings"))
 
 
 class Phase(IntEnum):
@@ -60,49 +48,34 @@ class Phase(IntEnum):
     BODY = 2
 
 
-class GatewayCycle(RequestResponseCycle):
-    """uvicorn's request and response, and what the ASGI face needs of the connection below."""
-
-    gone_calls: list[Callable[[], None]] | None = None
-
-    def on_gone(self, call: Callable[[], None]) -> None:
-        """Call `call` when the connection is lost."""
-        if self.gone_calls is None:
-            self.gone_calls = []
-        self.gone_calls.append(call)
-
-    def lost(self) -> None:
-        """The connection was lost."""
-        calls, self.gone_calls = self.gone_calls or [], None
-        for call in calls:
-            call()
-
-    def abort(self) -> None:
-        """Close the connection without ending the response: the client can tell that it is not whole."""
-        self.disconnected = True
-        self.transport.close()
-
-
 class GatewayProtocol(HttpToolsProtocol):
     """See the room's first paragraph."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.gateway: Gateway = self.app
+        self.access_log = self.gateway.settings.access_log  # uvicorn guesses it from the logger's handlers
         self.phase = Phase.IDLE
         self.since = self.began = self.loop.time()
+        self.url = b""
+        self.refused = False
+        self._running: GatewayCycle | LaneAnswer | None = None
         self._stopping = False
-        self._refused = False
+        self._body_bytes = 0
+        self._unsent = (0, self.since)
         self._head_bytes = 0
+        self._method = b""
+        self._version = ""
         self._length: int | None = None
         self._lane: list[bytes] | None = None
         self._in_this_read = 0
         self._served: Ready | None = None
+        self._unrepeated = 0
 
     @property
     def answering(self) -> bool:
         """Whether a response is under way."""
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle = cast("GatewayCycle | LaneAnswer | None", self.cycle)
         return cycle is not None and not cycle.response_complete
 
     # The connection.
@@ -116,10 +89,16 @@ class GatewayProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.gateway.connections.discard(self)
-        for cycle, _ in self.pipeline:
-            cycle.disconnected = True
-        if isinstance(self.cycle, GatewayCycle):
-            self.cycle.lost()
+        self._disconnect()
+        if self._running is not None:
+            self._running.lost()
+
+    def stalled(self, now: float) -> float:
+        """For how many seconds, at `now`, the client has taken nothing of what was written for it."""
+        size = self.transport.get_write_buffer_size()
+        if size == 0 or size != self._unsent[0]:
+            self._unsent = (size, now)
+        return now - self._unsent[1]
 
     def shutdown(self) -> None:
         """Finish what has begun, then close; a request that is still arriving is still answered."""
@@ -128,42 +107,98 @@ class GatewayProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self.refused:
             return
         raw = None
-        if self.phase is Phase.IDLE:
+        idle = self.phase is Phase.IDLE
+        if idle:
             self._head_begins()
             if self._may_repeat(data):
                 raw = blake3(data).digest()
                 if self._repeat(raw):
                     return
-            self._in_this_read = 0
+        self._in_this_read = 0
+        body_bytes = self._body_bytes
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            return
+            self._feed(data)
         except httptools.HttpParserError:
             self.refuse(why.BAD_REQUEST)
             return
         if self.phase is Phase.HEAD:
-            self._head_bytes += len(data)
-            if self._head_bytes > MAX_HEAD_BYTES:
-                self.refuse(why.HEAD_TOO_LARGE)
+            # Where the read holds other messages too, this head is counted from the next read on.
+            self._weigh(len(data) if self._in_this_read <= idle else 0)
+        elif self.phase is Phase.BODY:
+            # A read without any of the body: trailers, or what is written beside the length of a chunk.
+            self._weigh(len(data) if self._body_bytes == body_bytes else 0)
         elif raw is not None and self._served is not None and self._in_this_read == 1 and self.phase is Phase.IDLE:
             self.gateway.shelf.put(raw, self._served)  # type: ignore[union-attr]  # it was just served from
 
+    def _weigh(self, size: int) -> None:
+        """`size` more bytes have come that are no body; they are held nowhere else to a limit until their end."""
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.refuse(why.HEAD_TOO_LARGE)
+
     def refuse(self, reason: Reason) -> None:
         """Answer with an error and close; nothing more of this connection is read. A response under way is cut off."""
-        if self._refused or self.transport.is_closing():
+        if self.refused or self.transport.is_closing():
             return
-        self._refused = True
-        if self.answering:
-            self.cycle.disconnected = True
+        self.refused = True
+        self.since = self.loop.time()
+        unanswered = self._is_unanswered()
+        self._disconnect()
+        if not unanswered:
+            self.transport.close()
+            return
+        route = self.gateway.routes.find(self.url.partition(b"?")[0])
+        detail = f"at most {self.gateway.settings.max_body_bytes} bytes" if reason is why.BODY_TOO_LARGE else ""
+        body = error_body(route.endpoint if route else "", reason, detail)
+        fields = [*error_fields(reason), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        self.transport.write(head_bytes(reason.status, self.server_state.default_headers, fields) + body)
+        if reason.status in (400, 413, 431) and self.transport.can_write_eof():
+            self.flow.resume_reading()
+            self.transport.write_eof()  # closed by the client's own end, or by gateway/deadlines.py
         else:
-            body = error_body("", reason)
-            fields = [*error_fields(reason), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-            self.transport.write(head_bytes(reason.status, self.server_state.default_headers, fields) + body)
-        self.transport.close()
+            self.transport.close()
+
+    def _is_unanswered(self) -> bool:
+        """Whether an error may be written: no response was begun to what is arriving, and none is owed before it."""
+        if self.phase is not Phase.BODY or self._lane is not None:
+            return not self.answering
+        return self.cycle is self._running and not self.cycle.response_started
+
+    def _disconnect(self) -> None:
+        """Whatever is still to be answered will not be."""
+        for cycle in (self._running, self.cycle, *(cycle for cycle, _ in self.pipeline)):
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
+
+    def _feed(self, data: bytes) -> None:
+        """Parse. An upgrade is declined by not being heard (RFC 9110, section 7.8): httptools stops behind its head, as
+        if the body were in the other protocol, so the head is given to a new parser without that wish."""
+        while True:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                if self.refused:
+                    return
+                data = self._plain_head() + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+
+    def _plain_head(self) -> bytes:
+        """The head that was parsed, without the wish to upgrade."""
+        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                head += (b"connection: ", b", ".join([t for t in tokens if t.lower() not in _UPGRADING]), b"\r\n")
+            elif name not in _UPGRADING:
+                head += (name, b": ", value, b"\r\n")
+        head.append(b"\r\n")
+        return b"".join(head)
 
     # What the parser finds.
 
@@ -175,6 +210,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.expect_100_continue = False
         self.headers = []
         self._length = None
+        self._body_bytes = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.phase is not Phase.HEAD:
@@ -187,12 +223,18 @@ class GatewayProtocol(HttpToolsProtocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
-        if self._refused:
+        if self.refused:
             return
-        against = self._malformed()
+        self._method = self.parser.get_method()
+        self._version = self.parser.get_http_version()
+        against = malformed(self._method, self.url, self._version, self.headers, self._length)
+        if against is None and (self._length or 0) > self.gateway.settings.max_body_bytes:
+            against = why.BODY_TOO_LARGE
         if against is not None:
             self.refuse(against)
             return
+        if self.parser.should_upgrade():
+            return  # see `_feed`
         self.phase = Phase.BODY
         self.since = self.loop.time()
         if self._lane_is_open():
@@ -201,13 +243,16 @@ class GatewayProtocol(HttpToolsProtocol):
             self._begin_cycle()
 
     def on_body(self, body: bytes) -> None:
+        self._body_bytes += len(body)
         if self._lane is not None:
             self._lane.append(body)
-        elif not self._refused:
+        elif self._body_bytes > self.gateway.settings.max_body_bytes:
+            self.refuse(why.BODY_TOO_LARGE)
+        elif not self.refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._refused:
+        if self.refused or self.phase is not Phase.BODY:
             return
         self.phase = Phase.IDLE
         self.since = self.loop.time()
@@ -227,6 +272,8 @@ class GatewayProtocol(HttpToolsProtocol):
         self.since = self.loop.time()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
+            assert isinstance(cycle, GatewayCycle)
+            self._running = cycle
             self._start_asgi_task(cycle, app)
 
     # The lane.
@@ -235,7 +282,8 @@ class GatewayProtocol(HttpToolsProtocol):
         """Whether `data`, the first bytes of a request, may be answered without parsing them (see `_repeat`)."""
         shelf = self.gateway.shelf
         return (
-            shelf is not None
+            self._unrepeated < MOST_UNREPEATED
+            and shelf is not None
             and shelf.max_bytes > 0
             and len(data) <= LANE_BODY_BYTES
             and data.startswith(b"POST ")
@@ -251,6 +299,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if ready is None or self.flow.write_paused:
             return False
         self.phase = Phase.IDLE
+        self._unrepeated = 0
         self._write(ready, now)
         return True
 
@@ -271,37 +320,46 @@ class GatewayProtocol(HttpToolsProtocol):
             and self._length <= LANE_BODY_BYTES
             and not self.expect_100_continue
             and not self.access_log
-            and self.parser.get_method() == b"POST"
-            and self.parser.get_http_version() == "1.1"
+            and self._method == b"POST"
+            and self._version == "1.1"
             and self.parser.should_keep_alive()
             and not self.parser.should_upgrade()
         )
 
     def _answer(self, body: bytes) -> None:
-        """Write what stands on the shelf for exactly these bytes; else go the normal way."""
+        """Write what stands on the shelf for exactly these bytes; else let the story tell it."""
         shelf = self.gateway.shelf
         assert shelf is not None
-        parts = [self.url]
-        for name, value in self.headers:
-            if _digested[name] if name in _digested else _is_digested(name):
-                parts += (name, value)
-        head = b"\0".join(parts)
-        digest = blake3(len(head).to_bytes(4, "big") + head + body).digest()
+        digest = request_digest(self.url, self.headers, body)
         now = self.gateway.clock()
         ready = shelf.get(digest, now)
-        if ready is None or self._stopping or self.flow.write_paused:
-            self._begin_cycle(body, digest)
+        if ready is not None and not self._stopping and not self.flow.write_paused:
+            self._served = ready
+            self._unrepeated += 1
+            self._write(ready, now)
             return
-        self._served = ready
-        self._write(ready, now)
+        path, _, query = self.url.partition(b"?")
+        route = self.gateway.routes.find(path)
+        if route is None or not route.cached or self._stopping:
+            self._begin_cycle(body)
+            return
+        answer = LaneAnswer(
+            route.endpoint, self.transport, self.flow, self.server_state.default_headers, self.on_response_complete
+        )
+        self.cycle = answer  # type: ignore[assignment]  # all that uvicorn's protocol asks of a cycle, it has
+        self._running = answer
+        told = self.gateway.answer(route, query, tuple(self.headers), body, answer, digest)
+        task = self.loop.create_task(told)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     # The normal way.
 
-    def _begin_cycle(self, body: bytes | None = None, digest: bytes | None = None) -> None:
+    def _begin_cycle(self, body: bytes | None = None) -> None:
         """What uvicorn's own `on_headers_complete` does, with our cycle; `body` is there when the lane has read it."""
         parsed = httptools.parse_url(self.url)
         raw_path: bytes = parsed.path
-        version = self.parser.get_http_version()
+        version = self._version
         extensions: dict[str, Any] = {}
         self.scope = {
             "type": "http",
@@ -313,7 +371,7 @@ class GatewayProtocol(HttpToolsProtocol):
             "root_path": self.root_path,
             "headers": self.headers,
             "state": self.app_state.copy(),
-            "method": self.parser.get_method().decode("ascii"),
+            "method": self._method.decode("ascii"),
             "path": unquote(raw_path.decode("ascii")),
             "raw_path": raw_path,
             "query_string": parsed.query or b"",
@@ -329,22 +387,22 @@ class GatewayProtocol(HttpToolsProtocol):
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
+            expect_100_continue=self.expect_100_continue and version == "1.1",
             keep_alive=self._keeps_alive(version),
             on_response=self.on_response_complete,
         )
         extensions["payonce"] = cycle
-        if digest is not None:
-            extensions["payonce.digest"] = digest
         if body is not None:
             cycle.body += body
             cycle.more_body = False
             cycle.message_event.set()
         self.cycle = cycle
         if busy:
-            self.flow.pause_reading()
             self.pipeline.appendleft((cycle, self.app))
+            if len(self.pipeline) >= MOST_PIPELINED:
+                self.flow.pause_reading()  # not before: a client that leaves is noticed only while reading
         else:
+            self._running = cycle
             self._start_asgi_task(cycle, self.app)
 
     def _keeps_alive(self, version: str) -> bool:
@@ -359,27 +417,3 @@ class GatewayProtocol(HttpToolsProtocol):
         self.phase = Phase.HEAD
         self.since = self.began = self.loop.time()
         self._head_bytes = 0
-
-    def _malformed(self) -> Reason | None:
-        """Why this request's head is refused; None if it is well-formed. Sources: RFC 9112 sections 3.2, 6.1, 9.6."""
-        headers = self.headers
-        if len(headers) > MAX_HEADERS or len(self.url) > MAX_URL_BYTES:
-            return why.HEAD_TOO_LARGE
-        if sum([len(name) + len(value) for name, value in headers]) > MAX_HEAD_BYTES:
-            return why.HEAD_TOO_LARGE
-        hosts = [value for name, value in headers if name == b"host"]
-        if len(hosts) != 1 or (hosts[0] not in _good_hosts and not _is_good_host(hosts[0])):
-            return why.BAD_REQUEST
-        if not _TARGET.fullmatch(self.url):
-            return why.BAD_REQUEST
-        if self.parser.get_http_version() == "1.0" and any(name == b"transfer-encoding" for name, _ in headers):
-            return why.BAD_REQUEST
-        return None
-
-
-def _is_good_host(host: bytes) -> bool:
-    """Whether a Host field is well-formed; good ones are remembered, a thousand at most."""
-    good = host_name(host) is not None
-    if good and len(_good_hosts) < 1000:
-        _good_hosts.add(host)
-    return good

@@ -7,7 +7,6 @@ program never has to. This room must never look at a body.
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
 
 from payonce.config import Settings
 from payonce.model import reason as why
@@ -50,4 +49,5 @@ class Guard:
         text = origin.decode("latin-1").lower()
         if text in self._origins or "*" in self._origins:
             return True
-        return urlsplit(text).netloc == host.decode("latin-1").lower() and text != "null"
+        scheme, _, rest = text.partition("://")
+        return scheme in ("http", "https") and rest == host.decode("latin-1").lower()

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Protocol
 
+from blake3 import blake3
+
+from payonce.core.fields import HOP_BY_HOP, REBUILT, REROUTING, is_inert
 from payonce.core.labels import headers as label_headers
 from payonce.core.labels import hit_label
 from payonce.gateway.wire import answer_fields, head_bytes
@@ -19,6 +23,31 @@ from payonce.model.entry import Entry
 from payonce.model.ports import Head
 
 _OVERHEAD = 1500
+
+
+_NOT_DIGESTED = (HOP_BY_HOP | REBUILT | REROUTING) - {b"host", b"connection"}
+_KEPT_INERT = frozenset((b"origin", b"content-type"))
+_digested: dict[bytes, bool] = {}
+
+
+def request_digest(target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """32 bytes that two POSTs share only if target, body and every field that could matter are the same."""
+    parts = [target]
+    for name, value in headers:
+        if _digested[name] if name in _digested else _is_digested(name):
+            parts += (name, value)
+    head = b"\0".join(parts)  # none of them holds a NUL
+    return blake3(len(head).to_bytes(4, "big") + head + body).digest()
+
+
+def _is_digested(name: bytes) -> bool:
+    """Whether a field is part of the digest; remembered for the first thousand names."""
+    known = _digested.get(name)
+    if known is None:
+        known = name in _KEPT_INERT or not (name in _NOT_DIGESTED or is_inert(name))
+        if len(_digested) < 1000:
+            _digested[name] = known
+    return known
 
 
 class PurgeCount(Protocol):
@@ -62,6 +91,7 @@ class Shelf:
     def __init__(self, max_bytes: int, purge_count: PurgeCount) -> None:
         self.max_bytes = max_bytes
         self.used = 0
+        self.changes = 0
         self._purge_count = purge_count
         self._ready: OrderedDict[bytes, Ready] = OrderedDict()
         self._digests: dict[bytes, set[bytes]] = {}
@@ -103,7 +133,8 @@ class Shelf:
             self._remove(next(iter(self._ready)))
 
     def drop(self, slot: bytes) -> None:
-        """Something about this slot has changed."""
+        """Something about this slot has changed; `changes` counts such calls."""
+        self.changes += 1
         for digest in tuple(self._digests.get(slot, ())):
             self._remove(digest)
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from http import HTTPStatus
 
-import orjson
-
 from payonce.dialects import DIALECTS
 from payonce.model.call import Headers
 from payonce.model.ports import Head
@@ -41,11 +39,7 @@ def head_bytes(status: int, default: Iterable[tuple[bytes, bytes]], fields: Iter
 def error_body(endpoint: str, reason: Reason, detail: str = "") -> bytes:
     """What is wrong and what to do, in the shape that clients of `endpoint` understand."""
     message = reason.sentence + (f" ({detail})" if detail else "") + (f"; {reason.fix}" if reason.fix else "")
-    if endpoint == "messages":  # Anthropic's shape (OpenRouter's specification, schema MessagesErrorResponse)
-        error = {"type": "api_error" if reason.status >= 500 else "invalid_request_error", "message": message}
-        return orjson.dumps({"type": "error", "error": error})
-    dialect = DIALECTS["chat/completions"] if endpoint not in DIALECTS else DIALECTS[endpoint]
-    return dialect.error(reason.status, reason.id, message)
+    return DIALECTS.get(endpoint, DIALECTS["chat/completions"]).error(reason.status, reason.id, message)
 
 
 def error_fields(reason: Reason, fields: Headers = ()) -> Fields:

@@ -67,6 +67,7 @@ BAD_NUMBER = _row(_B, "bad-number", "the request holds NaN or Infinity, which JS
 BAD_TEXT = _row(_B, "bad-text", "the request is not valid UTF-8, or holds half of a surrogate pair", "send valid UTF-8")
 TOO_DEEP = _row(_B, "too-deep", "the request is nested more than 128 levels deep", "send a flatter body")
 NOT_AN_OBJECT = _row(_B, "not-an-object", "the request body is not a JSON object")
+SERVER_STATE = _row(_B, "server-state", "the request depends on state kept by the provider", "send the whole conversation in the request")
 FLIGHTS_FULL = _row(_B, "flights-full", "too many different calls are under way to follow one more", "raise max_flights")
 
 # Missed: the lookup found nothing that may be served.

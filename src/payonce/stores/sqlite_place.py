@@ -50,7 +50,7 @@ def prepare(path: Path) -> Path:
         raise StoreUnavailableError(
             f"the directory {directory} belongs to another user: give the store a directory of your own"
         )
-    if found.st_mode & 0o022:
+    if _open_to_others(found):
         raise StoreUnavailableError(
             f"others may write in {directory}: run  chmod go-w '{directory}'  or give the store another directory"
         )
@@ -58,6 +58,16 @@ def prepare(path: Path) -> Path:
     for part in PARTS:
         _check(path.with_name(path.name + part))
     return path
+
+
+def _open_to_others(directory: os.stat_result) -> bool:
+    """Whether others could take away or replace what lies in `directory`. They can't where it is sticky, as /tmp is;
+    and the user's own group, which may write by the umask of many systems, counts as the user. What they put in our
+    files' places beforehand is refused in any case."""
+    if directory.st_mode & stat.S_ISVTX:
+        return False
+    own_group = directory.st_gid == os.getegid()
+    return bool(directory.st_mode & (0o002 if own_group else 0o022))
 
 
 def _check(path: Path) -> None:

@@ -1,0 +1,299 @@
+"""A small HTTP/1.1 client: connections to one origin, parsed by httptools, kept alive and handed out again.
+
+Only what a gateway needs of its way upstream: the answer's bytes as they come, a framing that is proven complete or
+called cut, back-pressure, and a connection that is destroyed rather than reused after anything unclear. Sources: RFC
+9112, sections 6 and 9. Why not a library: docs/design/upstream.md. This room must never decode a body, follow a
+redirect, keep a cookie, or send anything twice that a server may have read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections import deque
+from typing import cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from payonce.model import reason as why
+from payonce.model.call import Headers
+from payonce.model.ports import UpstreamFault
+from payonce.model.reason import Reason
+
+MAX_HEAD_BYTES = 128 << 10
+HIGH_WATER = 256 << 10
+KEEP_SECONDS = 30.0
+KEEP_IDLE = 512
+
+_Field = tuple[bytes, bytes]
+
+
+class Connection(asyncio.Protocol):
+    """One connection; at any time it is idle, or carries one exchange."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiter: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._paused = False
+        self.since = 0.0
+        """When it went idle, or when an exchange last made progress, on the loop's clock."""
+        self.patience = 0.0
+        """For how many seconds an exchange may make no progress."""
+        self._begin(bodiless=False)
+        self.done = True
+
+    def _begin(self, *, bodiless: bool) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self.status = 0
+        self.fields: list[_Field] = []
+        self.has_head = False
+        self.done = False
+        self.reusable = False
+        self.fault: UpstreamFault | None = None
+        self._bodiless = bodiless
+        self._framed = False
+        self._chunks: deque[bytes] = deque()
+        self._held = 0
+        self._arrived = 0
+
+    # What the caller does.
+
+    @property
+    def open(self) -> bool:
+        """Whether something can still be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def silent(self) -> bool:
+        """Whether not one byte of an answer has come."""
+        return self._arrived == 0
+
+    def send(self, request: bytes, *, bodiless: bool) -> None:
+        """Begin an exchange; `bodiless` says that the answer to this method never has a body."""
+        self._begin(bodiless=bodiless)
+        self.since = self._loop.time()
+        if self._transport is not None:
+            self._transport.write(request)
+
+    async def head(self) -> tuple[int, list[_Field]]:
+        """Status and fields of the answer. Raises UpstreamFault."""
+        while not self.has_head:
+            if self.fault is not None:
+                raise self.fault
+            await self._change()
+        return self.status, self.fields
+
+    def take(self) -> bytes:
+        """What has come of the body; empty when nothing has."""
+        if not self._chunks:
+            return b""
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        self._held = 0
+        if self._paused and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
+        return data
+
+    async def more(self) -> bool:
+        """Wait for more of the body; False when it is complete. Raises UpstreamFault when it will never be."""
+        while not self._chunks:
+            if self.done:
+                return False
+            if self.fault is not None:
+                raise self.fault
+            await self._change()
+        return True
+
+    def overdue(self, now: float) -> None:
+        """End the exchange if it has made no progress for too long; what has come can still be taken."""
+        if not self.done and not self._paused and now - self.since > self.patience:
+            self._fail(why.UPSTREAM_SLOW)
+
+    def destroy(self) -> None:
+        """Break the connection off."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # What the transport and the parser find.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.done:
+            self.destroy()  # an answer that nobody asked for: whatever follows could be taken for another's
+            self.reusable = False
+            return
+        self._arrived += len(data)
+        self.since = self._loop.time()
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._fail(why.UPSTREAM_GARBLED)
+            return
+        if not self.has_head and self._arrived > MAX_HEAD_BYTES:
+            self._fail(why.UPSTREAM_GARBLED)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done and self.fault is None:
+            if self.has_head and not self._framed and exc is None:
+                self.done = True  # neither length nor chunks: the end of the connection is the end of the body
+            else:
+                self.fault = UpstreamFault(why.UPSTREAM_CUT)
+        self.reusable = False
+        self._wake()
+
+    def on_message_begin(self) -> None:
+        if self.done:
+            raise httptools.HttpParserError("an answer that nobody asked for")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.has_head:
+            self.fields.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if 100 <= self.status < 200:
+            return
+        self._framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.fields)
+        self.has_head = True
+        if self._bodiless:
+            self.done = True
+        self._wake()
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+        self._held += len(body)
+        if self._held > HIGH_WATER and not self._paused and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def on_message_complete(self) -> None:
+        if not self.has_head:  # 1xx: the answer itself is still to come
+            self.fields = []
+            return
+        if not self._bodiless:
+            self.reusable = self._parser.should_keep_alive()
+        self.done = True
+        self._wake()
+
+    def _fail(self, reason: Reason) -> None:
+        if not self.done and self.fault is None:
+            self.fault = UpstreamFault(reason)
+        self.destroy()
+        self._wake()
+
+    async def _change(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Origin:
+    """Everything of one scheme, host and port: its connections, idle ones first. `base` may have a path."""
+
+    def __init__(self, base: str, connect_timeout: float) -> None:
+        split = urlsplit(base)
+        self._host = split.hostname or ""
+        self._port = split.port or (443 if split.scheme == "https" else 80)
+        self._tls = ssl.create_default_context() if split.scheme == "https" else None
+        self._connect_timeout = connect_timeout
+        self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
+        self.host_field = split.netloc.rpartition("@")[2].encode()
+        self.path = split.path.rstrip("/").encode()
+
+    async def begin(self, request: bytes, *, bodiless: bool, patience: float) -> Connection:
+        """A connection on which `request` was sent and the answer's head has come, within `patience` seconds or so (see
+        `sweep`). To be given back. Raises UpstreamFault.
+
+        A kept connection that turns out to have been closed before one byte came back is replaced by a new one, once.
+        """
+        connection = self._kept()
+        if connection is not None:
+            try:
+                return await self._sent(connection, request, bodiless, patience)
+            except UpstreamFault as fault:
+                if fault.reason is not why.UPSTREAM_CUT or not connection.silent:
+                    raise
+        return await self._sent(await self._connect(), request, bodiless, patience)
+
+    def sweep(self, now: float) -> None:
+        """End every exchange that has made no progress for too long. One look at all of them now and then costs less
+        than a timer for each."""
+        for connection in tuple(self._busy):
+            connection.overdue(now)
+
+    def give_back(self, connection: Connection) -> None:
+        """The exchange is over: keep the connection if it is clean, destroy it if not."""
+        self._busy.discard(connection)
+        if connection.done and connection.reusable and connection.open and len(self._idle) < KEEP_IDLE:
+            connection.since = asyncio.get_running_loop().time()
+            self._idle.append(connection)
+        else:
+            connection.destroy()
+
+    def close(self) -> None:
+        """Close what is idle."""
+        for connection in self._idle:
+            connection.destroy()
+        self._idle.clear()
+
+    async def _sent(self, connection: Connection, request: bytes, bodiless: bool, patience: float) -> Connection:
+        connection.patience = patience
+        self._busy.add(connection)
+        connection.send(request, bodiless=bodiless)
+        try:
+            await connection.head()
+        except BaseException:
+            self._busy.discard(connection)
+            connection.destroy()
+            raise
+        return connection
+
+    def _kept(self) -> Connection | None:
+        """The connection that was used last, if it is open and fresh; stale ones are closed."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.open:
+                continue
+            if asyncio.get_running_loop().time() - connection.since < KEEP_SECONDS:
+                return connection
+            connection.destroy()
+        return None
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_timeout):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(loop), self._host, self._port, ssl=self._tls
+                )
+        except TimeoutError:
+            raise UpstreamFault(why.UPSTREAM_SLOW, "connect") from None
+        except (OSError, ssl.SSLError) as error:
+            raise UpstreamFault(why.UPSTREAM_REFUSED, str(error)) from None
+        return connection
+
+
+def request_bytes(method: str, target: bytes, host: bytes, fields: Headers, body: bytes) -> bytes:
+    """A request on the wire. Raises ValueError where a part would break out of its line."""
+    lines = [b"%s %s HTTP/1.1\r\nhost: %s\r\n" % (method.encode("ascii"), target, host)]
+    for name, value in fields:
+        lines += (name, b": ", value, b"\r\n")
+    if body or method not in ("GET", "HEAD", "OPTIONS", "DELETE"):
+        lines.append(b"content-length: %d\r\n" % len(body))
+    head = b"".join(lines)
+    if head.count(b"\n") != 2 + len(fields) + (lines[-1][:15] == b"content-length:") or b"\0" in head:
+        raise ValueError("a line break or a NUL inside a header field")
+    return head + b"\r\n" + body

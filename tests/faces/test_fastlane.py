@@ -1,0 +1,400 @@
+"""The fast lane repeats what the story says, word for word, and only for as long as the story would say it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from payonce.gateway.shelf import Ready, Shelf
+from payonce.model.entry import Entry, Facts, Tokens
+from payonce.model.ports import Head
+from payonce.testing.sim import SimulatedProvider, running_sim
+from tests.support.gateway import PATH, Reply, RunningGateway, Wire, ask, post, running_gateway
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[SimulatedProvider]:
+    with running_sim() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def gateway(sim: SimulatedProvider) -> Iterator[RunningGateway]:
+    with running_gateway(
+        sim.base_url, allowed_hosts=("gateway.test",), allowed_origins=("https://ok.test",)
+    ) as running:
+        yield running
+
+
+def say(gateway: RunningGateway, body: Any, path: str = PATH, **fields: str) -> tuple[Reply, int]:
+    """The answer, and how many of the fast lane's hits it was."""
+    before = gateway.fast_hits()
+    reply = gateway.post(body, path, **fields)
+    return reply, gateway.fast_hits() - before
+
+
+def shelved(gateway: RunningGateway, body: Any, path: str = PATH, **fields: str) -> Reply:
+    """Asks until the lane answers, first by what it parsed and then by the raw bytes."""
+    assert gateway.post(body, path, **fields).status == 200
+    assert gateway.post(body, path, **fields).hit
+    for _ in range(2):
+        reply, fast = say(gateway, body, path, **fields)
+        assert (reply.hit, fast) == (True, 1)
+    return reply
+
+
+REQUESTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "plain": (ask("p1"), {}),
+    "stream": (ask("p2", stream=True), {}),
+    "stream with usage": (ask("p3", stream=True, stream_options={"include_usage": True}), {}),
+    "namespace": (ask("p4"), {"X-Payonce-Namespace": "n"}),
+    "sample": (ask("p5"), {"X-Payonce-Sample": "7"}),
+    "tags": (ask("p6"), {"X-Payonce-Tags": "a,b"}),
+    "short ttl": (ask("p7"), {"X-OpenRouter-Cache-TTL": "600"}),
+    "keep-alive said": (ask("p8"), {"Connection": "keep-alive"}),
+    "all that an SDK says": (
+        ask("p9", tools=[{"type": "function", "function": {"name": "f"}}], tool_choice="required"),
+        {"User-Agent": "sdk", "Accept": "*/*", "X-Stainless-Lang": "python", "Accept-Encoding": "gzip"},
+    ),
+    "a keyed header": (ask("p10"), {"X-Other": "1"}),
+    "non-ASCII": (ask("é \U0001f600"), {"X-Title": "Caf\xc3\xa9"}),
+    "another host": (ask("p11"), {"Host": "gateway.test"}),
+    "an allowed origin": (ask("p12"), {"Origin": "https://ok.test"}),
+}
+
+
+@pytest.mark.parametrize("case", REQUESTS)
+def test_lane_raw_repeat_and_story_agree(sim: SimulatedProvider, gateway: RunningGateway, case: str) -> None:
+    body, fields = REQUESTS[case]
+    said = {name.replace("-", "_"): value for name, value in fields.items()}
+    assert gateway.post(body, **said).status == 200
+    seen = [gateway.post(body, **said)]  # the story
+    for _ in range(2):  # the lane by its digest, then by the raw bytes
+        reply, fast = say(gateway, body, **said)
+        assert fast == 1
+        seen.append(reply)
+    story, *lane = seen
+    for reply in lane:
+        assert (reply.status, reply.settled(), reply.body) == (story.status, story.settled(), story.body)
+        assert [name for name, _ in reply.fields] == [name for name, _ in story.fields]
+
+
+def test_without_the_lane_the_answers_are_the_same(sim: SimulatedProvider, gateway: RunningGateway) -> None:
+    with running_gateway(sim.base_url, fast_lane=False) as slow:
+        for body in (ask("q1"), ask("q2", stream=True)):
+            for _ in range(3):
+                without = slow.post(body)
+            within = shelved(gateway, body)
+            assert without.hit
+            assert set(without.settled()) == set(within.settled())
+        assert slow.fast_hits() == 0
+        assert slow.gateway.shelf is not None
+        assert len(slow.gateway.shelf) == 0
+
+
+NOT_THE_SAME: dict[str, dict[str, str]] = {
+    "another tenant": {"Authorization": "Bearer sk-or-other"},
+    "no tenant": {"Authorization": "-"},
+    "another credential besides": {"X-Api-Key": "k"},
+    "another namespace": {"X-Payonce-Namespace": "n"},
+    "another sample": {"X-Payonce-Sample": "1"},
+    "a header that may matter": {"X-Whatever": "1"},
+    "a refresh": {"Cache-Control": "no-cache"},
+    "no store": {"Cache-Control": "no-store"},
+    "an age": {"Cache-Control": "max-age=0"},
+    "off": {"X-OpenRouter-Cache": "false"},
+}
+
+
+@pytest.mark.parametrize("case", NOT_THE_SAME)
+def test_a_request_that_differs_never_gets_the_shelved_answer(gateway: RunningGateway, case: str) -> None:
+    body = ask(f"shelved, then {case}")
+    first = shelved(gateway, body)
+    fields = {name.replace("-", "_"): value for name, value in NOT_THE_SAME[case].items()}
+    for _ in range(3):
+        assert gateway.post(body, **fields).body != first.body
+
+
+def test_who_may_not_call_is_refused_however_warm_the_shelf_is(gateway: RunningGateway) -> None:
+    body = ask("guarded")
+    shelved(gateway, body)
+    for fields, status in (
+        ({"Host": "evil.example"}, 421),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+    ):
+        for _ in range(3):
+            reply, fast = say(gateway, body, **fields)
+            assert (reply.status, fast) == (status, 0)
+    shelved(gateway, body, Origin="https://ok.test")
+    reply, fast = say(gateway, body, Origin="https://ok.test.evil.example")
+    assert (reply.status, fast) == (403, 0)
+
+
+def test_a_field_that_connection_names_is_no_part_of_the_request(
+    sim: SimulatedProvider, gateway: RunningGateway
+) -> None:
+    """It is not forwarded and not keyed, so what is shelved for the request that does forward it is not its answer."""
+    body = ask("connection names")
+    keyed = shelved(gateway, body, X_Mine="1")
+    plain = gateway.post(body)
+    assert plain.body != keyed.body
+    for _ in range(3):
+        reply, _ = say(gateway, body, X_Mine="1", Connection="keep-alive, X-Mine")
+        assert reply.body == plain.body
+
+
+def test_another_path_or_query_is_another_request(gateway: RunningGateway) -> None:
+    body = ask("paths")
+    first = shelved(gateway, body)
+    assert gateway.post(body, PATH + "?a=1").body != first.body
+    reply, fast = say(gateway, body, PATH + "/")
+    assert (reply.status, fast) == (404, 0)
+    reply, fast = say(gateway, body, "/v1/chat/completions")  # the same endpoint by its other name: the same key
+    assert (reply.hit, fast, reply.body) == (True, 0, first.body)
+
+
+def test_body_bytes_that_mean_the_same_are_found_by_the_story(gateway: RunningGateway) -> None:
+    first = shelved(gateway, json.dumps(ask("spelt")).encode())
+    reply, fast = say(gateway, json.dumps(ask("spelt"), indent=1).encode())
+    assert (reply.hit, fast, reply.body) == (True, 0, first.body)
+
+
+def test_the_lane_stops_when_the_entry_expires() -> None:
+    with running_sim() as sim, running_gateway(sim.base_url, ttl=10) as gateway:
+        body = ask("expiry")
+        first = shelved(gateway, body)
+        offset = 0.0
+        clock = lambda: time.time() + offset  # noqa: E731
+        gateway.gateway.clock = clock
+        gateway.gateway.world.player.clock = clock
+        offset = 9.0
+        reply, fast = say(gateway, body)
+        assert (reply.hit, fast, int(reply["age"])) == (True, 1, int(reply["x-openrouter-cache-age"]))
+        assert int(reply["age"]) in (8, 9)
+        assert reply["cache-status"] == f"payonce; hit; ttl={10 - int(reply['age'])}"
+        offset = 11.0
+        reply, fast = say(gateway, body)
+        assert (reply.hit, fast, reply["cache-status"]) == (False, 0, "payonce; fwd=stale; stored")
+        assert reply.body != first.body
+        offset = -1000.0  # a clock that was set back: an entry from the future is not the lane's to judge
+        reply, fast = say(gateway, body)
+        assert fast == 0
+
+
+def test_a_purge_takes_everything_off_the_lane(sim: SimulatedProvider, gateway: RunningGateway) -> None:
+    body, other = ask("purged"), ask("kept")
+    first, second = shelved(gateway, body), shelved(gateway, other)
+    world = gateway.gateway.world
+    entry_scopes = gateway.run(lambda: next(iter(gateway.gateway.shelf._ready.values())).entry.scopes)  # type: ignore[union-attr]
+    assert entry_scopes
+    keyed = gateway.run(
+        lambda: [r.entry.scopes for r in gateway.gateway.shelf._ready.values() if r.body == first.body][0]  # type: ignore[union-attr]
+    )
+    gateway.run(lambda: (world.tiers.keeper.raise_epoch(keyed[-1]), world.tiers.refresh()))
+    reply, fast = say(gateway, body)
+    assert (reply.hit, fast) == (False, 0)
+    assert reply.body != first.body
+    reply, fast = say(gateway, other)  # not purged: the story says so once more, then the lane again
+    assert (reply.hit, fast, reply.body) == (True, 0, second.body)
+    assert say(gateway, other)[1] == 1
+
+
+@pytest.mark.parametrize("how", [{"X_OpenRouter_Cache_Clear": "true"}, {"Cache_Control": "no-cache"}])
+def test_a_new_answer_replaces_the_shelved_one_at_once(gateway: RunningGateway, how: dict[str, str]) -> None:
+    body = ask(f"replaced {how}")
+    first = shelved(gateway, body)
+    fresh, fast = say(gateway, body, **how)
+    assert (fresh.hit, fast) == (False, 0)
+    assert fresh.body != first.body
+    for _ in range(3):
+        reply = gateway.post(body)
+        assert (reply.hit, reply.body) == (True, fresh.body)
+    fresh_again, fast = say(gateway, body, **how)  # the directive itself is never answered from the shelf
+    assert (fresh_again.hit, fast) == (False, 0)
+
+
+def test_what_was_purged_while_it_was_being_served_is_not_shelved(sim: SimulatedProvider) -> None:
+    """A hit that is relayed slowly ends after a purge: the shelf would serve it for its whole lifetime."""
+    with running_gateway(sim.base_url) as gateway:
+        body = ask("slow hit")
+        gateway.post(body)
+        player, tiers = gateway.gateway.world.player, gateway.gateway.world.tiers
+        relay = player._relay
+        went: list[str] = []
+
+        async def slowly(effect: Any, face: Any) -> bool:
+            done = await relay(effect, face)
+            await asyncio.sleep(0)
+            if went:
+                tiers.keeper.raise_epoch("all") if went[-1] == "purge" else tiers._changed(ask_slot[0])
+                if went[-1] == "purge":
+                    tiers.refresh()
+            return done
+
+        from payonce.core import effects
+        from payonce.drive import aio
+
+        ask_slot: list[bytes] = []
+        look = tiers.look
+        tiers.look = lambda a: (ask_slot.append(a.key.slot), look(a))[1]  # type: ignore[method-assign]
+        table = aio._ASYNC[effects.Relay]
+        aio._ASYNC[effects.Relay] = lambda _player, effect, face: slowly(effect, face)
+        try:
+            for how in ("change", "purge"):
+                went.append(how)
+                ask_slot.clear()
+                assert gateway.post(body).hit
+                assert gateway.run(lambda: len(gateway.gateway.shelf)) == 0  # type: ignore[arg-type]
+        finally:
+            aio._ASYNC[effects.Relay] = table
+
+
+def test_a_purge_by_key_reaches_the_shelf_on_its_own_thread(sim: SimulatedProvider) -> None:
+    import threading
+
+    with running_gateway(sim.base_url) as gateway:
+        body = ask("threads")
+        shelved(gateway, body)
+        shelf = gateway.gateway.shelf
+        assert shelf is not None
+        drop, threads = shelf.drop, set()
+        shelf.drop = lambda slot: (threads.add(threading.get_ident()), drop(slot))[1]  # type: ignore[method-assign]
+        gateway.post(body, X_OpenRouter_Cache_Clear="true")
+        assert threads == {gateway.run(threading.get_ident)}
+
+
+def test_connection_close_and_http_1_0_are_honoured_with_a_warm_shelf(gateway: RunningGateway) -> None:
+    body = ask("closing")
+    shelved(gateway, body)
+    for data in (
+        post(body, PATH, gateway.host, {"Connection": "close"}),
+        post(body, PATH, gateway.host).replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ):
+        for _ in range(3):
+            with gateway.wire() as wire:
+                wire.send(data)
+                reply = wire.reply()
+                assert reply.hit
+                assert reply["connection"] == "close"
+                assert wire.closed()
+
+
+def test_an_http_1_0_client_gets_no_chunks(sim: SimulatedProvider, gateway: RunningGateway) -> None:
+    for more in ({}, {"X-OpenRouter-Cache": "false"}):
+        data = post(ask(f"old {more}", stream=True), PATH, gateway.host, more).replace(b"HTTP/1.1", b"HTTP/1.0")
+        with gateway.wire() as wire:
+            wire.send(data)
+            reply = wire.reply()
+            assert reply["transfer-encoding"] == ""
+            assert reply.body.endswith(b"data: [DONE]\n\n")
+
+
+def test_many_requests_in_one_write_are_all_answered_by_the_lane(gateway: RunningGateway) -> None:
+    body = ask("pipelined")
+    first = shelved(gateway, body)
+    before = gateway.fast_hits()
+    with gateway.wire() as wire:
+        wire.send(post(body, PATH, gateway.host) * 50)
+        assert {wire.reply().body for _ in range(50)} == {first.body}
+        wire.send(post(body, PATH, gateway.host))
+        assert wire.reply().hit
+    assert gateway.fast_hits() - before == 51
+
+
+def test_the_lane_waits_for_the_answers_before_it(sim: SimulatedProvider, gateway: RunningGateway) -> None:
+    warm = ask("warm")
+    first = shelved(gateway, warm)
+    with gateway.wire() as wire:
+        cold = post(ask("cold", model="sim/fault-slow-first-byte=0.2"), PATH, gateway.host)
+        wire.send(cold)
+        wire.send(post(warm, PATH, gateway.host))  # byte for byte what the raw repeat knows
+        wire.send(post(warm, PATH, gateway.host))
+        assert not wire.reply().hit
+        assert [wire.reply().body for _ in range(2)] == [first.body] * 2
+
+
+def test_an_access_log_closes_the_lane(sim: SimulatedProvider, capfd: pytest.CaptureFixture[str]) -> None:
+    with running_gateway(sim.base_url, access_log=True) as gateway:
+        body = ask("logged")
+        gateway.run(lambda: None)
+        for _ in range(4):
+            reply, fast = say(gateway, body)
+            assert fast == 0
+        assert reply.hit
+
+
+def test_the_lanes_hits_are_in_the_figures(sim: SimulatedProvider) -> None:
+    with running_gateway(sim.base_url) as gateway:
+        for _ in range(10):
+            gateway.post(ask("counted"))
+        with gateway.wire() as wire:
+            wire.send(b"GET /metrics HTTP/1.1\r\nHost: %s\r\n\r\n" % gateway.host.encode())
+            text = wire.reply("GET").body.decode()
+        assert 'payonce_requests_total{outcome="hit"} 9.0' in text
+        assert 'payonce_requests_total{outcome="miss"} 1.0' in text
+        assert "payonce_avoided_calls_total 9.0" in text
+        assert 'payonce_request_duration_seconds_count{outcome="hit"} 9.0' in text
+        assert gateway.fast_hits() == 8
+
+
+def test_the_shelf_is_bounded_however_many_answers_pass(sim: SimulatedProvider) -> None:
+    with running_gateway(sim.base_url, memory_bytes=1 << 20) as gateway:
+        shelf = gateway.gateway.shelf
+        assert shelf is not None
+        with gateway.wire() as wire:
+            for n in range(150):
+                data = post(ask(f"many {n}"), PATH, gateway.host)
+                for _ in range(4):
+                    wire.send(data)
+                    assert wire.reply().status == 200
+        used = gateway.run(lambda: (shelf.used, sum(ready.size for ready in shelf._ready.values()), len(shelf)))
+        assert used[0] == used[1] <= shelf.max_bytes == 1 << 18
+        assert 0 < used[2] < 300
+        assert gateway.run(lambda: sum(map(len, shelf._digests.values()))) == used[2]
+
+
+def test_a_client_that_takes_nothing_is_not_written_for_by_the_lane(gateway: RunningGateway) -> None:
+    """It gives way to the story, whose writer waits."""
+    body = ask("unread", model="sim/fault-huge=200000")
+    for _ in range(2):
+        assert gateway.post(body).status == 200
+    assert gateway.until(lambda: not gateway.gateway.connections)
+    with Wire(gateway.port, receive_buffer=4096) as wire:
+        wire.send(post(body, PATH, gateway.host) * 60)
+        assert gateway.until(lambda: any(one.flow.write_paused for one in gateway.gateway.connections))
+        (protocol,) = gateway.gateway.connections
+        assert gateway.run(protocol.transport.get_write_buffer_size) < 1_000_000
+        assert gateway.run(lambda: len(protocol.pipeline)) > 20
+        assert [len(wire.reply().body) > 200_000 for _ in range(60)] == [True] * 60
+
+
+class _Count:
+    purges = 0
+
+
+def _ready(slot: bytes, size: int = 100, ttl: int = 10) -> Ready:
+    facts = Facts("gen-1", "m", "none", Tokens())
+    entry = Entry(0.0, ttl, 0, 0, (), (), 200, (), b"x" * size, facts, "t", "", (), "chat/completions", "m", 0.1)
+    assert Head(entry.status, entry.headers).status == 200
+    return Ready(entry, entry.body, slot, 0)
+
+
+def test_a_shelf_forgets_the_least_recently_used_and_nothing_too_large() -> None:
+    shelf = Shelf(40_000, _Count())
+    for n in range(100):
+        shelf.put(b"d%d" % n, _ready(b"s%d" % (n % 10)))
+        shelf.get(b"d0", 1.0)
+        assert shelf.used <= 40_000
+    assert shelf.get(b"d0", 1.0) is not None
+    assert shelf.get(b"d1", 1.0) is None
+    shelf.put(b"large", _ready(b"large", 40_000))
+    assert shelf.get(b"large", 1.0) is None
+    for n in range(10):
+        shelf.drop(b"s%d" % n)
+    assert (len(shelf), shelf.used, shelf._digests) == (0, 0, {})
