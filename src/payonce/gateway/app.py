@@ -238,7 +238,8 @@ class Gateway:
             await _json(face, 200, {"status": "ok"})
         elif path == b"/metrics":
             tally = await self.world.tally()
-            text = render(tally, self.world, self.shelf)
+            volume = await asyncio.get_running_loop().run_in_executor(None, self.world.volume)
+            text = render(tally, volume, self.world, self.shelf)
             await face.start(Head(200, ((b"content-type", CONTENT_TYPE),)), (), text)
         else:
             await self._ready(face)
