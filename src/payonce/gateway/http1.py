@@ -172,9 +172,9 @@ class Connection(asyncio.Protocol):
             self.done = True  # neither length nor chunks: the end of the connection is the end of the body
         self._fail(why.UPSTREAM_CUT)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._fail(why.UPSTREAM_CUT)
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's own signature
         self._transport = None
+        self._fail(why.UPSTREAM_CUT)
 
     def on_message_begin(self) -> None:
         if self.done:

@@ -124,9 +124,8 @@ class Writer:
         queue = self._queue
         if self._paused:
             queue.hurry.wait(self._paused)
-        elif queue.wake.wait(self._pace.sweep_every):
-            if self._is_busy():
-                queue.hurry.wait(self._pace.gather)
+        elif queue.wake.wait(self._pace.sweep_every) and self._is_busy():
+            queue.hurry.wait(self._pace.gather)
         queue.wake.clear()
         queue.hurry.clear()
 
