@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 LANE_BODY_BYTES = 64 << 10
 MOST_PIPELINED = 16
 MOST_UNREPEATED = 8
-"""After so many answers from the shelf in a row whose bytes were new (a request id, say), a connection's reads are no
-longer looked up before they are parsed."""
+"""After so many requests in a row that were answered from the shelf before, but in other bytes (another request id,
+say), a connection's reads are no longer looked up before they are parsed."""
 
 LINGER_SECONDS = 2.0
 """For how long what a refused client still sends is read and let go, so that the refusal reaches it."""
@@ -131,6 +131,7 @@ class GatewayProtocol(HttpToolsProtocol):
             # A read without any of the body: trailers, or what is written beside the length of a chunk.
             self._weigh(len(data) if self._body_bytes == body_bytes else 0)
         elif raw is not None and self._served is not None and self._in_this_read == 1 and self.phase is Phase.IDLE:
+            self._served.named = True
             self.gateway.shelf.put(raw, self._served)  # type: ignore[union-attr]  # it was just served from
 
     def _weigh(self, size: int) -> None:
@@ -335,7 +336,8 @@ class GatewayProtocol(HttpToolsProtocol):
         ready = shelf.get(digest, now)
         if ready is not None and not self._stopping and not self.flow.write_paused:
             self._served = ready
-            self._unrepeated += 1
+            if ready.named:
+                self._unrepeated += 1
             self._write(ready, now)
             return
         path, _, query = self.url.partition(b"?")
