@@ -49,7 +49,7 @@ def test_settings_in_examples_are_right(page: Path) -> None:
 
 
 async def test_the_python_of_the_readme_runs_and_its_second_run_is_a_hit(tmp_path: Path) -> None:
-    (snippet,) = blocks(ROOT / "README.md", "python")
+    snippet, _ = blocks(ROOT / "README.md", "python")
     with running_sim() as sim:
         port = int(sim.base_url.split(":")[2].split("/")[0])
         async with GatewayProcess(port, tmp_path) as gateway:
