@@ -64,6 +64,25 @@ async def test_the_python_of_the_readme_runs_and_its_second_run_is_a_hit(tmp_pat
         assert sim.bill.calls == 1
 
 
+def test_the_library_of_the_readme_runs_and_its_second_run_is_a_hit(tmp_path: Path) -> None:
+    _, snippet = blocks(ROOT / "README.md", "python")
+    with running_sim() as sim:
+        code = snippet.replace("https://openrouter.ai/api/v1", sim.base_url)
+        code = f"""OPENROUTER_KEY = 'sk-test'
+{code}
+answer = client.chat.completions.create(model="m/n", temperature=0, messages=[{{"role": "user", "content": "hi"}}])
+print(answer.choices[0].message.content)
+client.close()"""
+        environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        runs = [
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, timeout=60)
+            for _ in range(2)
+        ]
+        assert runs[0].returncode == 0, runs[0].stderr
+        assert runs[0].stdout == runs[1].stdout != ""
+        assert sim.bill.calls == 1
+
+
 def test_every_command_in_the_readme_exists() -> None:
     verbs = set(re.findall(r"^payonce (\w+)", "\n".join(blocks(ROOT / "README.md", "sh")), re.MULTILINE))
     for verb in sorted(verbs):
