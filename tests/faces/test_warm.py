@@ -219,6 +219,37 @@ def test_ctrl_c_ends_cleanly_and_the_paid_call_is_kept(interrupts: int, tmp_path
             assert (figures["kept"], figures["complete"]) == (2, False)
 
 
+async def test_an_answer_past_its_ttl_is_renewed_and_one_that_can_not_be_is_not_warm(tmp_path: Path) -> None:
+    from payonce.assembly import World
+    from payonce.config import Settings
+    from payonce.gateway.upstream import HttpUpstream
+    from payonce.testing.clock import FakeClock
+    from payonce.warming import Sender
+
+    with running_sim() as running:
+        own = Settings(
+            store="memory:", secret_file=str(tmp_path / "secret"), upstream=(("", running.base_url),),
+            stale_while_revalidate=3600, stale_if_error=3600, ttl=60,
+        )  # fmt: skip
+        clock = FakeClock()
+        world = World(own, {"": HttpUpstream(running.base_url, own)}, clock)
+        fields = ((b"content-type", b"application/json"), (b"authorization", b"Bearer x"))
+        asked = Request(1, "chat/completions", fields, json.dumps(ask("a")).encode())
+        try:
+            sender = Sender(world)
+            assert [(await sender(asked)).warmth for _ in range(2)] == [Warmth.KEPT, Warmth.HIT]
+            clock.advance(100)
+            assert (await sender(asked)).warmth is Warmth.KEPT
+            assert (await sender(asked)).warmth is Warmth.HIT
+            assert running.bill.calls == 2
+            clock.advance(100)
+            running.fault_next("429=3", times=2)
+            sent = await sender(asked)
+            assert (sent.warmth, sent.status, sent.later) == (Warmth.FAILED, 429, 3.0)
+        finally:
+            await world.stop()
+
+
 # The pure part
 
 

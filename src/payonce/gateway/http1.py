@@ -166,9 +166,8 @@ class Connection(asyncio.Protocol):
             self._fail(why.UPSTREAM_GARBLED)  # a head, or trailers, without end
 
     def eof_received(self) -> None:
-        """The peer says that it has sent everything. A connection that we break off, that is reset, or that ends
-        without TLS's own goodbye comes to `connection_lost` only."""
-        if self.has_head and not self._framed and self.fault is None:
+        """The peer will send nothing more. What we break off, or what is reset, comes to `connection_lost` only."""
+        if self.has_head and not self._framed and self.fault is None and self._said_goodbye():
             self.done = True  # neither length nor chunks: the end of the connection is the end of the body
         self._fail(why.UPSTREAM_CUT)
 
@@ -227,6 +226,14 @@ class Connection(asyncio.Protocol):
             self.fault = UpstreamFault(reason)
         self.destroy()
         self._wake()
+
+    def _said_goodbye(self) -> bool:
+        """Whether the end is the peer's own: anyone on the way could forge TCP's, but not TLS's (RFC 9112, 9.8)."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        try:
+            return tls is None or tls.read(1) == b""
+        except ssl.SSLError:
+            return False
 
     async def _change(self) -> None:
         self._waiter = self._loop.create_future()

@@ -59,7 +59,10 @@ class PurgeCount(Protocol):
 class Ready:
     """One answer, with its wire bytes for the present second."""
 
-    __slots__ = ("_date", "_second", "_wire", "body", "entry", "expires_at", "named", "purges", "size", "slot", "unsaid")
+    __slots__ = (
+        *("_date", "_second", "_wire", "body", "entry", "expires_at"),
+        *("named", "purges", "size", "slot", "unsaid"),
+    )
 
     def __init__(self, entry: Entry, body: bytes, slot: bytes, purges: int) -> None:
         self.entry = entry
