@@ -11,6 +11,11 @@ import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
+from payonce.dialects.embeddings import EmbeddingsDialect
+from payonce.model import reason as why
+from payonce.model.ports import Head
+from payonce.model.scopes import of_key, of_model, of_namespace, of_tag
 from tests.support.batches import (
     JSON,
     Arriving,
@@ -21,11 +26,6 @@ from tests.support.batches import (
     vector,
 )
 from tests.support.words import intake
-
-from payonce.dialects.embeddings import EmbeddingsDialect
-from payonce.model import reason as why
-from payonce.model.ports import Head
-from payonce.model.scopes import of_key, of_model, of_namespace, of_tag
 
 TEXTS = st.lists(st.sampled_from(["a", "b", "c", "dd", "é\n", '"]', "e" * 40, " a", ""]), min_size=1, max_size=8)
 TOKENS = st.lists(st.lists(st.sampled_from([0, 1, 2, 2**40]), min_size=1, max_size=3), min_size=1, max_size=6)
@@ -70,7 +70,7 @@ def test_any_batches_in_any_order_are_answered_as_by_a_fresh_upstream(history: l
 def test_two_swapped_indices_turn_the_property_red(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = EmbeddingsDialect.assemble
 
-    def swapped(self: Any, pieces: Any, places: list[int], *rest: Any) -> bytes | None:
+    def swapped(self: Any, pieces: Any, places: list[int], *rest: Any) -> Any:
         return whole(self, pieces, (places[1], places[0], *places[2:]) if len(places) > 1 else places, *rest)
 
     monkeypatch.setattr(EmbeddingsDialect, "assemble", swapped)
@@ -211,7 +211,9 @@ async def test_identical_batches_under_way_at_the_same_time_are_one_call() -> No
     replies = await asyncio.gather(*asking)
     assert bench.upstream.sent == [["a", "b"], ["c"]]
     assert len({reply.body for reply in replies}) == 1
-    assert sorted(reply.said for reply in replies) == ["payonce; fwd=miss; collapsed"] * 2 + ["payonce; fwd=miss; stored"]
+    assert sorted(reply.said for reply in replies) == ["payonce; fwd=miss; collapsed"] * 2 + [
+        "payonce; fwd=miss; stored"
+    ]
     assert [embeddings(reply.body) for reply in await asyncio.gather(*twice)] == [[vector("c")] * 2] * 2
 
 
@@ -273,8 +275,8 @@ async def test_a_purge_by_key_ends_one_item_also_one_that_is_under_way() -> None
     assert (await bench.ask(["a", "b"])).fields["x-payonce-items"] == "1/2"
     bench.upstream.gate = asyncio.Event()
     asking = asyncio.ensure_future(bench.ask(["c"]))
-    while len(bench.upstream.calls) < 3:
-        await asyncio.sleep(0)
+    bench.upstream.called.clear()
+    await bench.upstream.called.wait()
     bench.tiers.keeper.raise_epoch(of_model("m"))
     bench.tiers.refresh()
     bench.upstream.gate.set()
@@ -459,7 +461,7 @@ async def test_stale_items_stand_in_when_the_upstream_fails(bend: Bend, held: bo
     assert stale.said.startswith("payonce; fwd=stale")
 
 
-# ------------------------------------------------------------------------------------------------ what must not be mixed
+# ------------------------------------------------------------------------------------------------ bounds
 
 
 @pytest.mark.parametrize("change", [{"model": "m-2"}, {"size": 4}])
@@ -494,7 +496,9 @@ async def test_two_api_keys_share_nothing() -> None:
     bench = Bench()
     await bench.ask("a")
     other = ((b"authorization", b"Bearer other"), (b"content-type", b"application/json"))
-    assert (await bench.post(orjson.dumps({"model": "m", "input": "a"}), headers=other)).fields["x-payonce-items"] == "0/1"
+    assert (await bench.post(orjson.dumps({"model": "m", "input": "a"}), headers=other)).fields[
+        "x-payonce-items"
+    ] == "0/1"
 
 
 async def test_a_client_that_left_loses_nothing_for_others() -> None:
@@ -507,4 +511,3 @@ async def test_a_client_that_left_loses_nothing_for_others() -> None:
     bench.upstream.gate.set()
     await bench.settle()
     assert (await bench.ask("c")).said.startswith("payonce; hit")
-

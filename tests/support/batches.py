@@ -11,7 +11,6 @@ from typing import Any
 
 import orjson
 
-from payonce.core.labels import headers as label_headers
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
@@ -92,9 +91,11 @@ class Embedder:
     model: str = "m-1"
     size: int = 3
     gate: asyncio.Event | None = None
+    called: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def open(self, call: Call) -> Arriving:
         self.calls.append(call)
+        self.called.set()
         asked = orjson.loads(call.body)
         if self.gate is not None:
             await self.gate.wait()
@@ -116,7 +117,7 @@ class Embedder:
 class Reply:
     status: int = 0
     fields: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
+    parts: list[bytes] = field(default_factory=list)
     ended: str = ""
     gone: bool = False
 
@@ -127,10 +128,10 @@ class Reply:
         self.status = head.status
         self.fields = {name.decode(): value.decode() for name, value in (*head.headers, *fields)}
         if body is not None:
-            self.body, self.ended = body, "whole"
+            self.parts, self.ended = [body], "whole"
 
     async def send(self, chunk: bytes) -> None:
-        self.body += chunk
+        self.parts.append(chunk)
 
     async def finish(self) -> None:
         self.ended = "whole"
@@ -141,6 +142,10 @@ class Reply:
     async def refuse(self, reason: Reason, fields: Headers) -> None:
         self.status, self.ended = reason.status, reason.id
         self.fields = {name.decode(): value.decode() for name, value in fields}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(self.parts)
 
     @property
     def said(self) -> str:
@@ -181,16 +186,20 @@ class Bench:
         return await self.post(orjson.dumps({"model": "m", "input": given, **members}), *more)
 
     async def settle(self) -> None:
-        while len(self.player.tower):
-            await asyncio.sleep(0)
+        """Let flights that nobody waits for land."""
+        await asyncio.gather(*self.player._tasks)
 
 
 def embeddings(body: bytes) -> list[bytes]:
     """The text of each embedding of an answer, in the order of their indices; each index stands where it should."""
     import msgspec
 
-    data = msgspec.json.decode(msgspec.json.decode(body, type=dict[str, msgspec.Raw])["data"], type=list[dict[str, Any]])
+    data = msgspec.json.decode(
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])["data"], type=list[dict[str, Any]]
+    )
     assert [item["index"] for item in data] == list(range(len(data)))
     assert all(item["object"] == "embedding" for item in data)
-    raws = msgspec.json.decode(msgspec.json.decode(body, type=dict[str, msgspec.Raw])["data"], type=list[dict[str, msgspec.Raw]])
+    raws = msgspec.json.decode(
+        msgspec.json.decode(body, type=dict[str, msgspec.Raw])["data"], type=list[dict[str, msgspec.Raw]]
+    )
     return [bytes(item["embedding"]) for item in raws]

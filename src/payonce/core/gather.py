@@ -74,7 +74,7 @@ def gather(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
     stock = _take_stock(batch, found, now)
     renewing = bool(stock.lacking) and _all_usable(stock, ask.terms.stale_while_revalidate, now)
     if renewing or not stock.lacking:
-        body = _from_stock(ask, dialect, stock)
+        body = yield from _from_stock(ask, dialect, stock)
         if body is not None:
             if renewing:
                 yield from Renew(_narrowed(ask, dialect, stock.lacking))
@@ -121,7 +121,7 @@ def _fly_whole(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> St
     flight = boarding.flight
     head = yield from Await(flight, settle=True)
     failure = head if isinstance(head, Reason) else why.STATUS if head.status >= 500 else None
-    if failure is not None and (body := _despite(ask, dialect, stock, now)) is not None:
+    if failure is not None and (body := (yield from _despite(ask, dialect, stock, now))) is not None:
         return (yield from _serve(ask, stock, body, failure, now, renewing=False))
     outcome, items = Outcome.MISS if boarding.leader else Outcome.COLLAPSED, (0, len(_batch(ask).places))
     if isinstance(head, Reason):
@@ -148,7 +148,7 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> Sto
     whole = head is not None and ending == COMPLETE and not tape.spilled
     too_large = landing.reason is why.TOO_LARGE or (ending is not None and ending.reason is why.TOO_LARGE)
     failed = not (whole or too_large) or (head is not None and head.status >= 500)
-    if failed and (body := _despite(ask, dialect, stock, now)) is not None:
+    if failed and (body := (yield from _despite(ask, dialect, stock, now))) is not None:
         return (yield from _serve(ask, stock, body, landing.reason or why.STATUS, now, renewing=False))
     outcome, total = Outcome.MISS if boarding.leader else Outcome.COLLAPSED, len(batch.places)
     if head is not None and whole and (head.status != 200 or landing.reason is why.ERROR_INSIDE):
@@ -162,7 +162,7 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> Sto
         return (yield from _fly_whole(ask, dialect, _nothing(batch, why.UNUSABLE_PART), now))
     paid = dict(zip(stock.lacking, landing.entries, strict=True))
     entries = [paid.get(number) or stock.held[number] for number in range(len(batch.items))]
-    joined = _assembled(ask, dialect, entries, paid) if _alike(entries) else None
+    joined = yield from _assembled(ask, dialect, entries, paid)
     if joined is None:
         return (yield from _fly_whole(ask, dialect, _nothing(batch, why.MODEL_CHANGED), now))
     stored = landing.reason is None
@@ -247,14 +247,15 @@ def _stocked(stock: _Stock, count: int) -> list[Entry]:
     return [stock.held.get(number) or stock.stale[number] for number in range(count)]
 
 
-def _from_stock(ask: Ask, dialect: BatchDialect, stock: _Stock) -> bytes | None:
-    entries = _stocked(stock, len(_batch(ask).items))
-    return _assembled(ask, dialect, entries, ()) if _alike(entries) else None
+def _from_stock(ask: Ask, dialect: BatchDialect, stock: _Stock) -> Story[bytes | None]:
+    return (yield from _assembled(ask, dialect, _stocked(stock, len(_batch(ask).items)), ()))
 
 
-def _despite(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> bytes | None:
+def _despite(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> Story[bytes | None]:
     """What may be served although the upstream has failed."""
-    return _from_stock(ask, dialect, stock) if _all_usable(stock, ask.terms.stale_if_error, now) else None
+    if not _all_usable(stock, ask.terms.stale_if_error, now):
+        return None
+    return (yield from _from_stock(ask, dialect, stock))
 
 
 def _alike(entries: Iterable[Entry]) -> bool:
@@ -280,8 +281,12 @@ def _narrowed(ask: Ask, dialect: BatchDialect, wanted: tuple[int, ...]) -> Ask:
     )
 
 
-def _assembled(ask: Ask, dialect: BatchDialect, entries: list[Entry], paid: Collection[int]) -> bytes | None:
-    return dialect.assemble([entry.body for entry in entries], _batch(ask).places, paid, ask.hit_usage)
+def _assembled(ask: Ask, dialect: BatchDialect, entries: list[Entry], paid: Collection[int]) -> Story[bytes | None]:
+    """The answer made of these entries; None where they don't belong together."""
+    if not _alike(entries):
+        return None
+    bodies = [entry.body for entry in entries]
+    return (yield from _at_leisure(dialect.assemble(bodies, _batch(ask).places, paid, ask.hit_usage)))
 
 
 def _weights(batch: Batch) -> list[int]:

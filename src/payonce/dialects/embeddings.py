@@ -116,22 +116,32 @@ class EmbeddingsDialect:
 
     def assemble(
         self, pieces: Sequence[bytes], places: Sequence[int], paid: Collection[int], mode: HitUsage
-    ) -> bytes | None:
+    ) -> Generator[None, None, bytes | None]:
         """An answer from stored items; what stands beside the items is that of the first one that was paid for."""
-        items = [_open(piece) for piece in pieces]
-        if len({item.size for item in items}) != 1:
-            return None
+        items: list[_Opened] = []
+        done = 0
+        for piece in pieces:
+            items.append(_open(piece))
+            if items[0].size != items[-1].size:
+                return None
+            done += len(piece)
+            if done > TEXT_AT_ONCE:
+                done = 0
+                yield
         usage = add(
             (item.rest.usage, "verbatim" if number in paid else mode)
             for number, item in enumerate(items)
             if item.rest.usage is not None
         )
-        parts = [
-            b'{"index":%d,"embedding":%b%b}' % (index, items[place].embedding, items[place].rest.beside)
-            for index, place in enumerate(places)
-        ]
-        tail = b"" if usage is None else b',"usage":' + spell_usage(usage).encode()
-        return b'{"data":[%b]%b%b}' % (b",".join(parts), items[min(paid, default=0)].rest.around, tail)
+        parts: list[bytes | memoryview] = []
+        for index, place in enumerate(places):
+            item = items[place]
+            parts += (b',{"index":%d,"embedding":' % index, item.embedding, item.rest.beside, b"}")
+        parts[0] = _HEAD
+        parts += (b"]", items[min(paid, default=0)].rest.around)
+        if usage is not None:
+            parts += (b',"usage":', spell_usage(usage).encode())
+        return b"".join((*parts, b"}"))
 
 
 # The request.
@@ -144,7 +154,12 @@ def _set_tokens_aside(body: bytes) -> tuple[list[bytes] | None, bytes]:
         return None, body
     try:
         given = bytes(msgspec.json.decode(body, type=_Raws).get("input", b""))
-        if given.translate(None, _TOKENS + b"[]") or body.count(given) != 1:
+        place = body.find(given[:256])
+        if (
+            2 * len(given) <= len(body)  # else it can't stand there twice
+            or body[place : place + len(given)] != given
+            or given.translate(None, _TOKENS + b"[]")
+        ):
             return None, body
         if given.translate(None, _TOKENS) == b"[]":
             lists = [given]
@@ -155,7 +170,7 @@ def _set_tokens_aside(body: bytes) -> tuple[list[bytes] | None, bytes]:
     lists = [tokens.translate(None, b" \t\r\n") for tokens in lists]
     if not lists or any(tokens == b"[]" or tokens.translate(None, _TOKENS) != b"[]" for tokens in lists):
         return None, body
-    return lists, body.replace(given, b"[]")
+    return lists, b"%b[]%b" % (body[:place], body[place + len(given) :])
 
 
 def _inputs(given: object) -> list[bytes]:
@@ -218,12 +233,17 @@ def _divide(whole: str, weights: Sequence[int]) -> Generator[None, None, Divisio
     shares = [""] * count if usage is None else share_out(usage, weights)
     tokens = _token_shares(facts.tokens, weights)
     beside = "".join(around)
-    pieces = []
+    pieces: list[Piece] = []
+    done = 0
     for index in range(count):
         embedding, others = data[index]
         tail = f',"usage":{shares[index]}' if shares[index] else ""
         body = f"{embedding}{others}}}]{beside}{tail}}}".encode()
         pieces.append(Piece(_HEAD + body, Facts(facts.source_id, facts.model, facts.usage, tokens[index])))
+        done += len(body)
+        if done > TEXT_AT_ONCE:
+            done = 0
+            yield
     return Division(facts, tuple(pieces))
 
 
@@ -295,7 +315,7 @@ class _Rest(NamedTuple):
 class _Opened(NamedTuple):
     """A stored item. `size` is the same only for embeddings of one number of dimensions, written in one way."""
 
-    embedding: bytes
+    embedding: memoryview
     size: tuple[bool, int]
     rest: _Rest
 
@@ -305,8 +325,8 @@ def _open(piece: bytes) -> _Opened:
     start = len(_HEAD)
     listed = piece[start : start + 1] == b"["
     end = piece.index(b"]" if listed else b'"', start + 1) + 1
-    embedding = piece[start:end]
-    return _Opened(embedding, (listed, embedding.count(b",") if listed else end), _rest(piece[end:]))
+    size = piece.count(b",", start, end) if listed else end
+    return _Opened(memoryview(piece)[start:end], (listed, size), _rest(piece[end:]))
 
 
 def _rest(tail: bytes) -> _Rest:

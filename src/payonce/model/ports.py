@@ -188,9 +188,9 @@ class BatchDialect(Dialect, Protocol):
 
     def assemble(
         self, pieces: Sequence[bytes], places: Sequence[int], paid: Collection[int], mode: HitUsage
-    ) -> bytes | None:
+    ) -> Generator[None, None, bytes | None]:
         """An answer with `pieces[places[0]]` at index 0 and so on; usage counts each piece once, those in `paid` as
-        they are and the others as `mode` says. None where the pieces don't belong together."""
+        they are and the others as `mode` says. None where the pieces don't belong together. Yields as above."""
         ...
 
 
