@@ -147,10 +147,10 @@ class EmbeddingsDialect:
 # The request.
 
 
-def _set_tokens_aside(body: bytes) -> tuple[list[bytes] | None, bytes]:
+def _set_tokens_aside(body: bytes, least: int = 4096) -> tuple[list[bytes] | None, bytes]:
     """Where `input` is a long list of token numbers, or of such lists: each one's canonical text, and the body with an
     empty list in its place. A million numbers are not worth a million objects; their text is all that is needed."""
-    if len(body) < 4096 or b'"stream"' in body:
+    if len(body) < least or b'"stream"' in body:
         return None, body
     try:
         given = bytes(msgspec.json.decode(body, type=_Raws).get("input", b""))
