@@ -492,6 +492,15 @@ async def test_an_answer_past_the_bound_is_passed_on_whole_and_not_kept() -> Non
     assert bench.upstream.sent[2:] == [large, ["a", *large]]
 
 
+@pytest.mark.parametrize("more", [b'"about":"%b"', b'"usage":{"a":"%b"},"was"'])
+async def test_what_is_large_beside_the_items_is_not_stored_with_each_of_them(more: bytes) -> None:
+    bench = Bench()
+    bench.upstream.bend = [
+        edited(b'"usage"', more.replace(b"%b", b"x" * 20_000) + (b"" if b"was" in more else b',"usage"'))
+    ]
+    assert (await bench.ask(["a", "b"])).said == "payonce; fwd=miss; detail=too-large"
+
+
 async def test_two_api_keys_share_nothing() -> None:
     bench = Bench()
     await bench.ask("a")

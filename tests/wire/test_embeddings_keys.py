@@ -113,7 +113,7 @@ def test_namespace_sample_headers_query_and_tenant_are_in_the_key_of_an_item() -
 def test_an_item_never_has_the_key_of_a_whole_request() -> None:
     ask = taken(orjson.dumps({"model": "m", "input": ["a"]}))
     assert ask.batch is not None
-    assert not ask.batch.items[0].intent.canonical.startswith(b"{}")
+    assert not ask.batch.items[0].intent.canonical.startswith(b"{")
     assert b"\n" in ask.batch.items[0].intent.canonical
     assert ask.batch.items[0].key != ask.key
 
@@ -141,6 +141,18 @@ def test_what_is_no_list_of_items_is_one_whole(given: Any) -> None:
 def test_a_stream_of_embeddings_is_one_whole() -> None:
     assert intent(b'{"model":"m","input":["a"],"stream":true}').items == ()
     assert len(intent(b'{"model":"m","input":["a"],"stream":false}').items) == 1
+
+
+@pytest.mark.parametrize("field", ["output_dtype", "embedding_types"])
+def test_vectors_of_other_shapes_are_one_whole(field: str) -> None:
+    assert intent(orjson.dumps({"model": "m", "input": ["a"], field: "int8"})).items == ()
+
+
+def test_what_stands_beside_many_inputs_is_not_held_for_each() -> None:
+    items = intent(orjson.dumps({"model": "m", "input": [str(n) for n in range(100)], "more": "x" * 100_000})).items
+    assert sum(len(item.canonical) for item in items) < 10_000
+    other = intent(orjson.dumps({"model": "m", "input": ["0"], "more": "x" * 99_999 + "y"})).items
+    assert items[0] != other[0]
 
 
 def test_a_batch_that_no_provider_takes_passes_through() -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import orjson
+from blake3 import blake3
 
 from payonce.dialects.canonical import parse, spell
 from payonce.dialects.common import error_shape, safe_id, text
@@ -37,11 +38,17 @@ MOST_ITEMS = 4096
 TEXT_AT_ONCE = 256 << 10
 """So many bytes of an answer are divided in one go: a few milliseconds."""
 
+MOST_BESIDE = 16 << 10
+"""What stands beside the items of an answer is stored with each of them; up to so many bytes of it."""
+
 KNOWN_TAIL = 2048
 """Tails up to so many bytes are remembered."""
 
 _HEAD = b'{"data":[{"index":0,"embedding":'
 _TOKENS = b"0123456789, \t\r\n"
+_OTHER_SHAPES = frozenset(("output_dtype", "embedding_types"))
+"""Fields with which some providers send no vectors of floats."""
+
 _Raws = dict[str, msgspec.Raw]
 
 
@@ -62,11 +69,12 @@ class EmbeddingsDialect:
         )
         if isinstance(canonical, Reason) or isinstance(shell, Reason):
             return why.BAD_TEXT
+        around = blake3(shell).hexdigest().encode()  # so that what stands beside many inputs is not held for each
         inputs = _inputs(members.get("input")) if tokens is None else tokens
         if tokens is not None:
             canonical = b"\n".join((shell, *tokens))
-        if members.get("stream"):
-            inputs = []  # nobody streams embeddings; whoever is asked to may answer in any way
+        if members.get("stream") or not members.keys().isdisjoint(_OTHER_SHAPES):
+            inputs = []  # the answer may have any shape
         if len(inputs) > MOST_ITEMS:
             return why.BATCH_TOO_LONG
         return Intent(
@@ -76,7 +84,7 @@ class EmbeddingsDialect:
             sets_limit=False,
             wants_usage=False,
             canonical=canonical,
-            items=tuple([Item(b"%b\n%b" % (shell, given), _weight(given)) for given in inputs]),
+            items=tuple([Item(b"%b\n%b" % (around, given), _weight(given)) for given in inputs]),
         )
 
     def judge(self, intent: Intent, headers: Headers, body: bytes) -> Facts | Reason:  # noqa: ARG002 - the port's
@@ -207,6 +215,7 @@ def _divide(whole: str, weights: Sequence[int]) -> Generator[None, None, Divisio
     data: dict[int, tuple[str, str]] = {}
     around: list[str] = []
     said: dict[str, Any] = {}
+    said_usage = ""
     for name in scan.members():
         if name == "data" and scan.peek() == "[":
             data = yield from _items(scan)
@@ -214,7 +223,9 @@ def _divide(whole: str, weights: Sequence[int]) -> Generator[None, None, Divisio
         said[name], written = scan.value()
         if name == "error" and said[name] is not None:
             return why.ERROR_INSIDE
-        if name != "usage" or not isinstance(said[name], dict):
+        if name == "usage" and isinstance(said[name], dict):
+            said_usage = written
+        else:
             around.append(f",{orjson.dumps(name).decode()}:{written}")
     scan.end()
     count = len(weights) or len(data)
@@ -224,6 +235,8 @@ def _divide(whole: str, weights: Sequence[int]) -> Generator[None, None, Divisio
         return why.WRONG_COUNT
     usage = said.get("usage")
     usage = usage if isinstance(usage, dict) else None
+    if len(said_usage) + sum(map(len, around)) > MOST_BESIDE:
+        return why.TOO_LARGE
     if usage is not None and not readable(usage):
         return why.UNREADABLE
     numbers = orjson.loads(orjson.dumps(usage or {}))
