@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -12,10 +13,19 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from payonce.core import effects as do
+from payonce.core.tape import COMPLETE
 from payonce.dialects.embeddings import EmbeddingsDialect
+from payonce.drive.sync import SyncPlayer
+from payonce.drive.tiers import Tiers
+from payonce.drive.tower import Tower
+from payonce.intake import Admitted
+from payonce.ledger.tally import Ledger
 from payonce.model import reason as why
+from payonce.model.call import Call
 from payonce.model.ports import Head
 from payonce.model.scopes import of_key, of_model, of_namespace, of_tag
+from payonce.stores.memory import MemoryStore
 from tests.support.batches import (
     JSON,
     Arriving,
@@ -25,7 +35,7 @@ from tests.support.batches import (
     items_of,
     vector,
 )
-from tests.support.words import intake
+from tests.support.words import HEADERS, SECRET, intake
 
 TEXTS = st.lists(st.sampled_from(["a", "b", "c", "dd", "é\n", '"]', "e" * 40, " a", ""]), min_size=1, max_size=8)
 TOKENS = st.lists(st.lists(st.sampled_from([0, 1, 2, 2**40]), min_size=1, max_size=3), min_size=1, max_size=6)
@@ -520,3 +530,50 @@ async def test_a_client_that_left_loses_nothing_for_others() -> None:
     bench.upstream.gate.set()
     await bench.settle()
     assert (await bench.ask("c")).said.startswith("payonce; hit")
+
+
+# ------------------------------------------------------------------------------------------ the player with threads
+
+
+class Threaded:
+    """The same upstream, for threads."""
+
+    def __init__(self) -> None:
+        self.calls: list[bytes] = []
+        self.bodies: list[bytes] = []
+
+    def open(self, call: Call) -> Any:
+        self.calls.append(call.body)
+        body = self.bodies.pop(0) if self.bodies else answer(orjson.loads(call.body), len(self.calls))
+        return SimpleNamespace(head=Head(200, JSON), chunks=lambda: iter([body[:9], body[9:]]), close=lambda: None)
+
+
+@given(HISTORY)
+@settings(max_examples=25)
+def test_the_player_with_threads_tells_the_same(history: list[tuple[Any, str]]) -> None:
+    async def both() -> None:
+        bench, upstream = Bench(), Threaded()
+        tiers = Tiers(MemoryStore(8 << 20, bench.clock), None, SECRET)
+        player = SyncPlayer(
+            tiers=tiers, tower=Tower(8, 1 << 20), upstreams={"": upstream}, listener=Ledger("w", 0),
+            clock=bench.clock, ttl_jitter=0.0,
+        )  # fmt: skip
+        for number, (asked, encoding) in enumerate(history):
+            if number == 2:
+                upstream.bodies = [b"[]"]
+                bench.upstream.bend = [lambda *_: (200, b"[]")]
+            body = orjson.dumps({"model": "m", "input": asked, "encoding_format": encoding})
+            reply = await bench.post(body)
+            taken = bench.door.admit("", "embeddings", b"", HEADERS, body)
+            assert isinstance(taken, Admitted)
+            turn = player.open(taken.ask, taken.dialect)
+            assert isinstance(turn.effect, do.Relay)
+            ended = turn.effect.tape.ending is COMPLETE
+            found = turn.effect.tape.body() if ended else b"".join(player.chunks(turn))
+            assert (found, turn.end(True)) == (reply.body, bench.receipts[-1])
+            assert player.drain(5.0)
+            await bench.settle()
+        assert upstream.calls == [call.body for call in bench.upstream.calls]
+        await bench.player.close(0)
+
+    asyncio.run(both())

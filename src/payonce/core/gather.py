@@ -8,9 +8,8 @@ in core/exchange.py nothing is done here and no vendor is known.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Generator, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 from payonce.core.effects import (
@@ -30,14 +29,15 @@ from payonce.core.effects import (
 from payonce.core.exchange import bypass, exchange, fetch_whole
 from payonce.core.keying import batch_key
 from payonce.core.labels import Label
-from payonce.core.rules import keepable, make_entry, still_fresh, usable_stale
+from payonce.core.rules import keepable, make_entry
+from payonce.core.stock import Stock, alike, all_usable, nothing, saved, stocked, take_stock, weights
 from payonce.core.tape import COMPLETE, Tape
 from payonce.model import reason as why
 from payonce.model.call import Ask, Batch, Headers
-from payonce.model.entry import Entry, Tokens
+from payonce.model.entry import Entry
 from payonce.model.ports import BatchDialect, Dialect, Head
 from payonce.model.reason import Reason
-from payonce.model.receipt import Landing, Outcome, Receipt, Saved
+from payonce.model.receipt import Landing, Outcome, Receipt
 
 R = TypeVar("R")
 
@@ -51,17 +51,6 @@ def told(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
     return exchange(ask, dialect, now) if ask.batch is None else gather(ask, dialect, now)
 
 
-@dataclass(frozen=True, slots=True)
-class _Stock:
-    """What is known of a batch's distinct items, by number: `held` may be served, `stale` has only outlived its TTL,
-    `lacking` is all that is not held, and `missed` says why the first of them is not."""
-
-    held: Mapping[int, Entry]
-    stale: Mapping[int, Entry]
-    lacking: tuple[int, ...]
-    missed: Reason
-
-
 def gather(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
     """One request for a batch, from lookup to receipt. `now` is when it arrived, in Unix seconds."""
     batch, dialect = _batch(ask), _of_batches(dialect)
@@ -71,16 +60,16 @@ def gather(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
     found: Iterable[Entry | Reason] = [why.REFRESH] * len(batch.items)
     if not ask.refresh:
         found = yield from LookupMany(batch.items)
-    stock = _take_stock(batch, found, now)
-    renewing = bool(stock.lacking) and _all_usable(stock, ask.terms.stale_while_revalidate, now)
+    stock = take_stock(batch, found, now)
+    renewing = bool(stock.lacking) and all_usable(stock, ask.terms.stale_while_revalidate, now)
     if renewing or not stock.lacking:
         body = yield from _from_stock(ask, dialect, stock)
         if body is not None:
             if renewing:
                 yield from Renew(_narrowed(ask, dialect, stock.lacking))
             return (yield from _serve(ask, stock, body, stock.missed if renewing else None, now, renewing=renewing))
-    if stock.held and (not stock.lacking or renewing or not _alike(stock.held.values())):
-        stock = _nothing(batch, why.MODEL_CHANGED)
+    if stock.held and (not stock.lacking or renewing or not alike(stock.held.values())):
+        stock = nothing(batch, why.MODEL_CHANGED)
     if ask.only_if_cached:
         yield from Refuse(why.ONLY_IF_CACHED, Label(Outcome.REFUSED, why.ONLY_IF_CACHED))
         return Receipt(Outcome.REFUSED, why.ONLY_IF_CACHED)
@@ -89,12 +78,10 @@ def gather(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
     return (yield from _fly_part(ask, dialect, stock, now))
 
 
-def _serve(
-    ask: Ask, stock: _Stock, body: bytes, reason: Reason | None, now: float, *, renewing: bool
-) -> Story[Receipt]:
+def _serve(ask: Ask, stock: Stock, body: bytes, reason: Reason | None, now: float, *, renewing: bool) -> Story[Receipt]:
     """Everything from the stock."""
     batch = _batch(ask)
-    entries = _stocked(stock, len(batch.items))
+    entries = stocked(stock, len(batch.items))
     oldest = max(int(entry.age(now)) for entry in entries)
     least = min(entry.ttl - int(entry.age(now)) for entry in entries)
     sources = {entry.facts.source_id for entry in entries}
@@ -110,10 +97,10 @@ def _serve(
     )
     head = Head(200, _fitting(entries[0].headers))
     yield from Relay(head, Tape.finished(head, body), label)
-    return Receipt(label.outcome, reason, saved=_saved(batch, entries, (), len(body)))
+    return Receipt(label.outcome, reason, saved=saved(batch, entries, (), len(body)))
 
 
-def _fly_whole(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> Story[Receipt]:
+def _fly_whole(ask: Ask, dialect: BatchDialect, stock: Stock, now: float) -> Story[Receipt]:
     """Send the batch as it came and read its flight's tape, as for any other call."""
     boarding = yield from Board(ask)
     if isinstance(boarding, Reason):
@@ -135,7 +122,7 @@ def _fly_whole(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> St
     return Receipt(outcome, stock.missed)
 
 
-def _fly_part(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> Story[Receipt]:
+def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float) -> Story[Receipt]:
     """Send only what is lacking, each item once, and put the answer together when it has come. An error of the
     upstream is passed on as it is; an answer that can't be used is asked for once more, for the batch as it came."""
     batch = _batch(ask)
@@ -159,12 +146,12 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> Sto
         yield from Refuse(reason, Label(outcome, stock.missed, unkept=reason, items=(0, total)))
         return Receipt(outcome, stock.missed)
     if not landing.entries:
-        return (yield from _fly_whole(ask, dialect, _nothing(batch, why.UNUSABLE_PART), now))
+        return (yield from _fly_whole(ask, dialect, nothing(batch, why.UNUSABLE_PART), now))
     paid = dict(zip(stock.lacking, landing.entries, strict=True))
     entries = [paid.get(number) or stock.held[number] for number in range(len(batch.items))]
     joined = yield from _assembled(ask, dialect, entries, paid)
     if joined is None:
-        return (yield from _fly_whole(ask, dialect, _nothing(batch, why.MODEL_CHANGED), now))
+        return (yield from _fly_whole(ask, dialect, nothing(batch, why.MODEL_CHANGED), now))
     stored = landing.reason is None
     label = Label(
         outcome,
@@ -176,7 +163,7 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> Sto
     )
     head = Head(head.status, _fitting(head.headers))
     yield from Relay(head, Tape.finished(head, joined), label)
-    return Receipt(outcome, stock.missed, saved=_saved(batch, entries, paid, len(joined)))
+    return Receipt(outcome, stock.missed, saved=saved(batch, entries, paid, len(joined)))
 
 
 def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landing]:
@@ -188,7 +175,7 @@ def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story
     if isinstance(answer, Landing):
         return answer
     assert tape.head is not None
-    division = yield from _at_leisure(dialect.divide(answer.body, _weights(batch)))
+    division = yield from _at_leisure(dialect.divide(answer.body, weights(batch)))
     if isinstance(division, Reason):
         return Landing(None, division, answer.took)
     entries: list[Entry] = []
@@ -215,52 +202,15 @@ def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story
 # What is known of the items.
 
 
-def _take_stock(batch: Batch, found: Iterable[Entry | Reason], now: float) -> _Stock:
-    held: dict[int, Entry] = {}
-    stale: dict[int, Entry] = {}
-    lacking: dict[int, Reason] = {}
-    for number, (item, entry) in enumerate(zip(batch.items, found, strict=True)):
-        verdict = entry if isinstance(entry, Reason) else still_fresh(entry, item, now)
-        if verdict is not None:
-            lacking[number] = verdict
-        if isinstance(entry, Entry):
-            if verdict is None:
-                held[number] = entry
-            elif verdict is why.EXPIRED:
-                stale[number] = entry
-    return _Stock(held, stale, tuple(lacking), next(iter(lacking.values()), why.ABSENT))
+def _from_stock(ask: Ask, dialect: BatchDialect, stock: Stock) -> Story[bytes | None]:
+    return (yield from _assembled(ask, dialect, stocked(stock, len(_batch(ask).items)), ()))
 
 
-def _nothing(batch: Batch, reason: Reason) -> _Stock:
-    return _Stock({}, {}, tuple(range(len(batch.items))), reason)
-
-
-def _all_usable(stock: _Stock, window: int, now: float) -> bool:
-    """Whether everything that is lacking may be served stale, `window` seconds past its TTL."""
-    return all(
-        number in stock.stale and usable_stale(stock.stale[number], window, why.EXPIRED, now)
-        for number in stock.lacking
-    )
-
-
-def _stocked(stock: _Stock, count: int) -> list[Entry]:
-    return [stock.held.get(number) or stock.stale[number] for number in range(count)]
-
-
-def _from_stock(ask: Ask, dialect: BatchDialect, stock: _Stock) -> Story[bytes | None]:
-    return (yield from _assembled(ask, dialect, _stocked(stock, len(_batch(ask).items)), ()))
-
-
-def _despite(ask: Ask, dialect: BatchDialect, stock: _Stock, now: float) -> Story[bytes | None]:
+def _despite(ask: Ask, dialect: BatchDialect, stock: Stock, now: float) -> Story[bytes | None]:
     """What may be served although the upstream has failed."""
-    if not _all_usable(stock, ask.terms.stale_if_error, now):
+    if not all_usable(stock, ask.terms.stale_if_error, now):
         return None
     return (yield from _from_stock(ask, dialect, stock))
-
-
-def _alike(entries: Iterable[Entry]) -> bool:
-    """Whether one model made them all: vectors of two models must never stand in one answer."""
-    return len({entry.facts.model for entry in entries}) == 1
 
 
 # The parts and the whole.
@@ -283,30 +233,10 @@ def _narrowed(ask: Ask, dialect: BatchDialect, wanted: tuple[int, ...]) -> Ask:
 
 def _assembled(ask: Ask, dialect: BatchDialect, entries: list[Entry], paid: Collection[int]) -> Story[bytes | None]:
     """The answer made of these entries; None where they don't belong together."""
-    if not _alike(entries):
+    if not alike(entries):
         return None
     bodies = [entry.body for entry in entries]
     return (yield from _at_leisure(dialect.assemble(bodies, _batch(ask).places, paid, ask.hit_usage)))
-
-
-def _weights(batch: Batch) -> list[int]:
-    """The weight of each place; an item that was sent twice is kept with the usage of both."""
-    times = Counter(batch.places)
-    return [batch.items[number].intent.items[0].weight * times.pop(number, 0) for number in batch.places]
-
-
-def _saved(batch: Batch, entries: list[Entry], paid: Collection[int], size: int) -> Saved:
-    """What was not paid: stored items each time they were asked for, paid ones each time but the first."""
-    tokens = cost = 0
-    priced = False
-    for number, times in Counter(batch.places).items():
-        spared, used = times - (number in paid), entries[number].facts.tokens
-        tokens += (used.input or 0) * spared
-        cost += (used.cost or 0) * spared
-        priced = priced or used.cost is not None
-    took = 0.0 if paid else max(entry.took for entry in entries)
-    total = Tokens(tokens, None, cost if priced else None)
-    return Saved(total, 0 if paid else 1, took, size, entries[0].model)
 
 
 def _fitting(headers: Headers) -> Headers:
