@@ -15,7 +15,7 @@ from pathlib import Path
 from payonce.config import Settings
 from payonce.config_options import OPTIONS
 from payonce.core.fields import INERT, INERT_PREFIXES
-from payonce.dialects.tables import CHAT_IGNORED, MESSAGES_IGNORED, RESPONSES_IGNORED
+from payonce.dialects.tables import CHAT_IGNORED, EMBEDDINGS_IGNORED, MESSAGES_IGNORED, RESPONSES_IGNORED
 from payonce.model.reason import REASONS, Kind
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -100,6 +100,7 @@ def pages() -> dict[Path, str]:
         "ignored-chat": _ignored(CHAT_IGNORED),
         "ignored-responses": _ignored(RESPONSES_IGNORED),
         "ignored-messages": _ignored(MESSAGES_IGNORED),
+        "ignored-embeddings": _ignored(EMBEDDINGS_IGNORED),
         "inert-headers": inert,
     }
     return {

@@ -128,7 +128,7 @@ class World(Ground):
 
     def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], clock: Clock = time.time) -> None:
         super().__init__(settings, clock)
-        self.tower = Tower(settings.max_flights, settings.max_entry_bytes)
+        self.tower = Tower(settings.max_flights, settings.max_entry_bytes, settings.max_batch_bytes)
         self.player = AsyncPlayer(
             tiers=self.tiers,
             tower=self.tower,

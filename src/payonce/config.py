@@ -69,6 +69,7 @@ class Settings:
     max_bytes: int = GIB
     memory_bytes: int = 64 * MIB
     max_entry_bytes: int = 8 * MIB
+    max_batch_bytes: int = 64 * MIB
     max_body_bytes: int = 32 * MIB
     max_flights: int = 1024
     max_connections: int = 4096

@@ -64,6 +64,7 @@ _ROWS = (
     Option("max_bytes", t.size(64 * KIB, 1024 * TIB), "how large the store may grow"),
     Option("memory_bytes", t.size(0, TIB), "how large the memory tier may grow, in each worker"),
     Option("max_entry_bytes", t.size(KIB, GIB), "the largest answer that is kept"),
+    Option("max_batch_bytes", t.size(KIB, 4 * GIB), "the largest answer to a batch of embeddings that is kept"),
     Option("max_body_bytes", t.size(KIB, 4 * GIB), "the largest request body that is taken"),
     Option("max_flights", t.integer(1, 1_000_000), "how many upstream calls may be followed at once"),
     Option("max_connections", t.integer(1, 1_000_000), "how many client connections a worker holds"),

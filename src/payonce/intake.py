@@ -6,20 +6,20 @@ and the key is made. One for the gateway and for the library. This room must nev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from payonce.config import Settings
 from payonce.core.directives import Directives, read_directives
 from payonce.core.fields import connection_names, credentials, forwarded_headers, keyed_headers
-from payonce.core.keying import KeyParts, make_key, tenant_id, upstream_identity
+from payonce.core.keying import KeyParts, batch_key, item_keys, make_key, tenant_id, upstream_identity
 from payonce.core.rules import may_cache, terms_of
 from payonce.dialects import DIALECTS
 from payonce.model import reason as why
-from payonce.model.call import Ask, Call, Headers
+from payonce.model.call import Ask, Batch, Call, Headers
 from payonce.model.policy import policy_for
 from payonce.model.ports import Dialect
 from payonce.model.reason import Reason
-from payonce.model.scopes import scopes_of
+from payonce.model.scopes import of_key, scopes_of
 
 KNOWN_HEADERS = 256
 """For how many different header blocks it is remembered what they say."""
@@ -134,7 +134,7 @@ class Intake:
             only_if_cached=directives.only_if_cached,
             plain=directives.plain,
         )
-        return Admitted(ask, dialect)
+        return Admitted(_divided(ask, parts) if intent.items else ask, dialect)
 
     def _said(self, headers: Headers) -> _Said:
         """What these headers say; the same client says the same with every request, so it is remembered for a while."""
@@ -152,6 +152,27 @@ class Intake:
                 self._known.clear()
             self._known[fields] = said
         return said
+
+
+def _divided(ask: Ask, parts: KeyParts) -> Ask:
+    """The ask for a batch, with an ask for each distinct item in it."""
+    distinct = {item.canonical: item for item in ask.intent.items}
+    keys = item_keys(parts, distinct)
+    numbers = {canonical: number for number, canonical in enumerate(distinct)}
+    places = tuple([numbers[item.canonical] for item in ask.intent.items])
+    common = ask.scopes[:-1]
+    items = tuple(
+        [
+            replace(
+                ask,
+                key=key,
+                intent=replace(ask.intent, canonical=item.canonical, items=(item,)),
+                scopes=(*common, of_key(key.digest)),
+            )
+            for item, key in zip(distinct.values(), keys, strict=True)
+        ]
+    )
+    return replace(ask, key=batch_key([keys[place] for place in places]), batch=Batch(items, places))
 
 
 def _unread(headers: Headers) -> Reason | None:

@@ -6,7 +6,7 @@ sends the answer back in. This room must never know how an effect is performed.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -38,7 +38,7 @@ class Effect(Generic[T]):
 class Flight:
     """One upstream call under way, and whoever reads its tape. `landing` is None until it has ended and was judged."""
 
-    __slots__ = ("ask", "followers", "landing", "overdue", "purges", "tape", "took_off")
+    __slots__ = ("_waiting", "ask", "followers", "landing", "overdue", "purges", "tape", "took_off")
 
     def __init__(self, ask: Ask, tape: Tape, purges: int) -> None:
         self.ask = ask
@@ -48,6 +48,18 @@ class Flight:
         self.took_off = 0.0
         self.overdue = False
         self.landing: Landing | None = None
+        self._waiting: list[Callable[[], None]] = []
+
+    def land(self, landing: Landing) -> None:
+        """It has ended and was judged."""
+        self.landing = landing
+        waiting, self._waiting = self._waiting, []
+        for wake in waiting:
+            wake()
+
+    def on_landing(self, wake: Callable[[], None]) -> None:
+        """Call `wake` once it has landed, which it has not yet."""
+        self._waiting.append(wake)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +78,13 @@ class Lookup(Effect["Entry | Reason"]):
     """What is stored for `ask`, verified and not purged, however old; or why there is nothing."""
 
     ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class LookupMany(Effect["tuple[Entry | Reason, ...]"]):
+    """The same for each of many asks, in order; one that takes too long makes misses of those after it."""
+
+    asks: tuple[Ask, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +108,18 @@ class Await(Effect["Head | Reason"]):
 
     flight: Flight
     settle: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Land(Effect[Landing]):
+    """How the flight has ended; awaited for as long as it takes, without a reader on its tape."""
+
+    flight: Flight
+
+
+@dataclass(frozen=True, slots=True)
+class Pause(Effect[None]):
+    """Let others have their turn, where there is a loop that others wait for. Also asked by a flight."""
 
 
 @dataclass(frozen=True, slots=True)

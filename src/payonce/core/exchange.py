@@ -7,6 +7,8 @@ Reading order is execution order.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from payonce.core.effects import (
     Await,
     Board,
@@ -100,6 +102,31 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landi
     `jitter` in 0..1 shortens the time to live, so that what was stored together does not expire together.
     """
     epochs = yield from Epochs(ask.scopes)
+    answer = yield from fetch_whole(ask, tape)
+    if isinstance(answer, Landing):
+        return answer
+    assert tape.head is not None
+    took = answer.took
+    facts = dialect.judge(ask.intent, tape.head.headers, answer.body)
+    if isinstance(facts, Reason):
+        return Landing(None, facts, took)
+    entry = make_entry(
+        ask, tape.head, answer.body, facts, epochs=epochs, stored_at=answer.ended, took=took, jitter=jitter
+    )
+    dropped = yield from Put(ask.key, entry)
+    return Landing(facts, dropped, took)
+
+
+class Whole(NamedTuple):
+    """An answer that came whole: its body, when it had come (Unix seconds), and how long that took."""
+
+    body: bytes
+    ended: float
+    took: float
+
+
+def fetch_whole(ask: Ask, tape: Tape) -> Story[Whole | Landing]:
+    """The answer to an upstream call, written on `tape`; a landing where nothing of it may be kept."""
     started = yield from Now()
     ending = yield from Fetch(ask.call, tape)
     ended = yield from Now()
@@ -112,9 +139,4 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landi
     body = tape.body()
     if body is None:
         return Landing(None, why.TOO_LARGE, took)
-    facts = dialect.judge(ask.intent, tape.head.headers, body)
-    if isinstance(facts, Reason):
-        return Landing(None, facts, took)
-    entry = make_entry(ask, tape.head, body, facts, epochs=epochs, stored_at=ended, took=took, jitter=jitter)
-    dropped = yield from Put(ask.key, entry)
-    return Landing(facts, dropped, took)
+    return Whole(body, ended, took)

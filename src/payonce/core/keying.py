@@ -7,6 +7,7 @@ credential except to hash it with a secret, and never knows a dialect.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -38,6 +39,23 @@ def encode(parts: KeyParts) -> bytes:
         flat += (name, value)
     flat.append(parts.body)
     return b"".join([piece for part in flat for piece in (len(part).to_bytes(8, "big"), part)])
+
+
+def item_keys(parts: KeyParts, bodies: Iterable[bytes]) -> list[Key]:
+    """The key of `parts` with each of these bodies in the place of its own, as whole answers."""
+    common = blake3(encode(parts._replace(body=b""))[:-8])
+    keys = []
+    for body in bodies:
+        hasher = common.copy()
+        hasher.update(len(body).to_bytes(8, "big"))
+        hasher.update(body)
+        keys.append(Key(hasher.digest(), stream=False))
+    return keys
+
+
+def batch_key(items: Iterable[Key]) -> Key:
+    """The key under which a call for these items, in this order, is followed. Nothing is stored under it."""
+    return Key(blake3(b"payonce batch" + b"".join([item.digest for item in items])).digest(), stream=False)
 
 
 def make_key(parts: KeyParts, *, stream: bool) -> Key:

@@ -16,7 +16,7 @@ from payonce.model.receipt import Outcome
 @dataclass(frozen=True, slots=True)
 class Label:
     """How an answer came about: why it is no hit (`reason`), why it is not kept (`unkept`); `age` and `ttl` in whole
-    seconds."""
+    seconds. `items` is for batches: how many inputs were answered from the cache, of how many."""
 
     outcome: Outcome
     reason: Reason | None = None
@@ -26,6 +26,7 @@ class Label:
     stored: bool = False
     source_id: str = ""
     renewing: bool = False
+    items: tuple[int, int] | None = None
 
 
 def hit_label(entry: Entry, now: float) -> Label:
@@ -44,6 +45,11 @@ def stale_label(entry: Entry, now: float, reason: Reason, *, renewing: bool) -> 
 
 def headers(label: Label) -> Headers:
     """The response header fields that say `label`; names in lower case."""
+    fields = _status(label)
+    return fields if label.items is None else (*fields, (b"x-payonce-items", b"%d/%d" % label.items))
+
+
+def _status(label: Label) -> Headers:
     outcome = label.outcome
     if outcome is Outcome.BYPASS:
         return ((b"cache-status", b"payonce; fwd=bypass" + _detail(label.reason)),)
@@ -67,7 +73,8 @@ def headers(label: Label) -> Headers:
         return tuple(fields)
     if outcome is Outcome.REFUSED:
         return ((b"cache-status", b"payonce" + _detail(label.reason)),)
-    forward = b"payonce; fwd=" + _forward(label.reason)
+    partial = label.items is not None and label.items[0] > 0
+    forward = b"payonce; fwd=" + (b"partial" if partial else _forward(label.reason))
     if outcome is Outcome.COLLAPSED:
         forward += b"; collapsed"
     elif label.stored:

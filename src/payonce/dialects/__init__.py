@@ -7,13 +7,14 @@ pass through and say so (`detail=no-dialect`).
 from __future__ import annotations
 
 from payonce.dialects.chat import ChatDialect
+from payonce.dialects.embeddings import EmbeddingsDialect
 from payonce.dialects.messages import MessagesDialect
 from payonce.dialects.responses import ResponsesDialect
 from payonce.model.ports import Dialect
 
 CACHED_ENDPOINTS = frozenset(("chat/completions", "responses", "messages", "embeddings"))
 DIALECTS: dict[str, Dialect] = {
-    dialect.endpoint: dialect for dialect in (ChatDialect(), ResponsesDialect(), MessagesDialect())
+    dialect.endpoint: dialect for dialect in (ChatDialect(), ResponsesDialect(), MessagesDialect(), EmbeddingsDialect())
 }
 
-__all__ = ["CACHED_ENDPOINTS", "DIALECTS", "ChatDialect", "MessagesDialect", "ResponsesDialect"]
+__all__ = ["CACHED_ENDPOINTS", "DIALECTS", "ChatDialect", "EmbeddingsDialect", "MessagesDialect", "ResponsesDialect"]

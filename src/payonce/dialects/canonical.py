@@ -44,7 +44,7 @@ def _constant(_text: str) -> NoReturn:
     raise _NotANumberError
 
 
-_decoder = json.JSONDecoder(
+decoder = json.JSONDecoder(
     object_pairs_hook=_members, parse_int=orjson.Fragment, parse_float=orjson.Fragment, parse_constant=_constant
 )
 
@@ -52,7 +52,7 @@ _decoder = json.JSONDecoder(
 def parse(body: bytes) -> dict[str, Any] | Reason:
     """The members of a JSON object, or why it has no canonical form. Numbers are `orjson.Fragment`s of their text."""
     try:
-        value = _decoder.decode(body.decode())
+        value = decoder.decode(body.decode())
     except UnicodeDecodeError:
         return why.BAD_TEXT
     except _DuplicateError:

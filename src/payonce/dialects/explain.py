@@ -16,7 +16,7 @@ import orjson
 from payonce.core.directives import NAMES as DIRECTIVES
 from payonce.core.fields import CREDENTIALS, is_bookkeeping, is_inert
 from payonce.dialects.canonical import number, parse
-from payonce.dialects.tables import CHAT_IGNORED, MESSAGES_IGNORED, RESPONSES_IGNORED
+from payonce.dialects.tables import CHAT_IGNORED, EMBEDDINGS_IGNORED, MESSAGES_IGNORED, RESPONSES_IGNORED
 from payonce.errors import PayonceError
 from payonce.model.call import Headers
 from payonce.model.reason import Reason
@@ -27,6 +27,7 @@ IGNORED: dict[str, Mapping[str, str]] = {
     "chat/completions": CHAT_IGNORED,
     "responses": RESPONSES_IGNORED,
     "messages": MESSAGES_IGNORED,
+    "embeddings": EMBEDDINGS_IGNORED,
 }
 """The fields of each endpoint's body that don't change the answer, and why."""
 

@@ -43,3 +43,5 @@ MESSAGES_IGNORED: dict[str, str] = {
     "session_id": CHAT_IGNORED["session_id"],
     "cache_control": CHAT_IGNORED["cache_control"],
 }
+
+EMBEDDINGS_IGNORED: dict[str, str] = {"user": CHAT_IGNORED["user"]}

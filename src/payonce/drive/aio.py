@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 from payonce.core import effects as do
-from payonce.core.exchange import bypass, exchange, flight
+from payonce.core.exchange import bypass, flight
+from payonce.core.gather import batch_flight, told
 from payonce.core.labels import headers as label_headers
 from payonce.core.tape import COMPLETE, End, Ending, Reader, Tape
-from payonce.drive.performing import READERS, SETTLE_SECONDS, WAITING_READS, Listener, Turn
+from payonce.drive.performing import READERS, SETTLE_SECONDS, SLICE_ITEMS, WAITING_READS, Listener, Turn
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import StoreError
@@ -29,6 +30,8 @@ from payonce.model.reason import Reason
 from payonce.model.receipt import Landing, Receipt
 
 R = TypeVar("R")
+K = TypeVar("K")
+V = TypeVar("V")
 log = logging.getLogger("payonce.drive")
 
 SWEEP_SECONDS = 0.25
@@ -103,7 +106,7 @@ class AsyncPlayer:
     async def exchange(self, ask: Ask, dialect: Dialect, face: Face) -> Receipt:
         """Answer a request that the cache takes part in."""
         started = self.clock()
-        receipt = await self._perform(exchange(ask, dialect, started), face, dialect)
+        receipt = await self._perform(told(ask, dialect, started), face, dialect)
         self.listener.exchanged(receipt, self.clock() - started)
         return receipt
 
@@ -119,7 +122,7 @@ class AsyncPlayer:
         flight waits `patience` seconds for its head, then gets a TimeoutError; who leads has the upstream's own time
         limits."""
         started = self.clock()
-        turn = Turn(exchange(ask, dialect, started), self.listener, self.clock, started)
+        turn = Turn(told(ask, dialect, started), self.listener, self.clock, started)
         answer: Any = None
         while (effect := turn.ask(answer)) is not None:
             at_once = _SYNC.get(type(effect))
@@ -258,7 +261,7 @@ class AsyncPlayer:
         if found is not None:
             return found
         try:
-            blob = await self._read(effect.ask.key.slot)
+            blob = await self._read(self.tiers.read_behind, effect.ask.key.slot)
         except TimeoutError:
             self.tiers.dropped["store-slow"] += 1
             return why.STORE_SLOW
@@ -272,19 +275,43 @@ class AsyncPlayer:
             self.tiers.promote(effect.ask, blob, entry)
         return entry
 
-    async def _read(self, slot: bytes) -> bytes | None:
+    async def _lookup_many(self, effect: do.LookupMany, _face: Face | None) -> tuple[Entry | Reason, ...]:
+        """Slice by slice, so that the loop is never held for long; once the store behind was slow or failed, only the
+        front is asked."""
+        found: list[Entry | Reason] = []
+        against: Reason | None = None
+        for start in range(0, len(effect.asks), SLICE_ITEMS):
+            if start:
+                await asyncio.sleep(0)
+            asks = effect.asks[start : start + SLICE_ITEMS]
+            seen = [self.tiers.look(ask) for ask in asks]
+            behind = [ask for ask, entry in zip(asks, seen, strict=True) if entry is None]
+            blobs: Sequence[bytes | None] = ()
+            if behind and against is None:
+                try:
+                    blobs = await self._read(self.tiers.read_many, [ask.key.slot for ask in behind])
+                except TimeoutError:
+                    self.tiers.dropped["store-slow"] += 1
+                    against = why.STORE_SLOW
+                except StoreError as error:
+                    self.tiers.complain(error)
+                    against = why.STORE_FAULT
+            found += self.tiers.settle(asks, seen, blobs, against)
+        return tuple(found)
+
+    async def _read(self, read: Callable[[K], V], what: K) -> V:
         """The store behind is read in a thread, within the budget; a read that comes late is let go."""
         if self._reads >= WAITING_READS:
             raise TimeoutError
         self._reads += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.read_behind, slot)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, read, what)
         future.add_done_callback(self._read_done)
         done, _ = await asyncio.wait((future,), timeout=self.read_budget)
         if not done:
             raise TimeoutError
         return future.result()
 
-    def _read_done(self, future: asyncio.Future[bytes | None]) -> None:
+    def _read_done(self, future: asyncio.Future[V]) -> None:
         self._reads -= 1
         if not future.cancelled():
             future.exception()
@@ -311,6 +338,17 @@ class AsyncPlayer:
             return tape.head
         finally:
             asyncio.get_running_loop().call_soon(place.leave)  # `_relay`, if it comes to that, reads on before that
+
+    async def _land(self, effect: do.Land, _face: Face | None) -> Landing:
+        if effect.flight.landing is None:
+            landed = asyncio.get_running_loop().create_future()
+            effect.flight.on_landing(lambda: _resolve(landed))
+            await landed
+        assert effect.flight.landing is not None
+        return effect.flight.landing
+
+    async def _pause(self, _effect: do.Pause, _face: Face | None) -> None:
+        await asyncio.sleep(0)
 
     async def _relay(self, effect: do.Relay, face: Face | None) -> bool:
         assert face is not None
@@ -411,7 +449,8 @@ class AsyncPlayer:
         """Perform the story of one flight; whatever happens, its tape ends and its gate is free again."""
         landing = Landing(None, why.INTERNAL, 0.0)
         try:
-            story = flight(new.ask, new.tape, dialect, self._rng.random() * self.ttl_jitter)
+            story_of = flight if new.ask.batch is None else batch_flight
+            story = story_of(new.ask, new.tape, dialect, self._rng.random() * self.ttl_jitter)
             landing = await self._perform(story, None, dialect)
         except asyncio.CancelledError:
             landing = Landing(None, self._why_cancelled(new), 0.0)
@@ -420,7 +459,7 @@ class AsyncPlayer:
         except Exception:
             log.exception("a flight failed; its readers get an error, nothing is kept")
         finally:
-            new.landing = landing
+            new.land(landing)
             self.tower.land(new)
             new.tape.end(Ending(End.CUT if new.tape.head else End.FAILED, landing.reason or why.INTERNAL))
             self.listener.landed(landing, new.followers)
@@ -452,7 +491,10 @@ _SYNC: dict[type, Callable[..., Any]] = {
 }
 _ASYNC: dict[type, Callable[..., Any]] = {
     do.Lookup: AsyncPlayer._lookup,  # noqa: SLF001
+    do.LookupMany: AsyncPlayer._lookup_many,  # noqa: SLF001
     do.Drop: AsyncPlayer._drop,  # noqa: SLF001
+    do.Land: AsyncPlayer._land,  # noqa: SLF001
+    do.Pause: AsyncPlayer._pause,  # noqa: SLF001
     do.Await: AsyncPlayer._await,  # noqa: SLF001
     do.Relay: AsyncPlayer._relay,  # noqa: SLF001
     do.Pass: AsyncPlayer._pass,  # noqa: SLF001

@@ -23,6 +23,9 @@ READERS = 4
 WAITING_READS = 256
 """Reads that may wait for those threads; further ones are misses."""
 
+SLICE_ITEMS = 64
+"""So many items of a batch are looked up in one go; then others have their turn."""
+
 ANSWERS = (do.Relay, do.Pass, do.Refuse)
 """The effects that answer the client. A story ends after one of them."""
 

@@ -12,14 +12,15 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from payonce.core import effects as do
-from payonce.core.exchange import bypass, exchange, flight
+from payonce.core.exchange import bypass, flight
+from payonce.core.gather import batch_flight, told
 from payonce.core.tape import COMPLETE, End, Ending, Reader, Tape
-from payonce.drive.performing import READERS, SETTLE_SECONDS, WAITING_READS, Listener, Turn
+from payonce.drive.performing import READERS, SETTLE_SECONDS, SLICE_ITEMS, WAITING_READS, Listener, Turn
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import StoreError
@@ -30,6 +31,8 @@ from payonce.model.ports import Clock, Dialect, Head, UpstreamFault
 from payonce.model.reason import Reason
 from payonce.model.receipt import Landing
 
+K = TypeVar("K")
+V = TypeVar("V")
 log = logging.getLogger("payonce.drive")
 
 _FULL_SECONDS = 0.25
@@ -105,7 +108,7 @@ class SyncPlayer:
         """Perform an exchange up to its answer. Who follows another's flight waits `patience` seconds for its head,
         then gets a TimeoutError; who leads has the upstream's own time limits."""
         started = self.clock()
-        turn = Turn(exchange(ask, dialect, started), self.listener, self.clock, started)
+        turn = Turn(told(ask, dialect, started), self.listener, self.clock, started)
         stage = _Stage(turn, dialect, patience)
         answer: Any = None
         try:
@@ -160,7 +163,7 @@ class SyncPlayer:
         if found is not None:
             return found
         try:
-            blob = self._read(effect.ask.key.slot)
+            blob = self._read(self.tiers.read_behind, effect.ask.key.slot)
         except TimeoutError:
             self.tiers.dropped["store-slow"] += 1
             return why.STORE_SLOW
@@ -174,15 +177,35 @@ class SyncPlayer:
             self.tiers.promote(effect.ask, blob, entry)
         return entry
 
-    def _read(self, slot: bytes) -> bytes | None:
+    def _lookup_many(self, effect: do.LookupMany, _stage: _Stage) -> tuple[Entry | Reason, ...]:
+        found: list[Entry | Reason] = []
+        against: Reason | None = None
+        for start in range(0, len(effect.asks), SLICE_ITEMS):
+            asks = effect.asks[start : start + SLICE_ITEMS]
+            seen = [self.tiers.look(ask) for ask in asks]
+            behind = [ask for ask, entry in zip(asks, seen, strict=True) if entry is None]
+            blobs: Sequence[bytes | None] = ()
+            if behind and against is None:
+                try:
+                    blobs = self._read(self.tiers.read_many, [ask.key.slot for ask in behind])
+                except TimeoutError:
+                    self.tiers.dropped["store-slow"] += 1
+                    against = why.STORE_SLOW
+                except StoreError as error:
+                    self.tiers.complain(error)
+                    against = why.STORE_FAULT
+            found += self.tiers.settle(asks, seen, blobs, against)
+        return tuple(found)
+
+    def _read(self, read: Callable[[K], V], what: K) -> V:
         """The store behind is read in another thread, within the budget; a read that comes late is let go."""
         if not self._reads.acquire(blocking=False):
             raise TimeoutError
         try:
-            future = self._pool.submit(self.tiers.read_behind, slot)
+            future = self._pool.submit(read, what)
         except RuntimeError:  # the interpreter ends, and no thread begins any more
             self._reads.release()
-            return self.tiers.read_behind(slot)
+            return read(what)
         future.add_done_callback(lambda _: self._reads.release())
         return future.result(self.read_budget)
 
@@ -241,6 +264,19 @@ class SyncPlayer:
                     break
             return tape.head
 
+    def _await_landing(self, effect: do.Land, stage: _Stage) -> Landing:
+        wait = None if stage.patience is None or stage.turn.leader else stage.patience
+        with self._lock:
+            if stage.turn.reader is not None:
+                stage.turn.reader.leave()  # nobody reads on: the writer must not wait for it
+            if not self._landed.wait_for(lambda: effect.flight.landing is not None, wait):
+                raise TimeoutError
+            assert effect.flight.landing is not None
+            return effect.flight.landing
+
+    def _pause(self, _effect: do.Pause, _stage: object) -> None:
+        pass  # threads take turns by themselves
+
     # What the flight asks for.
 
     def _epochs(self, effect: do.Epochs, _flying: _Flying) -> tuple[int, ...]:
@@ -292,7 +328,8 @@ class SyncPlayer:
         new = flying.flight
         landing = Landing(None, why.INTERNAL, 0.0)
         try:
-            story = flight(new.ask, new.tape, flying.dialect, self._rng.random() * self.ttl_jitter)
+            story_of = flight if new.ask.batch is None else batch_flight
+            story = story_of(new.ask, new.tape, flying.dialect, self._rng.random() * self.ttl_jitter)
             answer: Any = None
             while True:
                 effect = story.send(answer)
@@ -310,7 +347,7 @@ class SyncPlayer:
             self.listener.landed(landing, new.followers)
         finally:
             with self._lock:
-                new.landing = landing
+                new.land(landing)
                 self.tower.land(new)
                 self._air.discard(new)
                 tape.end(flying.ending or Ending(End.CUT if tape.head else End.FAILED, landing.reason or why.INTERNAL))
@@ -344,7 +381,10 @@ class _Stage:
 
 _HOW: dict[type, Callable[..., Any]] = {
     do.Lookup: SyncPlayer._lookup,  # noqa: SLF001 - the table is part of the class
+    do.LookupMany: SyncPlayer._lookup_many,  # noqa: SLF001
     do.Drop: SyncPlayer._drop,  # noqa: SLF001
+    do.Land: SyncPlayer._await_landing,  # noqa: SLF001
+    do.Pause: SyncPlayer._pause,  # noqa: SLF001
     do.Board: SyncPlayer._board,  # noqa: SLF001
     do.Await: SyncPlayer._await,  # noqa: SLF001
     do.Renew: SyncPlayer._renew,  # noqa: SLF001

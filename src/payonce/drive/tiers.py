@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from payonce.errors import StoreError
 from payonce.model import reason as why
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import Key
-from payonce.model.ports import About, Sieving, Store
+from payonce.model.ports import About, Bulk, Sieving, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -53,9 +53,39 @@ class Tiers:
         assert self.behind is not None
         return self.behind.get(slot)
 
+    def read_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
+        """The same for each slot; in one round trip where the store can do that. May wait; raises StoreError."""
+        behind = self.behind
+        assert behind is not None
+        return behind.get_many(slots) if isinstance(behind, Bulk) else [behind.get(slot) for slot in slots]
+
     def promote(self, ask: Ask, blob: bytes, entry: Entry) -> None:
         """Let the front have what was found behind."""
         self.front.put(ask.key.slot, blob, _about(entry))
+
+    def settle(
+        self,
+        asks: Sequence[Ask],
+        seen: Sequence[Entry | Reason | None],
+        blobs: Sequence[bytes | None],
+        against: Reason | None,
+    ) -> list[Entry | Reason]:
+        """What many lookups have found: `seen` in front and, for each None there, the next of `blobs` behind; with
+        `against`, those that only the store behind could tell are misses for that reason."""
+        behind = iter(blobs)
+        found: list[Entry | Reason] = []
+        for ask, entry in zip(asks, seen, strict=True):
+            if entry is not None:
+                found.append(entry)
+            elif against is not None:
+                found.append(against)
+            else:
+                blob = next(behind)
+                proven = why.ABSENT if blob is None else self.prove(ask, blob)
+                if blob is not None and isinstance(proven, Entry):
+                    self.promote(ask, blob, proven)
+                found.append(proven)
+        return found
 
     def prove(self, ask: Ask, blob: bytes) -> Entry | Reason:
         """The entry that `blob` proves to be, for this key and tenant and past no purge; else why it is a miss."""

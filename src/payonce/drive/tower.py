@@ -16,11 +16,13 @@ _Gate = tuple[bytes, bool]
 
 
 class Tower:
-    """All flights of one process. Not thread safe: a player that uses threads holds its own lock."""
+    """All flights of one process; `max_tape` and, for batches, `max_batch` bound what is kept of an answer, in bytes.
+    Not thread safe: a player that uses threads holds its own lock."""
 
-    def __init__(self, max_flights: int, max_tape: int) -> None:
+    def __init__(self, max_flights: int, max_tape: int, max_batch: int = 64 << 20) -> None:
         self.max_flights = max_flights
         self.max_tape = max_tape
+        self.max_batch = max_batch
         self._flights: dict[_Gate, Flight] = {}
 
     def __len__(self) -> int:
@@ -47,7 +49,7 @@ class Tower:
 
     def take_off(self, ask: Ask, purges: int) -> Flight:
         """A new flight; one that can't be boarded any more loses its gate to it."""
-        flight = Flight(ask, Tape(cap=self.max_tape), purges)
+        flight = Flight(ask, Tape(cap=self.max_tape if ask.batch is None else self.max_batch), purges)
         self._flights[_gate(ask)] = flight
         return flight
 

@@ -197,7 +197,8 @@ class Gateway:
         ask = taken.ask
         if self.shelf is None or receipt.outcome is not Outcome.HIT or not ask.plain:
             return
-        assert receipt.entry is not None
+        if receipt.entry is None:
+            return  # a batch: its items are kept, it is not
         body = receipt.entry.body
         if ask.hit_usage != "verbatim":
             body = taken.dialect.respend(body, ask.key.stream, ask.hit_usage)

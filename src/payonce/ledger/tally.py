@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from payonce.model.entry import Entry, Tokens
-from payonce.model.receipt import Landing, Outcome, Receipt
+from payonce.model.receipt import Landing, Outcome, Receipt, Saved
 
 BUCKETS = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -66,6 +66,19 @@ class Tally:
         self.models[entry.model] += times
         self.avoided(entry.facts.tokens, entry.took, times)
 
+    def gathered(self, saved: Saved) -> None:
+        """A part of a batch was served, or all of it: what was not paid counts, and a call only where none was made."""
+        counts, tokens = self.counts, saved.tokens
+        counts["bytes.served"] += saved.size
+        counts["avoided.input_tokens"] += tokens.input or 0
+        counts["avoided.nano_dollars"] += tokens.cost or 0
+        if saved.calls:
+            self.models[saved.model] += saved.calls
+            counts["avoided.calls"] += saved.calls
+            counts["avoided.nanoseconds"] += round(saved.took * 1e9)
+            if tokens.cost is None:
+                counts["avoided.calls_without_price"] += saved.calls
+
 
 class Ledger:
     """One worker's tally of the present hour. Not thread safe: it belongs to the loop that serves."""
@@ -84,6 +97,8 @@ class Ledger:
         entry = receipt.entry
         if entry is not None and receipt.outcome in _SERVED:
             tally.served(entry, 1)
+        if receipt.saved is not None:
+            tally.gathered(receipt.saved)
 
     def landed(self, landing: Landing, followers: int) -> None:
         """An upstream call ended; each follower avoided one like it."""

@@ -6,6 +6,7 @@ This room must never know how a call travels, nor what a field of a body means.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from payonce.model.key import Key
 from payonce.model.policy import HitUsage
@@ -30,11 +31,19 @@ class Call:
     body: bytes
 
 
+class Item(NamedTuple):
+    """One input of a batch: the body that stands for it alone in its key, and its weight in the batch's usage."""
+
+    canonical: bytes
+    weight: int
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """What a dialect reads in a call's body.
 
-    `canonical` is the body without the fields that don't change the answer, in one spelling (docs/keys.md).
+    `canonical` is the body without the fields that don't change the answer, in one spelling (docs/keys.md). `items`
+    are the inputs of a batch that can be answered one by one, in order; empty where the call is one whole.
     """
 
     model: str
@@ -43,6 +52,7 @@ class Intent:
     sets_limit: bool
     wants_usage: bool
     canonical: bytes
+    items: tuple[Item, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,15 @@ class Terms:
     ttl: int
     stale_while_revalidate: int = 0
     stale_if_error: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A call that is kept item by item. `items` has an ask for each distinct input, in order of first appearance;
+    `places` says for each input, in order, which of them it is."""
+
+    items: tuple[Ask, ...]
+    places: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +92,5 @@ class Ask:
     only_if_cached: bool = False
     plain: bool = True
     """No directive of the client bears on this request alone: the answer may stand on the fast lane's shelf."""
+    batch: Batch | None = None
+    """There where the call is a batch; the key is then that of the batch, and nothing is stored under it."""

@@ -6,9 +6,9 @@ A store keeps bytes under 33-byte slots and counts epochs. It knows no HTTP and 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from payonce.model.call import Call, Headers, Intent
 from payonce.model.entry import Facts
@@ -137,6 +137,15 @@ class Sieving(Protocol):
         ...
 
 
+@runtime_checkable
+class Bulk(Protocol):
+    """A store that finds many slots at once for less than it would cost to ask one by one."""
+
+    def get_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
+        """As `get`, for each slot, in order."""
+        ...
+
+
 class Dialect(Protocol):
     """One endpoint's wire: pure functions over bytes."""
 
@@ -156,6 +165,41 @@ class Dialect(Protocol):
 
     def error(self, status: int, code: str, message: str) -> bytes:
         """A body in the endpoint's own error shape."""
+        ...
+
+
+class Piece(NamedTuple):
+    """One item of a batch's answer: the body under which it is stored, and its share in what the answer says."""
+
+    body: bytes
+    facts: Facts
+
+
+class Division(NamedTuple):
+    """A batch's answer as a whole, and each of its items, in order."""
+
+    facts: Facts
+    pieces: tuple[Piece, ...]
+
+
+@runtime_checkable
+class BatchDialect(Dialect, Protocol):
+    """A dialect of batches, whose items are answered one by one."""
+
+    def narrow(self, body: bytes, places: Sequence[int]) -> bytes:
+        """The request with only the inputs at these places, all else as it was written."""
+        ...
+
+    def divide(self, body: bytes, weights: Sequence[int]) -> Generator[None, None, Division | Reason]:
+        """A whole 200 answer, divided; `weights` has one for each item that was sent. Yields now and then, so that the
+        work on a large answer can be spread. The numbers in the pieces' usage add up to the answer's exactly."""
+        ...
+
+    def assemble(
+        self, pieces: Sequence[bytes], places: Sequence[int], paid: Collection[int], mode: HitUsage
+    ) -> Generator[None, None, bytes | None]:
+        """An answer with `pieces[places[0]]` at index 0 and so on; usage counts each piece once, those in `paid` as
+        they are and the others as `mode` says. None where the pieces don't belong together. Yields as above."""
         ...
 
 

@@ -68,6 +68,7 @@ BAD_TEXT = _row(_B, "bad-text", "the request is not valid UTF-8, or holds half o
 TOO_DEEP = _row(_B, "too-deep", "the request is nested more than 128 levels deep", "send a flatter body")
 NOT_AN_OBJECT = _row(_B, "not-an-object", "the request body is not a JSON object")
 SERVER_STATE = _row(_B, "server-state", "the request depends on state kept by the provider", "send the whole conversation in the request")
+BATCH_TOO_LONG = _row(_B, "batch-too-long", "the batch has more than 4096 inputs", "send shorter batches")
 FLIGHTS_FULL = _row(_B, "flights-full", "too many different calls are under way to follow one more", "raise max_flights")
 
 # Missed: the lookup found nothing that may be served.
@@ -78,6 +79,8 @@ TOO_OLD = _row(_M, "too-old", "what is stored is older than the request's max-ag
 REFRESH = _row(_M, "refresh", "the request asks for a new answer")
 FRAMING = _row(_M, "framing", "the stored stream and this request differ on the usage chunk")
 DAMAGED = _row(_M, "damaged", "what is stored does not prove to be this answer")
+MODEL_CHANGED = _row(_M, "model-changed", "the items of this batch come from different models or have different dimensions, so all of it was sent")
+UNUSABLE_PART = _row(_M, "unusable-part", "the answer to the items that were missing could not be used, so the whole batch was sent as it came")
 STORE_SLOW = _row(_M, "store-slow", "the store did not answer within its budget", "look at the disk; raise read_budget")
 STORE_FAULT = _row(_M, "store-fault", "the store could not be read", "payonce stats and the log say why")
 
@@ -95,7 +98,8 @@ REFUSAL = _row(_U, "refusal", "the model refused")
 BAD_TOOL_JSON = _row(_U, "bad-tool-json", "the arguments of a tool call are not JSON")
 TRUNCATED = _row(_U, "truncated", "the answer was cut off by a token limit that the client did not set", "set max_tokens")
 UNREADABLE = _row(_U, "unreadable", "the answer can't be read in its dialect")
-TOO_LARGE = _row(_U, "too-large", "the answer is larger than an entry may be", "raise max_entry_bytes")
+TOO_LARGE = _row(_U, "too-large", "the answer is larger than an entry, or the answer to a batch, may be", "raise max_entry_bytes or max_batch_bytes")
+WRONG_COUNT = _row(_U, "wrong-count", "the answer does not have each item of the batch exactly once")
 ABANDONED = _row(_U, "abandoned", "the call took longer than a flight may after its clients had left", "raise total_timeout")
 
 # Refused: the gateway answers itself, in the endpoint's own error shape.

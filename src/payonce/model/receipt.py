@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from payonce.model.entry import Entry, Facts
+from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.reason import Reason
 
 
@@ -21,18 +21,34 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Saved:
+    """What the stored part of a batch spared. `calls` is 1 where nothing went upstream, and `took` then how long that
+    would have taken; `size` is what was served, in bytes."""
+
+    tokens: Tokens
+    calls: int
+    took: float
+    size: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
-    """One exchange: how the client was answered and why not from the cache. `entry` is what was served, if anything."""
+    """One exchange: how the client was answered and why not from the cache. `entry` is what was served, if anything;
+    `saved` stands in its place for a batch."""
 
     outcome: Outcome
     reason: Reason | None = None
     entry: Entry | None = None
+    saved: Saved | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Landing:
-    """One flight: what the upstream's answer said of itself (`facts`), and why it was not kept (`reason`)."""
+    """One flight: what the upstream's answer said of itself (`facts`), and why it was not kept (`reason`). `entries`
+    is what a batch's answer was divided into, item by item, kept or not."""
 
     facts: Facts | None
     reason: Reason | None
     took: float
+    entries: tuple[Entry, ...] = ()

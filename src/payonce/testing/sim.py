@@ -1,10 +1,11 @@
-"""The simulated provider: OpenRouter's chat completions without a model, for tests, benchmarks and the demo.
+"""The simulated provider: OpenRouter without a model, for tests, benchmarks and the demo.
 
-An ASGI app that answers `POST /api/v1/chat/completions`, `GET /api/v1/models` and `GET /api/v1/generation?id=` as
-OpenRouter does on the wire, keeps a bill, remembers what it was asked, and fails on request. Every answer names the
-number of its call, so that a test can prove which call produced it. A fault is chosen by the request header
-`X-Sim-Fault: NAME[=ARG]`, by a model name such as `sim/fault-429` or `sim/small:fault-cut=100`, or beforehand by
-`fault_next`; the table is in sim_faults.py. `GET /_sim/bill` and `POST /_sim/reset` are for clients in other processes.
+An ASGI app that answers `POST /api/v1/chat/completions` and `/api/v1/embeddings`, `GET /api/v1/models` and
+`GET /api/v1/generation?id=` as OpenRouter does on the wire, keeps a bill, remembers what it was asked, and fails on
+request. Every chat answer names the number of its call, so that a test can prove which call produced it; an embedding
+depends on model and input alone. A fault is chosen by the request header `X-Sim-Fault: NAME[=ARG]`, by a model name
+such as `sim/fault-429` or `sim/small:fault-cut=100`, or beforehand by `fault_next`; the table is in sim_faults.py.
+`GET /_sim/bill` and `POST /_sim/reset` are for clients in other processes.
 
 This room must never know Payonce: it stands for the other side.
 """
@@ -21,8 +22,9 @@ from urllib.parse import parse_qs
 
 import orjson
 
+from payonce.testing import sim_embed as embed
 from payonce.testing import sim_wire as wire
-from payonce.testing.sim_answer import Answer, Ask, AskError, Origin, answer, generation_id, read
+from payonce.testing.sim_answer import Answer, AskError, Origin, answer, generation_id, read
 from payonce.testing.sim_bill import MODELS, Bill, Books, tenant_of
 from payonce.testing.sim_call import Call, api_key, lifespan, read_body
 from payonce.testing.sim_faults import UNBILLED, Fault, delivery, from_model, parse
@@ -139,6 +141,8 @@ class SimulatedProvider:
         match scope["method"], scope["path"]:
             case "POST", "/api/v1/chat/completions":
                 await self._chat(scope["headers"], body, reply, number, created)
+            case "POST", "/api/v1/embeddings":
+                await self._embed(scope["headers"], body, reply)
             case "GET", "/api/v1/models":
                 await reply.json(200, wire.models(MODELS.values()))
             case "GET", "/api/v1/generation":
@@ -162,7 +166,7 @@ class SimulatedProvider:
         self._books.requests += 1
         key = api_key(headers)
         ask = read(body)
-        fault = self._fault(headers, ask)
+        fault = self._fault(headers, ask.model.id)
         name = fault.name if fault else ""
         origin = Origin(reply.id, created, number, self._seed)
         made = answer(ask, fault, origin, tokens=self._answer_tokens)
@@ -172,7 +176,7 @@ class SimulatedProvider:
         if len(self._generations) > _KEPT_GENERATIONS:
             self._generations.popitem(last=False)
         reply.delivery = delivery(fault)
-        if fault is not None and await self._other_answer(fault, ask, reply):
+        if fault is not None and await self._other_answer(fault, reply, stream=ask.stream):
             return
         if ask.stream:
             await reply.stream(self._timed(made, fault))
@@ -180,19 +184,33 @@ class SimulatedProvider:
             await reply.pause(self._first_token + self._per_token * made.charge.completion_tokens)
             await reply.whole(200, wire.result(made, name), wire.JSON_TYPE)
 
-    def _fault(self, headers: Iterable[tuple[bytes, bytes]], ask: Ask) -> Fault | None:
+    async def _embed(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, reply: Reply) -> None:
+        self._books.requests += 1
+        key = api_key(headers)
+        wanted = embed.read(body)
+        fault = self._fault(headers, wanted.model.id)
+        name = fault.name if fault else ""
+        if name not in UNBILLED:
+            self._books.enter(tenant_of(key), wanted.charge)
+        reply.delivery = delivery(fault)
+        if fault is not None and await self._other_answer(fault, reply, stream=False):
+            return
+        await reply.pause(self._first_token)
+        await reply.whole(200, [embed.result(wanted, reply.id, name)], wire.JSON_TYPE)
+
+    def _fault(self, headers: Iterable[tuple[bytes, bytes]], model: str) -> Fault | None:
         try:
             for name, value in headers:
                 if name == b"x-sim-fault":
                     return parse(value.decode("latin-1"))
-            fault = from_model(ask.model.id)
+            fault = from_model(model)
         except ValueError as error:
             raise AskError(400, str(error)) from None
         if fault is None and self._faults:
             return self._faults.popleft()
         return fault
 
-    async def _other_answer(self, fault: Fault, ask: Ask, reply: Reply) -> bool:
+    async def _other_answer(self, fault: Fault, reply: Reply, *, stream: bool) -> bool:
         """Sends what a fault puts in the place of any answer; False where the answer itself is still to be sent."""
         if fault.name in _STATUS_FAULTS:
             status = int(fault.name)
@@ -200,11 +218,11 @@ class SimulatedProvider:
         elif fault.name == "html":
             await reply.whole(200, [wire.HTML], (b"content-type", b"text/html; charset=utf-8"))
         elif fault.name == "empty-body":
-            await reply.whole(200, [b""], wire.SSE_TYPE if ask.stream else wire.JSON_TYPE)
+            await reply.whole(200, [b""], wire.SSE_TYPE if stream else wire.JSON_TYPE)
         elif fault.name == "redirect":
             await reply.whole(307, [b""], (b"location", fault.argument.encode()))
         elif fault.name == "comments-only":
-            if ask.stream:
+            if stream:
                 await reply.stream((self._first_token / 2 * bool(n), wire.COMMENT) for n in range(fault.number))
             else:
                 await reply.whole(200, [b"\n"] * fault.number, wire.JSON_TYPE)

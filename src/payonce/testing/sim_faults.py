@@ -71,6 +71,8 @@ _ROWS: Final = (
     Row("stall", "BYTES", "0", "nothing more comes after that many bytes; the connection stays open"),
     Row("slow-first-byte", "SECONDS", "1", "not even a status line for that long"),
     Row("empty", "", "", "a 200 whose message is empty, without a finish_reason"),
+    Row("wrong-count", "", "", "embeddings: one item fewer than was asked for"),
+    Row("twice", "", "", "embeddings: the last item under the index of the first"),
     Row("empty-body", "", "", "a 200 with a body of no bytes"),
     Row("content-filter", "", "", "part of an answer, finish_reason content_filter"),
     Row("refusal", "", "", "a refusal in place of content"),
