@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from payonce.config import Settings
     from payonce.errors import (
+        MissError,
+        MissingClientError,
         MissingExtraError,
         PayonceError,
         SettingsError,
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ROOMS = {
+    "MissError": "payonce.errors",
+    "MissingClientError": "payonce.errors",
     "MissingExtraError": "payonce.errors",
     "PayonceError": "payonce.errors",
     "Settings": "payonce.config",
@@ -34,6 +38,8 @@ _ROOMS = {
 }
 
 __all__ = [
+    "MissError",
+    "MissingClientError",
     "MissingExtraError",
     "PayonceError",
     "Settings",

@@ -3,6 +3,8 @@
 PayonceError
 ├── SettingsError        a flag, an environment variable or payonce.toml says something that can't be done
 ├── MissingExtraError    an optional dependency is not installed
+├── MissingClientError   a face for an HTTP client that is not installed (an ImportError too)
+├── MissError            mode "replay" was asked for something that is not recorded
 └── StoreError           a store can't do what was asked
     ├── StoreUnavailableError    it can't be opened or written: disk full, read-only, locked
     └── StoreUnknownError        no store is registered under that URL scheme
@@ -25,6 +27,35 @@ class MissingExtraError(PayonceError):
     def __init__(self, feature: str, extra: str) -> None:
         super().__init__(f"{feature} needs packages that are not installed: run  pip install 'payonce[{extra}]'")
         self.extra = extra
+
+
+class MissingClientError(PayonceError, ImportError):
+    """The HTTP client that a face is for is not installed."""
+
+    def __init__(self, module: str, package: str, sdks: str, other: str) -> None:
+        super().__init__(
+            f"payonce.{module} needs {module}, which is not installed: run  pip install '{package}', "
+            f"or use payonce.{other} if your SDK is {sdks}",
+            name=module,
+        )
+
+
+class MissError(PayonceError):
+    """Mode "replay" never calls upstream, and nothing is recorded for a request.
+
+    `key`, `model` and `endpoint` name the request (empty where it has none), `nearest` what is known of the nearest
+    recording. The message says what to do.
+    """
+
+    def __init__(self, what: str, *, key: str = "", model: str = "", endpoint: str = "", nearest: str = "") -> None:
+        named = [f"{name} {value}" for name, value in (("model", model), ("endpoint", endpoint), ("key", key)) if value]
+        said = f'mode "replay" calls no upstream, and {what}' + (f" ({', '.join(named)})" if named else "")
+        said += f"; {nearest}" if nearest else ""
+        super().__init__(f'{said}; record it: run once with mode="record"')
+        self.key = key
+        self.model = model
+        self.endpoint = endpoint
+        self.nearest = nearest
 
 
 class StoreError(PayonceError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from payonce.config import Settings
-from payonce.core.directives import read_directives
+from payonce.core.directives import Directives, read_directives
 from payonce.core.fields import connection_names, credentials, forwarded_headers, keyed_headers
 from payonce.core.keying import KeyParts, batch_key, item_keys, make_key, tenant_id, upstream_identity
 from payonce.core.rules import may_cache, terms_of
@@ -20,6 +20,9 @@ from payonce.model.policy import policy_for
 from payonce.model.ports import Dialect
 from payonce.model.reason import Reason
 from payonce.model.scopes import of_key, scopes_of
+
+KNOWN_HEADERS = 256
+"""For how many different header blocks it is remembered what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,17 @@ class Refused:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """All that follows from the headers of a request alone."""
+
+    directives: Directives | Reason
+    forwarded: Headers
+    keyed: Headers
+    tenant: str
+    unread: Reason | None
+
+
 class Intake:
     """See the room's first paragraph."""
 
@@ -53,6 +67,7 @@ class Intake:
         self._policy = settings.policy
         self._secret = tenant_secret
         self._identities = {name: upstream_identity(url) for name, url in settings.upstream}
+        self._known: dict[Headers, _Said] = {}
         self._inert = frozenset(name.encode() for name in settings.ignore_headers)
 
     def forward(self, upstream: str, method: str, endpoint: str, query: bytes, headers: Headers, body: bytes) -> Call:
@@ -64,20 +79,20 @@ class Intake:
         self, upstream: str, endpoint: str, query: bytes, headers: Headers, body: bytes
     ) -> Admitted | Bypassed | Refused:
         """What becomes of a POST to a cached endpoint."""
-        directives = read_directives(headers)
+        said = self._said(headers)
+        directives = said.directives
         if isinstance(directives, Reason):
             return Refused(directives)
-        call = self.forward(upstream, "POST", endpoint, query, headers, body)
+        call = Call(upstream, "POST", endpoint, query, said.forwarded, body)
         dialect = DIALECTS.get(endpoint)
         if dialect is None:
             return Bypassed(call, why.NO_DIALECT)
-        unread = _unread(headers)
-        if unread is not None:
-            return Bypassed(call, unread)
+        if said.unread is not None:
+            return Bypassed(call, said.unread)
         intent = dialect.read(body)
         if isinstance(intent, Reason):
             return Bypassed(call, intent)
-        tenant = tenant_id(credentials(headers), self._secret, self._settings.share)
+        tenant = said.tenant
         policy = self._policy
         if self._settings.rules:
             policy = policy_for(
@@ -99,7 +114,7 @@ class Intake:
             query=query,
             namespace=directives.namespace.encode(),
             sample=b"" if directives.sample is None else b"%d" % directives.sample,
-            headers=keyed_headers(_end_to_end(headers), self._inert),
+            headers=said.keyed,
             body=intent.canonical,
         )
         key = make_key(parts, stream=intent.stream)
@@ -120,6 +135,23 @@ class Intake:
             plain=directives.plain,
         )
         return Admitted(_divided(ask, parts) if intent.items else ask, dialect)
+
+    def _said(self, headers: Headers) -> _Said:
+        """What these headers say; the same client says the same with every request, so it is remembered for a while."""
+        fields = tuple([field for field in headers if field[0] != b"content-length"])
+        said = self._known.get(fields)
+        if said is None:
+            said = _Said(
+                directives=read_directives(headers),
+                forwarded=forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers),
+                keyed=keyed_headers(_end_to_end(headers), self._inert),
+                tenant=tenant_id(credentials(headers), self._secret, self._settings.share),
+                unread=_unread(headers),
+            )
+            if len(self._known) >= KNOWN_HEADERS:
+                self._known.clear()
+            self._known[fields] = said
+        return said
 
 
 def _divided(ask: Ask, parts: KeyParts) -> Ask:

@@ -49,7 +49,7 @@ def test_settings_in_examples_are_right(page: Path) -> None:
 
 
 async def test_the_python_of_the_readme_runs_and_its_second_run_is_a_hit(tmp_path: Path) -> None:
-    (snippet,) = blocks(ROOT / "README.md", "python")
+    snippet, _ = blocks(ROOT / "README.md", "python")
     with running_sim() as sim:
         port = int(sim.base_url.split(":")[2].split("/")[0])
         async with GatewayProcess(port, tmp_path) as gateway:
@@ -59,6 +59,25 @@ async def test_the_python_of_the_readme_runs_and_its_second_run_is_a_hit(tmp_pat
                 subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
                 for _ in range(2)
             ]
+        assert runs[0].returncode == 0, runs[0].stderr
+        assert runs[0].stdout == runs[1].stdout != ""
+        assert sim.bill.calls == 1
+
+
+def test_the_library_of_the_readme_runs_and_its_second_run_is_a_hit(tmp_path: Path) -> None:
+    _, snippet = blocks(ROOT / "README.md", "python")
+    with running_sim() as sim:
+        code = snippet.replace("https://openrouter.ai/api/v1", sim.base_url)
+        code = f"""OPENROUTER_KEY = 'sk-test'
+{code}
+answer = client.chat.completions.create(model="m/n", temperature=0, messages=[{{"role": "user", "content": "hi"}}])
+print(answer.choices[0].message.content)
+client.close()"""
+        environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+        runs = [
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, timeout=60)
+            for _ in range(2)
+        ]
         assert runs[0].returncode == 0, runs[0].stderr
         assert runs[0].stdout == runs[1].stdout != ""
         assert sim.bill.calls == 1
@@ -83,7 +102,7 @@ async def test_the_metrics_page_names_exactly_the_metrics_there_are(tmp_path: Pa
     gateway = Gateway(Settings(store="memory:", secret_file=str(tmp_path / "secret")))
     await gateway.start()
     try:
-        text = render(Tally(), gateway.world, gateway.shelf).decode()
+        text = render(Tally(), gateway.world.volume(), gateway.world, gateway.shelf).decode()
     finally:
         await gateway.stop()
     served = set(re.findall(r"^# TYPE (payonce_\w+)", text, re.MULTILINE))

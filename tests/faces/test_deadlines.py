@@ -1,4 +1,4 @@
-"""Slow clients: each kind is closed within its limit, others are served meanwhile, and nobody makes the gateway hold much."""
+"""Slow clients: each kind is closed within its limit, others are served, and nobody makes the gateway hold much."""
 
 from __future__ import annotations
 
@@ -209,27 +209,31 @@ def test_a_reader_that_takes_nothing_of_a_whole_answer_is_cut_off(monkeypatch: p
     monkeypatch.setattr(face, "WRITE_STALL_SECONDS", 0.5)
     monkeypatch.setattr(deadlines, "SWEEP_SECONDS", 0.05)
     body = b'{"choices":[{"finish_reason":"stop","message":{"content":"%s"}}]}' % (b"x" * (7 << 20))
-    with raw_upstream(lambda conn, _: conn.sendall(whole(body))) as upstream:
-        with running_gateway(upstream.base_url, memory_bytes=200 << 20) as gateway:
-            for _ in range(2):  # a miss, then a hit
-                with Wire(gateway.port, receive_buffer=4096) as wire:
-                    wire.send(post(ask("large"), PATH, gateway.host, {"Connection": "close"} if close else {}))
-                    assert wire.head().status == 200
-                    assert gateway.until(lambda: not gateway.gateway.connections)
-            with gateway.wire() as wire:  # who reads, gets it
-                wire.send(post(ask("large"), PATH, gateway.host))
-                assert wire.reply().body == body
+    with (
+        raw_upstream(lambda conn, _: conn.sendall(whole(body))) as upstream,
+        running_gateway(upstream.base_url, memory_bytes=200 << 20) as gateway,
+    ):
+        for _ in range(2):  # a miss, then a hit
+            with Wire(gateway.port, receive_buffer=4096) as wire:
+                wire.send(post(ask("large"), PATH, gateway.host, {"Connection": "close"} if close else {}))
+                assert wire.head().status == 200
+                assert gateway.until(lambda: not gateway.gateway.connections)
+        with gateway.wire() as wire:  # who reads, gets it
+            wire.send(post(ask("large"), PATH, gateway.host))
+            assert wire.reply().body == body
 
 
 def test_a_reader_that_is_slow_but_reads_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(face, "WRITE_STALL_SECONDS", 0.5)
     monkeypatch.setattr(deadlines, "SWEEP_SECONDS", 0.05)
     body = b'{"choices":[{"finish_reason":"stop","message":{"content":"%s"}}]}' % (b"x" * (3 << 20))
-    with raw_upstream(lambda conn, _: conn.sendall(whole(body))) as upstream:
-        with running_gateway(upstream.base_url, memory_bytes=200 << 20, idle_timeout=0.3) as gateway:
-            with Wire(gateway.port, receive_buffer=65536) as wire:
-                wire.send(post(ask("large"), PATH, gateway.host))
-                while len(wire.held) < len(body):
-                    assert wire.more()
-                    time.sleep(0.02)
-                assert wire.reply().body == body
+    with (
+        raw_upstream(lambda conn, _: conn.sendall(whole(body))) as upstream,
+        running_gateway(upstream.base_url, memory_bytes=200 << 20, idle_timeout=0.3) as gateway,
+        Wire(gateway.port, receive_buffer=65536) as wire,
+    ):
+        wire.send(post(ask("large"), PATH, gateway.host))
+        while len(wire.held) < len(body):
+            assert wire.more()
+            time.sleep(0.02)
+        assert wire.reply().body == body

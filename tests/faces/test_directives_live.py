@@ -1,4 +1,4 @@
-"""What a client says about caching, and what then happens, over time: every directive of the interface through the app."""
+"""What a client says about caching, and what then happens, over time: every directive, through the app."""
 
 from __future__ import annotations
 

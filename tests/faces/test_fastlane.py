@@ -191,12 +191,10 @@ def test_a_purge_takes_everything_off_the_lane(sim: SimulatedProvider, gateway: 
     body, other = ask("purged"), ask("kept")
     first, second = shelved(gateway, body), shelved(gateway, other)
     world = gateway.gateway.world
-    entry_scopes = gateway.run(lambda: next(iter(gateway.gateway.shelf._ready.values())).entry.scopes)  # type: ignore[union-attr]
-    assert entry_scopes
-    keyed = gateway.run(
-        lambda: [r.entry.scopes for r in gateway.gateway.shelf._ready.values() if r.body == first.body][0]  # type: ignore[union-attr]
-    )
-    gateway.run(lambda: (world.tiers.keeper.raise_epoch(keyed[-1]), world.tiers.refresh()))
+    shelf = gateway.gateway.shelf
+    assert shelf is not None
+    scopes = gateway.run(lambda: next(r.entry.scopes for r in shelf._ready.values() if r.body == first.body))
+    gateway.run(lambda: (world.tiers.keeper.raise_epoch(scopes[-1]), world.tiers.refresh()))
     reply, fast = say(gateway, body)
     assert (reply.hit, fast) == (False, 0)
     assert reply.body != first.body

@@ -1,4 +1,4 @@
-"""What crosses the gateway in header fields: upstream, back, from the cache, and in its own errors (threats T6, T18)."""
+"""What crosses in header fields: upstream, back, from the cache, and in the gateway's own errors (threats T6, T18)."""
 
 from __future__ import annotations
 

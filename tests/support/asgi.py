@@ -1,4 +1,4 @@
-"""The gateway without a server: requests go into the ASGI app as they are, the clock is the test's, the upstream a list.
+"""The gateway without a server: requests go into the ASGI app as they are, the clock and the upstream are the test's.
 
 For what depends on time: nothing here waits for a clock.
 """
@@ -116,8 +116,8 @@ class World:
 
     async def settle(self) -> None:
         """Let flights that nobody waits for land."""
-        while len(self.gateway.world.tower):
-            await asyncio.sleep(0)
+        flights = self.gateway.world.player._tasks
+        await asyncio.gather(*flights)
 
 
 @asynccontextmanager

@@ -26,6 +26,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "ls": ("payonce.cli.ls:ls", "List the stored answers, newest first."),
     "show": ("payonce.cli.show:show", "Show one stored answer."),
     "purge": ("payonce.cli.purge:purge", "Purge stored answers by key, model, tag, namespace, tenant or age."),
+    "warm": ("payonce.cli.warm:warm", "Ask every request of a file once, so that its answers are in the cache."),
+    "export": ("payonce.cli.export:export", "Write stored answers to a file of JSON lines."),
+    "import": ("payonce.cli.bring_in:bring_in", "Bring the answers of such a file into a store."),
     "stats": ("payonce.cli.stats:stats", "What the cache did and saved."),
     "why": ("payonce.cli.why:why", "Which part of two requests makes their keys differ."),
 }

@@ -5,6 +5,7 @@ This room must never decide what may be served.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import secrets
@@ -77,12 +78,28 @@ def key_digits(text: str) -> str:
     return digits
 
 
+def fitting(model: str | None, tag: str | None, namespace: str | None) -> Callable[[Row], bool]:
+    """Whether a row fits: `model` is a glob; None asks nothing."""
+
+    def fits(row: Row) -> bool:
+        about = row.about
+        return (
+            (model is None or fnmatch.fnmatchcase(about.model, model))
+            and (tag is None or tag in about.tags)
+            and (namespace is None or about.namespace == namespace)
+        )
+
+    return fits
+
+
 @contextmanager
-def open_named(store: str | None, config: Path | None, clock: Clock) -> Iterator[tuple[Store, Settings]]:
+def open_named(
+    store: str | None, config: Path | None, clock: Clock, secret_file: str | None = None
+) -> Iterator[tuple[Store, Settings]]:
     """The store that flags, environment and file name, and their settings; closed at the end."""
     from payonce.stores.registry import open_store, redact
 
-    settings = load({"store": store}, os.environ, config).settings
+    settings = load({"store": store, "secret_file": secret_file}, os.environ, config).settings
     if settings.store.startswith("memory:"):
         raise SettingsError(
             f"store: {redact(settings.store)} lives and dies with its gateway, so no command can read it; "
@@ -96,17 +113,31 @@ def open_named(store: str | None, config: Path | None, clock: Clock) -> Iterator
 
 
 @contextmanager
-def open_shelf(store: str | None, config: Path | None, clock: Clock = time.time) -> Iterator[Shelf]:
-    """The entries of the store that flags, environment and file name."""
-    with open_named(store, config, clock) as (opened, settings):
-        yield Shelf(opened, _secret(settings), clock)
+def open_shelf(
+    store: str | None,
+    config: Path | None,
+    clock: Clock = time.time,
+    *,
+    secret_file: str | None = None,
+    create_secret: bool = False,
+) -> Iterator[Shelf]:
+    """The entries of the store that flags, environment and file name; `create_secret` where it has none yet."""
+    with open_named(store, config, clock, secret_file) as (opened, settings):
+        yield Shelf(opened, _secret(settings, create=create_secret), clock)
 
 
-def _secret(settings: Settings) -> bytes:
+def seal_name(secret: bytes) -> str:
+    """A name for an installation's envelope key, from which nothing can be told but whether two are the same."""
+    from payonce.assembly import derive
+
+    return derive(secret, "name").hex()[:16]
+
+
+def _secret(settings: Settings, *, create: bool) -> bytes:
     from payonce.assembly import derive, load_secret, secret_path
 
     try:
-        return derive(load_secret(settings, create=False), "envelope")
+        return derive(load_secret(settings, create=create), "envelope")
     except FileNotFoundError:
         path = secret_path(settings)
         complain(f"there is no secret at {path}: no gateway has used this store yet, or secret_file is wrong")

@@ -2,41 +2,30 @@
 
 from __future__ import annotations
 
-import fnmatch
 import itertools
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from payonce.cli.entries import Listed, open_shelf
-from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
+from payonce.cli.entries import Listed, fitting, open_shelf
+from payonce.cli.flags import AsJson, ConfigFile, OnlyModel, OnlyNamespace, OnlyTag, StoreUrl
 from payonce.cli.output import print_json, say, size, span, table
-from payonce.model.ports import Row
 
 
 def ls(
     *,
     limit: Annotated[int, Parameter(help="How many to list; 0 lists all.")] = 50,
-    model: Annotated[str | None, Parameter(help="Only models that this glob fits, for example 'anthropic/*'.")] = None,
-    tag: Annotated[str | None, Parameter(help="Only entries with this tag.")] = None,
-    namespace: Annotated[str | None, Parameter(help="Only this namespace; '' is the one without a name.")] = None,
+    model: OnlyModel = None,
+    tag: OnlyTag = None,
+    namespace: OnlyNamespace = None,
     json: AsJson = False,
     store: StoreUrl = None,
     config: ConfigFile = None,
 ) -> int:
     """List the stored answers, newest first; what was purged is not listed."""
-
-    def wanted(row: Row) -> bool:
-        about = row.about
-        return (
-            (model is None or fnmatch.fnmatchcase(about.model, model))
-            and (tag is None or tag in about.tags)
-            and (namespace is None or about.namespace == namespace)
-        )
-
     with open_shelf(store, config) as shelf:
         now = shelf.clock()
-        found = list(itertools.islice(shelf.listed(wanted), limit if limit > 0 else None))
+        found = list(itertools.islice(shelf.listed(fitting(model, tag, namespace)), limit if limit > 0 else None))
     if json:
         print_json([facts(listed, now) for listed in found])
     elif found:

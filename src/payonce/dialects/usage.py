@@ -52,6 +52,8 @@ def nano_dollars(cost: object) -> int | None:
     """A JSON number of US dollars as billionths; None for anything else."""
     if isinstance(cost, bool) or not isinstance(cost, int | float):
         return None
+    if isinstance(cost, float) and 0.0 <= (quick := cost * 1e9) < 1e12 and abs(quick - round(quick)) < 1e-4:
+        return round(quick)  # the same as below, for every price there is, at a tenth of the time
     try:
         nano = int((Decimal(repr(cost)) * 1_000_000_000).to_integral_value())
     except (InvalidOperation, ValueError, OverflowError):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -139,7 +139,7 @@ class AsyncPlayer:
             turn.reader = relayed.tape.read()
         return turn
 
-    async def chunks(self, turn: Turn, patience: float | None = None) -> AsyncIterator[bytes]:
+    async def chunks(self, turn: Turn, patience: float | None = None) -> AsyncGenerator[bytes]:
         """The tape of a turn that relays, as it grows; ends with the tape, whose ending tells how. A follower that
         gets nothing for `patience` seconds gets a TimeoutError."""
         reader = turn.reader

@@ -99,16 +99,23 @@ class Tiers:
         return entry
 
     def put(self, key: Key, entry: Entry) -> Reason | None:
-        """Keep the entry; a reason where the store behind dropped it. Never raises, never waits for the medium."""
+        """Keep the entry; a reason where the store behind dropped it. Never raises, never waits for the medium.
+
+        With a store behind, the front gets an entry when it is asked for the first time: most never are, and would
+        only push out what is.
+        """
         blob = seal(entry, key.slot, self.secret)
         about = _about(entry)
-        kept = self.front.put(key.slot, blob, about)
+        kept = False
         try:
-            if self.behind is not None:
-                kept = self.behind.put(key.slot, blob, about)
+            kept = self.behind is not None and self.behind.put(key.slot, blob, about)
         except StoreError as error:
             self.complain(error)
-            kept = False
+        if kept:
+            self.front.delete(key.slot)
+        else:
+            in_front = self.front.put(key.slot, blob, about)
+            kept = in_front and self.behind is None
         self._changed(key.slot)
         if kept:
             return None

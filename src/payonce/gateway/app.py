@@ -18,10 +18,10 @@ from payonce.assembly import World
 from payonce.config import Settings
 from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
+from payonce.gateway.connection import StrictProtocol
 from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.deadlines import keep_deadlines
 from payonce.gateway.face import AbortedAnswer, AsgiFace, Receive, Scope, Send
-from payonce.gateway.fastlane import GatewayProtocol
 from payonce.gateway.guard import Guard
 from payonce.gateway.metrics import CONTENT_TYPE, render
 from payonce.gateway.routes import Route, Routes
@@ -48,7 +48,7 @@ class Gateway:
         self.guard = Guard(settings)
         self.clock: Clock = time.time
         self.stopping = False
-        self.connections: set[GatewayProtocol] = set()
+        self.connections: set[StrictProtocol] = set()
         self.shelf: Shelf | None = None
         self._world: World | None = None
 
@@ -239,7 +239,8 @@ class Gateway:
             await _json(face, 200, {"status": "ok"})
         elif path == b"/metrics":
             tally = await self.world.tally()
-            text = render(tally, self.world, self.shelf)
+            volume = await asyncio.get_running_loop().run_in_executor(None, self.world.volume)
+            text = render(tally, volume, self.world, self.shelf)
             await face.start(Head(200, ((b"content-type", CONTENT_TYPE),)), (), text)
         else:
             await self._ready(face)

@@ -12,14 +12,14 @@ from collections.abc import Collection, Iterable
 
 from payonce.config import Settings
 from payonce.gateway import face
-from payonce.gateway.fastlane import LINGER_SECONDS, GatewayProtocol, Phase
+from payonce.gateway.connection import LINGER_SECONDS, Phase, StrictProtocol
 from payonce.gateway.upstream import HttpUpstream
 from payonce.model import reason as why
 
 SWEEP_SECONDS = 0.25
 
 
-def sweep(connections: Iterable[GatewayProtocol], settings: Settings, now: float) -> int:
+def sweep(connections: Iterable[StrictProtocol], settings: Settings, now: float) -> int:
     """Close every connection that is past its deadline at `now` (the loop's clock); how many were."""
     closed = 0
     for connection in tuple(connections):
@@ -45,7 +45,7 @@ def sweep(connections: Iterable[GatewayProtocol], settings: Settings, now: float
 
 
 async def keep_deadlines(
-    connections: Collection[GatewayProtocol], upstreams: Collection[HttpUpstream], settings: Settings
+    connections: Collection[StrictProtocol], upstreams: Collection[HttpUpstream], settings: Settings
 ) -> None:
     """Sweep the clients' `connections`, as they are at the time, and those to `upstreams`, until cancelled."""
     loop = asyncio.get_running_loop()

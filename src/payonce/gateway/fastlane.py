@@ -1,288 +1,58 @@
-"""The fast lane: uvicorn's httptools protocol, with a shortcut for answers that stand on the shelf.
+"""The fast lane: answers that stand on the shelf are written before any task or ASGI scope exists.
 
-A small POST whose digest is on the shelf is answered synchronously, before any task or ASGI scope exists; one whose
-bytes are those of a request answered so before is not even parsed again. Everything else goes the normal way through
-the app. The protocol also keeps what uvicorn leaves open: caps on headers, one
-well-formed Host, no absolute-form target, and a connection that is closed after any error.
-Deadlines are kept by gateway/deadlines.py, which looks at `phase` and `since`. This room must never judge a request.
+A small POST whose digest is on the shelf is answered synchronously; one whose bytes are those of a request answered so
+before is not even parsed again. What is not on the shelf is told by the story and written straight to the connection;
+everything else goes the normal way through the app. This room must never judge a request.
 """
 
 from __future__ import annotations
 
-import asyncio
-from enum import IntEnum
-from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import unquote
+from typing import Any
 
-import httptools
 from blake3 import blake3
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from payonce.gateway.cycle import GatewayCycle, LaneAnswer
+from payonce.gateway.connection import Phase, StrictProtocol
+from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.shelf import Ready, request_digest
-from payonce.gateway.strict import MAX_HEAD_BYTES, malformed
-from payonce.gateway.wire import error_body, error_fields, head_bytes
-from payonce.model import reason as why
-from payonce.model.reason import Reason
-
-if TYPE_CHECKING:
-    from payonce.gateway.app import Gateway
 
 LANE_BODY_BYTES = 64 << 10
-MOST_PIPELINED = 16
 MOST_UNREPEATED = 8
-"""After so many answers from the shelf in a row whose bytes were new (a request id, say), a connection's reads are no
-longer looked up before they are parsed."""
-
-LINGER_SECONDS = 2.0
-"""For how long what a refused client still sends is read and let go, so that the refusal reaches it."""
-
-_UPGRADING = frozenset((b"upgrade", b"http2-settings"))
+"""After so many requests in a row that were answered from the shelf before, but in other bytes (another request id,
+say), a connection's reads are no longer looked up before they are parsed."""
 
 
-class Phase(IntEnum):
-    """What is arriving on a connection; `since` is when that began."""
-
-    IDLE = 0
-    HEAD = 1
-    BODY = 2
-
-
-class GatewayProtocol(HttpToolsProtocol):
+class GatewayProtocol(StrictProtocol):
     """See the room's first paragraph."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.gateway: Gateway = self.app
-        self.access_log = self.gateway.settings.access_log  # uvicorn guesses it from the logger's handlers
-        self.phase = Phase.IDLE
-        self.since = self.began = self.loop.time()
-        self.url = b""
-        self.refused = False
-        self._running: GatewayCycle | LaneAnswer | None = None
-        self._stopping = False
-        self._body_bytes = 0
-        self._unsent = (0, self.since)
-        self._head_bytes = 0
-        self._method = b""
-        self._version = ""
-        self._length: int | None = None
-        self._lane: list[bytes] | None = None
-        self._in_this_read = 0
         self._served: Ready | None = None
         self._unrepeated = 0
 
-    @property
-    def answering(self) -> bool:
-        """Whether a response is under way."""
-        cycle = cast("GatewayCycle | LaneAnswer | None", self.cycle)
-        return cycle is not None and not cycle.response_complete
-
-    # The connection.
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self.gateway.connections.add(self)
-        if len(self.connections) > self.gateway.settings.max_connections:
-            self.refuse(why.BUSY)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self.gateway.connections.discard(self)
-        self._disconnect()
-        if self._running is not None:
-            self._running.lost()
-
-    def stalled(self, now: float) -> float:
-        """For how many seconds, at `now`, the client has taken nothing of what was written for it."""
-        size = self.transport.get_write_buffer_size()
-        if size == 0 or size != self._unsent[0]:
-            self._unsent = (size, now)
-        return now - self._unsent[1]
-
-    def shutdown(self) -> None:
-        """Finish what has begun, then close; a request that is still arriving is still answered."""
-        self._stopping = True
-        if self._lane is None:
-            super().shutdown()
-
     def data_received(self, data: bytes) -> None:
-        if self.refused:
-            return
         raw = None
-        idle = self.phase is Phase.IDLE
-        if idle:
-            self._head_begins()
-            if self._may_repeat(data):
-                raw = blake3(data).digest()
-                if self._repeat(raw):
-                    return
-        self._in_this_read = 0
-        body_bytes = self._body_bytes
-        try:
-            self._feed(data)
-        except httptools.HttpParserError:
-            self.refuse(why.BAD_REQUEST)
-            return
-        if self.phase is Phase.HEAD:
-            # Where the read holds other messages too, this head is counted from the next read on.
-            self._weigh(len(data) if self._in_this_read <= idle else 0)
-        elif self.phase is Phase.BODY:
-            # A read without any of the body: trailers, or what is written beside the length of a chunk.
-            self._weigh(len(data) if self._body_bytes == body_bytes else 0)
-        elif raw is not None and self._served is not None and self._in_this_read == 1 and self.phase is Phase.IDLE:
-            self.gateway.shelf.put(raw, self._served)  # type: ignore[union-attr]  # it was just served from
-
-    def _weigh(self, size: int) -> None:
-        """`size` more bytes have come that are no body; they are held nowhere else to a limit until their end."""
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            self.refuse(why.HEAD_TOO_LARGE)
-
-    def refuse(self, reason: Reason) -> None:
-        """Answer with an error and close; nothing more of this connection is read. A response under way is cut off."""
-        if self.refused or self.transport.is_closing():
-            return
-        self.refused = True
-        self.since = self.loop.time()
-        unanswered = self._is_unanswered()
-        self._disconnect()
-        if not unanswered:
-            self.transport.close()
-            return
-        route = self.gateway.routes.find(self.url.partition(b"?")[0])
-        detail = f"at most {self.gateway.settings.max_body_bytes} bytes" if reason is why.BODY_TOO_LARGE else ""
-        body = error_body(route.endpoint if route else "", reason, detail)
-        fields = [*error_fields(reason), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-        self.transport.write(head_bytes(reason.status, self.server_state.default_headers, fields) + body)
-        if reason.status in (400, 413, 431) and self.transport.can_write_eof():
-            self.flow.resume_reading()
-            self.transport.write_eof()  # closed by the client's own end, or by gateway/deadlines.py
-        else:
-            self.transport.close()
-
-    def _is_unanswered(self) -> bool:
-        """Whether an error may be written: no response was begun to what is arriving, and none is owed before it."""
-        if self.phase is not Phase.BODY or self._lane is not None:
-            return not self.answering
-        return self.cycle is self._running and not self.cycle.response_started
-
-    def _disconnect(self) -> None:
-        """Whatever is still to be answered will not be."""
-        for cycle in (self._running, self.cycle, *(cycle for cycle, _ in self.pipeline)):
-            if cycle is not None and not cycle.response_complete:
-                cycle.disconnected = True
-                cycle.message_event.set()
-
-    def _feed(self, data: bytes) -> None:
-        """Parse. An upgrade is declined by not being heard (RFC 9110, section 7.8): httptools stops behind its head, as
-        if the body were in the other protocol, so the head is given to a new parser without that wish."""
-        while True:
-            try:
-                self.parser.feed_data(data)
+        if self.phase is Phase.IDLE and self._may_repeat(data):
+            self.began = self.loop.time()
+            raw = blake3(data).digest()
+            if self._repeat(raw):
                 return
-            except httptools.HttpParserUpgrade as upgrade:
-                if self.refused:
-                    return
-                data = self._plain_head() + data[upgrade.args[0] :]
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
+        super().data_received(data)
+        served = self._take_served()
+        if raw is not None and served is not None and self._in_this_read == 1 and self.phase is Phase.IDLE:
+            served.named = True
+            self.gateway.shelf.put(raw, served)  # type: ignore[union-attr]  # it was just served from
 
-    def _plain_head(self) -> bytes:
-        """The head that was parsed, without the wish to upgrade."""
-        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
-        for name, value in self.headers:
-            if name == b"connection":
-                tokens = [token.strip() for token in value.split(b",")]
-                head += (b"connection: ", b", ".join([t for t in tokens if t.lower() not in _UPGRADING]), b"\r\n")
-            elif name not in _UPGRADING:
-                head += (name, b": ", value, b"\r\n")
-        head.append(b"\r\n")
-        return b"".join(head)
-
-    # What the parser finds.
-
-    def on_message_begin(self) -> None:
-        self._head_begins()
-        self._in_this_read += 1
-        self._served = None
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
-        self._length = None
-        self._body_bytes = 0
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.phase is not Phase.HEAD:
-            return  # a trailer: nothing of it is believed
-        name = name.lower()
-        if name == b"content-length":
-            self._length = int(value)
-        elif name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
-        self.headers.append((name, value))
-
-    def on_headers_complete(self) -> None:
-        if self.refused:
-            return
-        self._method = self.parser.get_method()
-        self._version = self.parser.get_http_version()
-        against = malformed(self._method, self.url, self._version, self.headers, self._length)
-        if against is None and (self._length or 0) > self.gateway.settings.max_body_bytes:
-            against = why.BODY_TOO_LARGE
-        if against is not None:
-            self.refuse(against)
-            return
-        if self.parser.should_upgrade():
-            return  # see `_feed`
-        self.phase = Phase.BODY
-        self.since = self.loop.time()
-        if self._lane_is_open():
-            self._lane = []
-        else:
-            self._begin_cycle()
-
-    def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._lane is not None:
-            self._lane.append(body)
-        elif self._body_bytes > self.gateway.settings.max_body_bytes:
-            self.refuse(why.BODY_TOO_LARGE)
-        elif not self.refused:
-            super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if self.refused or self.phase is not Phase.BODY:
-            return
-        self.phase = Phase.IDLE
-        self.since = self.loop.time()
-        if self._lane is not None:
-            body = b"".join(self._lane)
-            self._lane = None
-            self._answer(body)
-        elif not self.cycle.response_complete:
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
-
-    def on_response_complete(self) -> None:
-        self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        self.since = self.loop.time()
-        if self.pipeline:
-            cycle, app = self.pipeline.pop()
-            assert isinstance(cycle, GatewayCycle)
-            self._running = cycle
-            self._start_asgi_task(cycle, app)
-
-    # The lane.
+    def _take_served(self) -> Ready | None:
+        """What the lane has just served."""
+        served, self._served = self._served, None
+        return served
 
     def _may_repeat(self, data: bytes) -> bool:
         """Whether `data`, the first bytes of a request, may be answered without parsing them (see `_repeat`)."""
         shelf = self.gateway.shelf
         return (
             self._unrepeated < MOST_UNREPEATED
+            and not self.refused
             and shelf is not None
             and shelf.max_bytes > 0
             and len(data) <= LANE_BODY_BYTES
@@ -298,7 +68,6 @@ class GatewayProtocol(HttpToolsProtocol):
         ready = self.gateway.shelf.get(raw, now)  # type: ignore[union-attr]  # `_may_repeat` has looked
         if ready is None or self.flow.write_paused:
             return False
-        self.phase = Phase.IDLE
         self._unrepeated = 0
         self._write(ready, now)
         return True
@@ -335,7 +104,8 @@ class GatewayProtocol(HttpToolsProtocol):
         ready = shelf.get(digest, now)
         if ready is not None and not self._stopping and not self.flow.write_paused:
             self._served = ready
-            self._unrepeated += 1
+            if ready.named:
+                self._unrepeated += 1
             self._write(ready, now)
             return
         path, _, query = self.url.partition(b"?")
@@ -352,68 +122,3 @@ class GatewayProtocol(HttpToolsProtocol):
         task = self.loop.create_task(told)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
-
-    # The normal way.
-
-    def _begin_cycle(self, body: bytes | None = None) -> None:
-        """What uvicorn's own `on_headers_complete` does, with our cycle; `body` is there when the lane has read it."""
-        parsed = httptools.parse_url(self.url)
-        raw_path: bytes = parsed.path
-        version = self._version
-        extensions: dict[str, Any] = {}
-        self.scope = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme or "http",
-            "root_path": self.root_path,
-            "headers": self.headers,
-            "state": self.app_state.copy(),
-            "method": self._method.decode("ascii"),
-            "path": unquote(raw_path.decode("ascii")),
-            "raw_path": raw_path,
-            "query_string": parsed.query or b"",
-            "extensions": extensions,
-        }
-        busy = self.answering
-        cycle = GatewayCycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue and version == "1.1",
-            keep_alive=self._keeps_alive(version),
-            on_response=self.on_response_complete,
-        )
-        extensions["payonce"] = cycle
-        if body is not None:
-            cycle.body += body
-            cycle.more_body = False
-            cycle.message_event.set()
-        self.cycle = cycle
-        if busy:
-            self.pipeline.appendleft((cycle, self.app))
-            if len(self.pipeline) >= MOST_PIPELINED:
-                self.flow.pause_reading()  # not before: a client that leaves is noticed only while reading
-        else:
-            self._running = cycle
-            self._start_asgi_task(cycle, self.app)
-
-    def _keeps_alive(self, version: str) -> bool:
-        return (
-            version == "1.1"
-            and not self._stopping
-            and self.parser.should_keep_alive()
-            and not self.parser.should_upgrade()
-        )
-
-    def _head_begins(self) -> None:
-        self.phase = Phase.HEAD
-        self.since = self.began = self.loop.time()
-        self._head_bytes = 0

@@ -9,6 +9,7 @@ redirect, keep a cookie, or send anything twice that a server may have read.
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections import deque
 from typing import cast
@@ -36,6 +37,7 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._waiter: asyncio.Future[None] | None = None
         self._transport: asyncio.Transport | None = None
+        self._inbox = select.poll()
         self._paused = False
         self.since = 0.0
         """When it went idle, or when an exchange last made progress, on the loop's clock."""
@@ -57,6 +59,7 @@ class Connection(asyncio.Protocol):
         self._chunks: deque[bytes] = deque()
         self._held = 0
         self._arrived = 0
+        self._overhead = 0
 
     # What the caller does.
 
@@ -70,12 +73,32 @@ class Connection(asyncio.Protocol):
         """Whether not one byte of an answer has come."""
         return self._arrived == 0
 
+    @property
+    def clean(self) -> bool:
+        """Whether another exchange may follow: the answer was whole, and nothing of either message is left over."""
+        return (
+            self.done
+            and self.reusable
+            and not self._chunks
+            and self._waiter is None  # its reader was woken, but has not looked yet
+            and self.open
+            and self._transport is not None
+            and self._transport.get_write_buffer_size() == 0  # answered before the request was sent whole
+        )
+
+    @property
+    def stirred(self) -> bool:
+        """Whether there is something to read that the loop has not seen yet: bytes nobody asked for, or the end."""
+        return bool(self._inbox.poll(0))
+
     def send(self, request: bytes, *, bodiless: bool) -> None:
         """Begin an exchange; `bodiless` says that the answer to this method never has a body."""
         self._begin(bodiless=bodiless)
         self.since = self._loop.time()
-        if self._transport is not None:
+        if self._transport is not None and self.open:
             self._transport.write(request)
+        else:  # lost between being made and being used: nobody will tell again
+            self.fault = UpstreamFault(why.UPSTREAM_CUT)
 
     async def head(self) -> tuple[int, list[_Field]]:
         """Status and fields of the answer. Raises UpstreamFault."""
@@ -92,8 +115,9 @@ class Connection(asyncio.Protocol):
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         self._held = 0
-        if self._paused and self._transport is not None:
+        if self._paused and self._transport is not None and self.open:
             self._paused = False
+            self.since = self._loop.time()  # the silence was ours
             self._transport.resume_reading()
         return data
 
@@ -114,6 +138,7 @@ class Connection(asyncio.Protocol):
 
     def destroy(self) -> None:
         """Break the connection off."""
+        self.reusable = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -121,30 +146,34 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._inbox.register(transport.get_extra_info("socket"), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         if self.done:
             self.destroy()  # an answer that nobody asked for: whatever follows could be taken for another's
-            self.reusable = False
+            return
+        if self.fault is not None:
             return
         self._arrived += len(data)
+        self._overhead += len(data)
         self.since = self._loop.time()
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(why.UPSTREAM_GARBLED)
             return
-        if not self.has_head and self._arrived > MAX_HEAD_BYTES:
-            self._fail(why.UPSTREAM_GARBLED)
+        if self._overhead > MAX_HEAD_BYTES and not self.done:
+            self._fail(why.UPSTREAM_GARBLED)  # a head, or trailers, without end
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if not self.done and self.fault is None:
-            if self.has_head and not self._framed and exc is None:
-                self.done = True  # neither length nor chunks: the end of the connection is the end of the body
-            else:
-                self.fault = UpstreamFault(why.UPSTREAM_CUT)
-        self.reusable = False
-        self._wake()
+    def eof_received(self) -> None:
+        """The peer will send nothing more. What we break off, or what is reset, comes to `connection_lost` only."""
+        if self.has_head and not self._framed and self.fault is None and self._said_goodbye():
+            self.done = True  # neither length nor chunks: the end of the connection is the end of the body
+        self._fail(why.UPSTREAM_CUT)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's own signature
+        self._transport = None
+        self._fail(why.UPSTREAM_CUT)
 
     def on_message_begin(self) -> None:
         if self.done:
@@ -158,13 +187,24 @@ class Connection(asyncio.Protocol):
         self.status = self._parser.get_status_code()
         if 100 <= self.status < 200:
             return
-        self._framed = any(name in (b"content-length", b"transfer-encoding") for name, _ in self.fields)
+        for name, value in self.fields:
+            if name == b"content-length":
+                self._framed = True
+            elif name == b"transfer-encoding":
+                if self._framed or value.strip().lower() != b"chunked":
+                    raise httptools.HttpParserError("a transfer coding that nobody asked for")
+                self._framed = True
+        if self._arrived > MAX_HEAD_BYTES and sum(len(n) + len(v) for n, v in self.fields) > MAX_HEAD_BYTES:
+            raise httptools.HttpParserError("too large a head")
         self.has_head = True
         if self._bodiless:
             self.done = True
         self._wake()
 
     def on_body(self, body: bytes) -> None:
+        if self.done or not self.has_head:
+            raise httptools.HttpParserError("a body where none may be")
+        self._overhead = 0
         self._chunks.append(body)
         self._held += len(body)
         if self._held > HIGH_WATER and not self._paused and self._transport is not None:
@@ -176,8 +216,8 @@ class Connection(asyncio.Protocol):
         if not self.has_head:  # 1xx: the answer itself is still to come
             self.fields = []
             return
-        if not self._bodiless:
-            self.reusable = self._parser.should_keep_alive()
+        if not self._bodiless and not self._paused:  # while reading pauses, what follows the answer goes unseen
+            self.reusable = self._parser.should_keep_alive() and self._parser.get_http_version() == "1.1"
         self.done = True
         self._wake()
 
@@ -186,6 +226,14 @@ class Connection(asyncio.Protocol):
             self.fault = UpstreamFault(reason)
         self.destroy()
         self._wake()
+
+    def _said_goodbye(self) -> bool:
+        """Whether the end is the peer's own: anyone on the way could forge TCP's, but not TLS's (RFC 9112, 9.8)."""
+        tls = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
+        try:
+            return tls is None or tls.read(1) == b""
+        except ssl.SSLError:
+            return False
 
     async def _change(self) -> None:
         self._waiter = self._loop.create_future()
@@ -208,8 +256,9 @@ class Origin:
         self._port = split.port or (443 if split.scheme == "https" else 80)
         self._tls = ssl.create_default_context() if split.scheme == "https" else None
         self._connect_timeout = connect_timeout
-        self._idle: list[Connection] = []
+        self._idle: deque[Connection] = deque()
         self._busy: set[Connection] = set()
+        self._closed = False
         self.host_field = split.netloc.rpartition("@")[2].encode()
         self.path = split.path.rstrip("/").encode()
 
@@ -229,22 +278,28 @@ class Origin:
         return await self._sent(await self._connect(), request, bodiless, patience)
 
     def sweep(self, now: float) -> None:
-        """End every exchange that has made no progress for too long. One look at all of them now and then costs less
-        than a timer for each."""
+        """End every exchange that has made no progress for too long, and what was idle for too long. One look at all of
+        them now and then costs less than a timer for each."""
         for connection in tuple(self._busy):
             connection.overdue(now)
+        idle = self._idle
+        while idle and (now - idle[0].since >= KEEP_SECONDS or not idle[0].open):
+            idle.popleft().destroy()
 
     def give_back(self, connection: Connection) -> None:
-        """The exchange is over: keep the connection if it is clean, destroy it if not."""
-        self._busy.discard(connection)
-        if connection.done and connection.reusable and connection.open and len(self._idle) < KEEP_IDLE:
+        """The exchange is over: keep the connection if it is clean, destroy it if not. Twice is harmless."""
+        if connection not in self._busy:
+            return
+        self._busy.remove(connection)
+        if connection.clean and not self._closed and len(self._idle) < KEEP_IDLE:
             connection.since = asyncio.get_running_loop().time()
             self._idle.append(connection)
         else:
             connection.destroy()
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close what is idle, and what is busy as soon as it is given back."""
+        self._closed = True
         for connection in self._idle:
             connection.destroy()
         self._idle.clear()
@@ -262,12 +317,12 @@ class Origin:
         return connection
 
     def _kept(self) -> Connection | None:
-        """The connection that was used last, if it is open and fresh; stale ones are closed."""
+        """The connection that was used last, if it is open, fresh and silent; others are closed."""
         while self._idle:
             connection = self._idle.pop()
             if not connection.open:
                 continue
-            if asyncio.get_running_loop().time() - connection.since < KEEP_SECONDS:
+            if asyncio.get_running_loop().time() - connection.since < KEEP_SECONDS and not connection.stirred:
                 return connection
             connection.destroy()
         return None
@@ -281,19 +336,22 @@ class Origin:
                 )
         except TimeoutError:
             raise UpstreamFault(why.UPSTREAM_SLOW, "connect") from None
-        except (OSError, ssl.SSLError) as error:
+        except (OSError, UnicodeError) as error:  # SSLError is an OSError; a name that is none is a UnicodeError
             raise UpstreamFault(why.UPSTREAM_REFUSED, str(error)) from None
         return connection
 
 
 def request_bytes(method: str, target: bytes, host: bytes, fields: Headers, body: bytes) -> bytes:
     """A request on the wire. Raises ValueError where a part would break out of its line."""
-    lines = [b"%s %s HTTP/1.1\r\nhost: %s\r\n" % (method.encode("ascii"), target, host)]
+    start = b"%s %s HTTP/1.1\r\nhost: %s\r\n" % (method.encode("ascii"), target, host)
+    lines = [start]
     for name, value in fields:
         lines += (name, b": ", value, b"\r\n")
+    count = 2 + len(fields)
     if body or method not in ("GET", "HEAD", "OPTIONS", "DELETE"):
         lines.append(b"content-length: %d\r\n" % len(body))
+        count += 1
     head = b"".join(lines)
-    if head.count(b"\n") != 2 + len(fields) + (lines[-1][:15] == b"content-length:") or b"\0" in head:
-        raise ValueError("a line break or a NUL inside a header field")
+    if head.count(b"\n") != count or head.count(b"\r") != count or start.count(b" ") != 3 or b"\0" in head:
+        raise ValueError("a line break or a NUL in a field, or a space in the target")
     return head + b"\r\n" + body

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from payonce.ledger.tally import BUCKETS, Tally
+from payonce.model.ports import Volume
 from payonce.model.receipt import Outcome
 
 if TYPE_CHECKING:
@@ -47,10 +48,10 @@ class _Collector:
         yield from self._metrics
 
 
-def render(tally: Tally, world: World, shelf: Shelf | None) -> bytes:
+def render(tally: Tally, volume: Volume, world: World, shelf: Shelf | None) -> bytes:
     """The page, in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector([*_counters(tally), _latency(tally), *_gauges(world, shelf)]))
+    registry.register(_Collector([*_counters(tally), _latency(tally), *_gauges(volume, world, shelf)]))
     return generate_latest(registry)
 
 
@@ -90,8 +91,7 @@ def _latency(tally: Tally) -> Metric:
     return family
 
 
-def _gauges(world: World, shelf: Shelf | None) -> Iterator[Metric]:
-    volume = world.volume()
+def _gauges(volume: Volume, world: World, shelf: Shelf | None) -> Iterator[Metric]:
     yield GaugeMetricFamily("payonce_store_entries", "Entries in the store.", value=volume.entries)
     yield GaugeMetricFamily("payonce_store_bytes", "Bytes in the store.", value=volume.used_bytes)
     yield GaugeMetricFamily("payonce_store_limit_bytes", "How large the store may grow.", value=volume.limit_bytes)

@@ -17,7 +17,7 @@ from functools import partial
 
 from payonce.config import Settings
 from payonce.errors import MissingExtraError, SettingsError
-from payonce.stores.registry import redact
+from payonce.stores.registry import known_scheme, redact
 
 try:
     import uvicorn
@@ -33,6 +33,7 @@ BACKLOG = 2048
 
 def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
     """Serve until a signal says stop; the exit status. Raises SettingsError where the port can't be had."""
+    known_scheme(settings.store)
     _raise_file_limit()
     listener = bind(settings.host, settings.port, (origins or {}).get("port", "port"))
     config = server_config(settings)

@@ -59,7 +59,10 @@ class PurgeCount(Protocol):
 class Ready:
     """One answer, with its wire bytes for the present second."""
 
-    __slots__ = ("_date", "_second", "_wire", "body", "entry", "expires_at", "purges", "size", "slot", "unsaid")
+    __slots__ = (
+        *("_date", "_second", "_wire", "body", "entry", "expires_at"),
+        *("named", "purges", "size", "slot", "unsaid"),
+    )
 
     def __init__(self, entry: Entry, body: bytes, slot: bytes, purges: int) -> None:
         self.entry = entry
@@ -69,6 +72,8 @@ class Ready:
         self.expires_at = entry.stored_at + entry.ttl
         self.size = 2 * len(body) + _OVERHEAD
         self.unsaid = 0
+        self.named = False
+        """Whether it is also known by the bytes of a whole request."""
         self._second = -1
         self._date: object = None
         self._wire = b""

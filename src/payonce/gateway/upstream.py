@@ -30,10 +30,10 @@ class HttpUpstream:
     async def open(self, call: Call) -> HttpAnswer:
         """Send `call` and wait for the head."""
         origin = self._origin
-        target = b"%s/%s" % (origin.path, call.endpoint.encode("ascii"))
-        if call.query:
-            target += b"?" + call.query
         try:
+            target = b"%s/%s" % (origin.path, call.endpoint.encode("ascii"))
+            if call.query:
+                target += b"?" + call.query
             request = request_bytes(call.method, target, origin.host_field, call.headers + _WRITTEN_BY_US, call.body)
         except ValueError as error:
             raise UpstreamFault(why.UPSTREAM_GARBLED, str(error)) from None
@@ -65,15 +65,13 @@ class HttpAnswer:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it arrives."""
-        connection = self._connection
-        if connection is None:
-            raise UpstreamFault(why.UPSTREAM_CUT, "given up")
-        while True:
+        while (connection := self._connection) is not None:  # closed meanwhile, it may be another exchange's already
             chunk = connection.take()
             if chunk:
                 yield chunk
             elif not await connection.more():
                 return
+        raise UpstreamFault(why.UPSTREAM_CUT, "given up")
 
     def close(self) -> None:
         """Give the connection back if the answer was read whole; otherwise destroy it. Calling it twice is harmless."""

@@ -16,6 +16,8 @@ from payonce.model.reason import Reason
 
 Fields = list[tuple[bytes, bytes]]
 
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
 
 def answer_fields(head: Head, fields: Headers, length: int | None) -> Fields:
     """The header fields of an answer: the head's, the cache's own (which win), and the length where it is known."""
@@ -29,7 +31,7 @@ def answer_fields(head: Head, fields: Headers, length: int | None) -> Fields:
 
 def head_bytes(status: int, default: Iterable[tuple[bytes, bytes]], fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Status line and header block, blank line included."""
-    lines = [b"HTTP/1.1 %d %s\r\n" % (status, _phrase(status))]
+    lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status]
     for name, value in (*default, *fields):
         lines += (name, b": ", value, b"\r\n")
     lines.append(b"\r\n")
@@ -50,10 +52,3 @@ def error_fields(reason: Reason, fields: Headers = ()) -> Fields:
         (b"x-payonce-error", reason.id.encode()),
         *fields,
     ]
-
-
-def _phrase(status: int) -> bytes:
-    try:
-        return HTTPStatus(status).phrase.encode()
-    except ValueError:
-        return b""

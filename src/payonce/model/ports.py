@@ -113,6 +113,15 @@ class Notebook(Protocol):
 
 
 @runtime_checkable
+class Chronicle(Protocol):
+    """A store that knows when it was purged, so that what is brought in from elsewhere can be held against that."""
+
+    def raised(self) -> Mapping[str, float]:
+        """When each scope was last raised, in Unix seconds; under `key:` the latest of the single keys it forgot."""
+        ...
+
+
+@runtime_checkable
 class Patience(Protocol):
     """A store whose `get` may wait for a disk or a network, so that an event loop must not call it directly."""
 

@@ -61,6 +61,7 @@ class MemoryStore:
         _wake_sketch(self._main, max_bytes - self._window_limit)
         self._epochs: Mapping[str, int] = MappingProxyType({})
         self._raised_at: dict[str, float] = {}
+        self._forgotten_keys = 0.0
         self._notes: dict[str, bytes] = {}
         self._dropped: dict[str, int] = {}
 
@@ -109,10 +110,18 @@ class MemoryStore:
             now = self._clock()
             count = max(self._epochs.get(scope, 0) + 1, at_least)
             self._raised_at[scope] = now
-            kept = {name: n for name, n in self._epochs.items() if not self._is_over(name, now)}
+            over = [name for name in self._epochs if self._is_over(name, now)]
+            self._forgotten_keys = max((self._raised_at[name] for name in over), default=self._forgotten_keys)
+            kept = {name: n for name, n in self._epochs.items() if name not in over}
             self._epochs = MappingProxyType({**kept, scope: count})
             self._raised_at = {name: self._raised_at[name] for name in self._epochs}
             return count
+
+    def raised(self) -> Mapping[str, float]:
+        """When each scope was last raised; under `key:` the latest of the single keys that were forgotten."""
+        with self._lock:
+            forgotten = {"key:": self._forgotten_keys} if self._forgotten_keys else {}
+            return {**self._raised_at, **forgotten}
 
     def flush(self, timeout: float = 5.0) -> bool:  # noqa: ARG002 - the contract's signature
         """True: nothing here is more durable than it is already."""

@@ -43,6 +43,13 @@ def open_store(url: str, *, clock: Clock = time.time, max_bytes: int = DEFAULT_M
     return _factory(scheme.lower(), url)(rest, clock=clock, max_bytes=max_bytes)
 
 
+def known_scheme(url: str) -> None:
+    """Raises StoreUnknownError where no store can be opened under the scheme of `url`."""
+    scheme, colon, _ = url.partition(":")
+    if not colon or scheme.lower() not in schemes():
+        raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {_known()}")
+
+
 def schemes() -> tuple[str, ...]:
     """Every scheme that can be opened here, sorted."""
     return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))

@@ -163,6 +163,10 @@ class SqliteStore:
                     ) from error
         raise AssertionError("the loop returns or raises")
 
+    def raised(self) -> Mapping[str, float]:
+        """When each scope was last raised; under `key:` the latest of the single keys that were forgotten."""
+        return dict(cast("list[tuple[str, float]]", self._query(self._live, rows.RAISED, ())))
+
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until all that was put is on the medium; False where it took too long or some of it was dropped."""
         self._live.writer.start()

@@ -63,7 +63,19 @@ _RAISE = (
     "INSERT INTO epochs VALUES (?, max(1, ?), ?) ON CONFLICT (scope) DO UPDATE"
     " SET count = max(count + 1, ?), raised_at = excluded.raised_at RETURNING count"
 )
-_CARRY = "INSERT INTO epochs VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE SET count = max(count, excluded.count)"
+_CARRY = (
+    "INSERT INTO epochs VALUES (?, ?, ?) ON CONFLICT (scope) DO UPDATE"
+    " SET count = excluded.count, raised_at = excluded.raised_at WHERE excluded.count > count"
+)
+_REMEMBER_KEYS = (  # the note's time is that of the latest purge of a single key that was forgotten
+    "INSERT INTO notes SELECT 'epochs/forgotten-keys', x'', max(raised_at) FROM epochs"
+    " WHERE scope >= 'key:' AND scope < 'key;' AND raised_at < ? HAVING max(raised_at) IS NOT NULL"
+    " ON CONFLICT (name) DO UPDATE SET at = max(at, excluded.at)"
+)
+_FORGET_KEYS = "DELETE FROM epochs WHERE scope >= 'key:' AND scope < 'key;' AND raised_at < ?"
+RAISED = (
+    "SELECT scope, raised_at FROM epochs UNION ALL SELECT 'key:', at FROM notes WHERE name = 'epochs/forgotten-keys'"
+)
 
 T = TypeVar("T")
 Query = Callable[[str, tuple["apsw.SQLiteValue", ...]], list[tuple["apsw.SQLiteValue", ...]]]
@@ -213,9 +225,8 @@ def probe(db: apsw.Connection) -> None:
 def raise_epoch(db: apsw.Connection, scope: str, at_least: int, now: float) -> int:
     """Count `scope` up in a transaction of its own, and forget epochs of single keys that no flight can remember."""
     with transaction(db):
-        db.execute(
-            "DELETE FROM epochs WHERE scope >= 'key:' AND scope < 'key;' AND raised_at < ?", (now - KEY_SCOPE_SECONDS,)
-        ).fetchall()
+        for statement in (_REMEMBER_KEYS, _FORGET_KEYS):
+            db.execute(statement, (now - KEY_SCOPE_SECONDS,)).fetchall()
         [(count,)] = db.execute(_RAISE, (scope, at_least, now, at_least)).fetchall()
         db.execute("UPDATE ledger SET epoch_changes = epoch_changes + 1").fetchall()
     return int(cast("int", count))

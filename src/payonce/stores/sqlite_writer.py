@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -39,7 +40,9 @@ class Pace:
 
     max_bytes: int
     gather: float = 0.05
-    """For how long writes are collected into one transaction."""
+    """For how long writes are collected into one transaction, when they come fast."""
+    busy_rows: int = 4
+    """They come fast when so many came within the last `gather` seconds."""
     sweep_every: float = 30.0
     retry_after: float = 0.25
     """The first pause after a fault; it doubles up to twenty times as much."""
@@ -63,6 +66,7 @@ class Writer:
         self._repairs = 0
         self._warned: set[Fault] = set()
         self._dirty = False
+        self._recent: deque[tuple[float, int]] = deque()
         self._swept_at = clock()
 
     def start(self) -> None:
@@ -120,13 +124,21 @@ class Writer:
         queue = self._queue
         if self._paused:
             queue.hurry.wait(self._paused)
-        elif queue.wake.wait(self._pace.sweep_every):
+        elif queue.wake.wait(self._pace.sweep_every) and self._is_busy():
             queue.hurry.wait(self._pace.gather)
         queue.wake.clear()
         queue.hurry.clear()
 
+    def _is_busy(self) -> bool:
+        """Whether more is likely to come within a batch's time; else it is written at once, for others to see."""
+        now = time.monotonic()
+        while self._recent and now - self._recent[0][0] > self._pace.gather:
+            self._recent.popleft()
+        return sum(count for _, count in self._recent) >= self._pace.busy_rows
+
     def _round(self) -> None:
         batch = self._queue.take()
+        self._recent.append((time.monotonic(), len(batch.writes)))
         evicted = 0
         try:
             db = self._connected()

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from payonce.model.ports import About, Notebook, Store
+from payonce.model.ports import About, Chronicle, Notebook, Store
 from payonce.testing.clock import FakeClock
 
 
@@ -193,6 +193,24 @@ class StoreContract:
             self.clock.advance(20)
             store.raise_epoch("all")
             check(set(store.epochs()) == {"key:two", "tenant:t", "all"}, "an old epoch of a key is forgotten")
+
+    def test_a_chronicle_says_when_it_was_purged_and_never_forgets_that_it_was(self) -> None:
+        with self.opened() as store:
+            if not isinstance(store, Chronicle):
+                return
+            check(dict(store.raised()) == {}, "a new store was never purged")
+            first = self.clock()
+            store.raise_epoch("key:one")
+            store.raise_epoch("all")
+            self.clock.advance(10)
+            store.raise_epoch("all")
+            check(
+                dict(store.raised()) == {"key:one": first, "all": first + 10}, "the latest raise of each scope counts"
+            )
+            self.clock.advance(2 * 86400)
+            store.raise_epoch("tenant:t")
+            raised = {"key:": first, "all": first + 10, "tenant:t": first + 10 + 2 * 86400}
+            check(dict(store.raised()) == raised, "a forgotten key is remembered as some key")
 
     def test_notes_keep_the_latest_value(self) -> None:
         with self.opened() as store:

@@ -1,0 +1,155 @@
+"""The library's shelf: answers ready to be handed over, found by the bytes of the request alone.
+
+As the gateway's (gateway/shelf.py), for any number of threads and for responses instead of wire bytes. Only what the
+story has just served as a fresh hit stands here; anything newer about its key takes it off. Bounded in bytes. This room
+must never decide that something is a hit.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Callable
+from typing import Any
+
+from payonce.core.labels import headers as label_headers
+from payonce.core.labels import hit_label
+from payonce.drive.tiers import Tiers
+from payonce.ledger.tally import BUCKETS, Ledger
+from payonce.model.call import Headers
+from payonce.model.entry import Entry
+from payonce.model.ports import Head
+
+_OVERHEAD = 3000
+
+
+def answer_fields(head: Head, fields: Headers, length: int | None) -> list[tuple[bytes, bytes]]:
+    """The header fields of an answer: the head's, the cache's own (which win), and the length where it is known."""
+    ours = {name for name, _ in fields}
+    result = [field for field in head.headers if field[0] not in ours]
+    result += fields
+    if length is not None:
+        result.append((b"content-length", b"%d" % length))
+    return result
+
+
+class Ready:
+    """One answer; its header fields are made anew every second, by `make` (the host's class of header fields)."""
+
+    __slots__ = ("_headers", "_make", "_second", "body", "entry", "expires_at", "purges", "size", "slot", "unsaid")
+
+    def __init__(
+        self, entry: Entry, body: bytes, slot: bytes, purges: int, make: Callable[[list[tuple[bytes, bytes]]], Any]
+    ) -> None:
+        self.entry = entry
+        self.body = body
+        self.slot = slot
+        self.purges = purges
+        self.expires_at = entry.stored_at + entry.ttl
+        self.size = len(body) + _OVERHEAD
+        self.unsaid = 0
+        self._make = make
+        self._second = -1
+        self._headers: Any = None
+
+    def headers(self, now: float) -> Any:
+        """The header fields at `now`; not to be changed."""
+        second = int(now)
+        if second != self._second:
+            entry = self.entry
+            fields = answer_fields(
+                Head(entry.status, entry.headers), label_headers(hit_label(entry, now)), len(self.body)
+            )
+            self._headers = self._make(fields)
+            self._second = second
+        return self._headers
+
+
+class Shelf:
+    """Ready answers by request digest, the oldest go first."""
+
+    def __init__(self, max_bytes: int, tiers: Tiers) -> None:
+        self.max_bytes = max_bytes
+        self.used = 0
+        self.changes = 0
+        self._tiers = tiers
+        self._lock = threading.Lock()
+        self._ready: dict[bytes, Ready] = {}
+        self._digests: dict[bytes, set[bytes]] = {}
+        self._said: list[Ready] = []
+        self._histogram = [0] * (len(BUCKETS) + 1)
+        self._seconds = 0.0
+
+    def __len__(self) -> int:
+        return len(self._ready)
+
+    def moment(self) -> tuple[int, int]:
+        """Moves on with every purge and every change of an entry: what was read before may no longer hold."""
+        return self._tiers.purges, self.changes
+
+    def get(self, digest: bytes, now: float) -> Ready | None:
+        """What may be handed over for a request with this digest, at `now`."""
+        ready = self._ready.get(digest)
+        if ready is None:
+            return None
+        if now >= ready.expires_at or now < ready.entry.stored_at or ready.purges != self._tiers.purges:
+            with self._lock:
+                self._remove(digest)
+            return None
+        return ready
+
+    def served(self, ready: Ready, seconds: float) -> None:
+        """`ready` was handed over, `seconds` after it was asked for."""
+        with self._lock:
+            if not ready.unsaid:
+                self._said.append(ready)
+            ready.unsaid += 1
+            self._histogram[bisect_left(BUCKETS, seconds)] += 1
+            self._seconds += seconds
+
+    def put(self, digest: bytes, ready: Ready, moment: tuple[int, int]) -> None:
+        """Keep `ready` for requests with this digest, if nothing has changed since `moment`."""
+        if ready.size > self.max_bytes // 8:
+            return
+        with self._lock:
+            if moment != self.moment():
+                return
+            self._remove(digest)
+            self._ready[digest] = ready
+            self._digests.setdefault(ready.slot, set()).add(digest)
+            self.used += ready.size
+            while self.used > self.max_bytes:
+                self._remove(next(iter(self._ready)))
+
+    def drop(self, slot: bytes) -> None:
+        """Something about this slot has changed; `changes` counts such calls."""
+        with self._lock:
+            self.changes += 1
+            for digest in tuple(self._digests.get(slot, ())):
+                self._remove(digest)
+
+    def settle(self, ledger: Ledger) -> None:
+        """Tell the ledger what was served since the last time."""
+        with self._lock:
+            if not self._said:
+                return
+            said, self._said = self._said, []
+            histogram, self._histogram = self._histogram, [0] * (len(BUCKETS) + 1)
+            seconds, self._seconds = self._seconds, 0.0
+            counted = []
+            for ready in said:
+                counted.append((ready.entry, ready.unsaid))
+                ready.unsaid = 0
+        ledger.fast_hits(histogram, round(seconds * 1e9))
+        for entry, times in counted:
+            ledger.now.served(entry, times)
+
+    def _remove(self, digest: bytes) -> None:
+        ready = self._ready.pop(digest, None)
+        if ready is None:
+            return
+        self.used -= ready.size
+        digests = self._digests[ready.slot]
+        digests.discard(digest)
+        if not digests:
+            del self._digests[ready.slot]

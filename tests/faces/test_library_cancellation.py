@@ -1,0 +1,265 @@
+"""Tasks that are cancelled at random moments never cost another its answer, a place in the pool, or a flight.
+
+The upstream signs its answers and fails at random (tests/support/echo_upstream.py); real sockets, both modules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from payonce import intake
+from payonce.core.tape import Reader, Tape
+from payonce.drive import tower
+from payonce.library import open_worlds
+from tests.support.echo_upstream import EchoUpstream, misread
+from tests.support.library import auntil
+
+REQUESTS = 2_000
+WORKERS = 40
+TENANTS = 10
+PROMPTS = 60
+SLOTS = 48
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    yield
+    assert open_worlds() == 0
+
+
+def request(draw: random.Random) -> tuple[str, str, bytes, dict[str, str]]:
+    who, prompt = f"Bearer key-{draw.randrange(TENANTS)}", f"question {draw.randrange(PROMPTS)}"
+    page = {"model": "m", "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
+    if draw.random() < 0.5:
+        page["stream"] = True
+    headers = {"authorization": who, "content-type": "application/json"}
+    if draw.random() < 0.2:
+        headers["x-openrouter-cache-clear"] = "true"
+    return who, prompt, json.dumps(page).encode(), headers
+
+
+def content(body: bytes, stream: bool) -> str:
+    if not stream:
+        return str(json.loads(body)["choices"][0]["message"]["content"])
+    data = [line[6:] for line in body.decode().splitlines() if line.startswith("data: ")]
+    if data[-1:] != ["[DONE]"]:
+        raise ValueError("no end")
+    deltas = [json.loads(event)["choices"][0]["delta"] for event in data[:-1]]
+    return "".join(str(delta.get("content", "")) for delta in deltas)
+
+
+def verdict(status: int, hit: bool, body: bytes, who: str, prompt: str, stream: bool) -> str:
+    if status != 200:
+        return "hit that failed" if hit else "failure shown as one"
+    try:
+        text = content(body, stream)
+    except (ValueError, KeyError, IndexError):
+        return "wrong: a bad answer as a hit" if hit else "failure shown as one"
+    wrong = misread(text, who, prompt)
+    return f"wrong: {wrong}" if wrong else "hit" if hit else "right"
+
+
+async def storm(client: Any, mod: Any, url: str, seed: int, requests: int = REQUESTS) -> Counter[str]:
+    seen: Counter[str] = Counter()
+    left = iter(range(requests))
+
+    async def whole(draw: random.Random) -> str:
+        who, prompt, body, headers = request(draw)
+        early = draw.random() < 0.1
+        async with client.stream("POST", url, content=body, headers=headers) as response:
+            parts = []
+            async for part in response.aiter_raw():
+                parts.append(part)
+                if early:
+                    return "closed early"
+            hit = response.headers.get("x-openrouter-cache-status") == "HIT"
+            return verdict(response.status_code, hit, b"".join(parts), who, prompt, b'"stream"' in body)
+
+    async def worker(number: int) -> None:
+        draw = random.Random(seed * 1000 + number)
+        for _ in left:
+            try:
+                limit = draw.random() * 0.012 if draw.random() < 0.4 else 20
+                seen[await asyncio.wait_for(whole(draw), limit)] += 1
+            except TimeoutError:
+                seen["cancelled"] += 1
+            except (mod.RemoteProtocolError, mod.ReadError):
+                seen["broken off"] += 1
+
+    await asyncio.gather(*(worker(number) for number in range(WORKERS)))
+    return seen
+
+
+@pytest.mark.parametrize("name", ["httpx", "httpx2"])
+async def test_two_thousand_requests_of_which_many_are_cancelled(name: str, tmp_path: Path) -> None:
+    mod, ours = importlib.import_module(name), importlib.import_module(f"payonce.{name}")
+    before = asyncio.all_tasks()
+    upstream = EchoUpstream(seed=1, faults=0.1, delay=0.006)
+    await upstream.start()
+    url = f"http://127.0.0.1:{upstream.port}/api/v1/chat/completions"
+    client = ours.AsyncClient(
+        store=f"sqlite:{tmp_path}/c.db", limits=mod.Limits(max_connections=SLOTS), timeout=20, ttl=60
+    )
+    try:
+        seen = await storm(client, mod, url, seed=3)
+        assert sum(seen.values()) == REQUESTS
+        bad = {outcome: count for outcome, count in seen.items() if outcome.startswith(("wrong", "hit that"))}
+        assert not bad, seen
+        assert seen["hit"] > 300, seen
+        assert seen["cancelled"] > 100, seen
+        assert seen["closed early"] > 20, seen
+
+        world = client._transport.desk.lease.world
+        player = world.aio()
+        await player.drain(20, lambda _: True)
+        assert not len(player.tower)
+        assert not player._tasks
+
+        upstream.faults, upstream.delay = 0.0, 0.3
+        fresh = [{"model": "m", "temperature": 0, "messages": [{"content": f"new {n}"}]} for n in range(SLOTS)]
+        headers = {"authorization": "Bearer z", "content-type": "application/json"}
+        answers = await asyncio.gather(
+            *(client.post(url, content=json.dumps(page), headers=headers, timeout=10) for page in fresh)
+        )
+        assert {answer.status_code for answer in answers} == {200}, "every place in the pool is there again"
+    finally:
+        await client.aclose()
+        await upstream.stop()
+    left = asyncio.all_tasks() - before
+    assert not left, left
+
+
+@pytest.mark.parametrize("bug", ["tenant-left-out", "late-reader", "gate-too-wide"])
+async def test_the_same_storm_goes_red_on_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if bug == "tenant-left-out":
+        monkeypatch.setattr(intake, "tenant_id", lambda *_: "0" * 64)
+    elif bug == "gate-too-wide":
+        monkeypatch.setattr(tower, "_gate", lambda ask: (ask.key.slot[-1:], False))
+    else:
+        start = Reader.__init__
+
+        def late(self: Reader, tape: Tape) -> None:
+            start(self, tape)
+            self.place = tape.base + len(tape.chunks)
+
+        monkeypatch.setattr(Reader, "__init__", late)
+    mod, ours = importlib.import_module("httpx2"), importlib.import_module("payonce.httpx2")
+    upstream = EchoUpstream(seed=1, delay=0.006)
+    await upstream.start()
+    url = f"http://127.0.0.1:{upstream.port}/api/v1/chat/completions"
+    try:
+        async with ours.AsyncClient(store="memory:", timeout=20) as client:
+            seen = await storm(client, mod, url, seed=7, requests=500)
+    finally:
+        await upstream.stop()
+    assert any(outcome.startswith(("wrong", "hit that", "failure")) for outcome in seen), (bug, seen)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_leader_is_cancelled_and_its_followers_are_not(stream: bool) -> None:
+    ours = importlib.import_module("payonce.httpx2")
+    upstream = EchoUpstream(delay=0.2)
+    await upstream.start()
+    url = f"http://127.0.0.1:{upstream.port}/v1/chat/completions"
+    page: dict[str, Any] = {"model": "m", "temperature": 0, "messages": [{"content": "q"}], "stream": stream}
+    headers = {"authorization": "Bearer k", "content-type": "application/json"}
+    try:
+        async with ours.AsyncClient(store="memory:") as client:
+            tasks = [asyncio.create_task(client.post(url, content=json.dumps(page), headers=headers)) for _ in range(9)]
+            await auntil(lambda: upstream.calls)
+            tasks[0].cancel()
+            answers = await asyncio.gather(*tasks, return_exceptions=True)
+            assert isinstance(answers[0], asyncio.CancelledError)
+            for answer in answers[1:]:
+                assert not isinstance(answer, BaseException)
+                assert misread(content(answer.content, stream), "Bearer k", "q") == ""
+    finally:
+        await upstream.stop()
+    assert upstream.calls == 1
+
+
+async def test_closing_a_client_lets_its_calls_land_and_no_others(tmp_path: Path) -> None:
+    ours = importlib.import_module("payonce.httpx2")
+    upstream = EchoUpstream(delay=0.3)
+    await upstream.start()
+    url = f"http://127.0.0.1:{upstream.port}/v1/chat/completions"
+    headers = {"authorization": "Bearer k", "content-type": "application/json"}
+
+    def page(prompt: str) -> str:
+        return json.dumps({"model": "m", "temperature": 0, "messages": [{"content": prompt}], "stream": True})
+
+    store = f"sqlite:{tmp_path}/c.db"
+    try:
+        async with ours.AsyncClient(store=store) as staying:
+            leaving = ours.AsyncClient(store=store)
+            async with leaving.stream("POST", url, content=page("one"), headers=headers) as response:
+                await anext(response.aiter_raw())
+            other = asyncio.create_task(staying.post(url, content=page("two"), headers=headers))
+            await leaving.aclose()
+            kept = await staying.post(url, content=page("one"), headers=headers)
+            assert kept.headers["x-openrouter-cache-status"] == "HIT"
+            assert misread(content((await other).content, True), "Bearer k", "two") == ""
+    finally:
+        await upstream.stop()
+    assert upstream.calls == 2
+
+
+def test_threads_in_a_storm(tmp_path: Path) -> None:
+    """The same upstream under twelve threads that close their responses at random."""
+    ours, mod = importlib.import_module("payonce.httpx2"), importlib.import_module("httpx2")
+    upstream = EchoUpstream(seed=2, faults=0.1, delay=0.004)
+    loop = asyncio.new_event_loop()
+    serving = threading.Thread(target=loop.run_forever)
+    serving.start()
+    asyncio.run_coroutine_threadsafe(upstream.start(), loop).result(10)
+    url = f"http://127.0.0.1:{upstream.port}/v1/chat/completions"
+    client = ours.Client(store=f"sqlite:{tmp_path}/c.db", timeout=20)
+    seen: Counter[str] = Counter()
+
+    def worker(number: int) -> None:
+        draw = random.Random(number)
+        for _ in range(60):
+            who, prompt, body, headers = request(draw)
+            try:
+                with client.stream("POST", url, content=body, headers=headers) as response:
+                    if draw.random() < 0.2:
+                        for _part in response.iter_raw():
+                            break
+                        outcome = "closed early"
+                    else:
+                        whole = b"".join(response.iter_raw())
+                        hit = response.headers.get("x-openrouter-cache-status") == "HIT"
+                        outcome = verdict(response.status_code, hit, whole, who, prompt, b'"stream"' in body)
+            except (mod.RemoteProtocolError, mod.ReadError):
+                outcome = "broken off"
+            seen[outcome] += 1
+
+    try:
+        threads = [threading.Thread(target=worker, args=(number,)) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        player = client._transport.desk.lease.world.sync
+        assert player.drain(20)
+        assert not len(player.tower)
+    finally:
+        client.close()
+        asyncio.run_coroutine_threadsafe(upstream.stop(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        serving.join(10)
+        loop.close()
+    assert sum(seen.values()) == 720
+    assert not [outcome for outcome in seen if outcome.startswith(("wrong", "hit that"))], seen
+    assert seen["hit"] > 50, seen
