@@ -511,6 +511,8 @@ def test_a_story_that_goes_another_way_is_told_up_to_where_it_parts() -> None:
     assert lines[1].startswith("  1. Pass(call=Call(upstream='', method='POST'")
     assert lines[2:] == [
         "then expected Now(), but",
-        "  the story ended and returned Receipt(outcome=<Outcome.BYPASS: 'bypass'>, reason=no-store, entry=None, "
-        "saved=None)",
+        (
+            "  the story ended and returned "
+            "Receipt(outcome=<Outcome.BYPASS: 'bypass'>, reason=no-store, entry=None, saved=None)"
+        ),
     ]
