@@ -22,11 +22,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One exchange: how the client was answered and why not from the cache. `entry` is what was served, if anything."""
+    """One exchange: how the client was answered and why not from the cache. `entry` is what was served, if anything;
+    `converted` says that it was stored in the other framing."""
 
     outcome: Outcome
     reason: Reason | None = None
     entry: Entry | None = None
+    converted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
