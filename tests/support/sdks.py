@@ -13,6 +13,7 @@ import anthropic
 import httpx2
 import openai
 import orjson
+from pydantic import BaseModel
 
 from payonce.dialects.sse import events
 
@@ -39,13 +40,13 @@ def _anthropic(body: bytes, media: str) -> anthropic.Anthropic:
 # ------------------------------------------------------------------------------------------------ /chat/completions
 
 
-def chat_of_whole(body: bytes) -> dict[str, Any]:
+def chat_of_whole(body: bytes) -> Any:
     """The completion that the SDK parses."""
     with _openai(body, "application/json") as client:
         return _plain(client.chat.completions.parse(model="m", messages=USER))
 
 
-def chat_of_stream(body: bytes) -> dict[str, Any]:
+def chat_of_stream(body: bytes) -> Any:
     """The completion that the SDK accumulates. Two things are put right: the accumulator forgets a choice's
     `native_finish_reason` after its first chunk, so the last one that its parser has read is taken; and it writes
     "assistantassistant" where a stream repeats the role, so what is repeated is cut from the stream (`_said_once`)."""
@@ -79,8 +80,9 @@ def _said_once(body: bytes) -> bytes:
             delta, place = choice["delta"], choice["index"]
             _cut(delta, "role", (place,), said)
             for detail in delta.get("reasoning_details") or ():
-                _cut(detail, "format", (place, detail.get("index")), said)
-                _cut(detail, "id", (place, detail.get("index")), said)
+                if "index" in detail:
+                    _cut(detail, "format", (place, detail["index"]), said)
+                    _cut(detail, "id", (place, detail["index"]), said)
         parts.append(_dump(chunk, data))
     return b"".join(b"data: " + part + b"\n\n" for part in parts)
 
@@ -107,13 +109,13 @@ def without_tool_indices(plain: dict[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ /responses
 
 
-def response_of_whole(body: bytes) -> dict[str, Any]:
+def response_of_whole(body: bytes) -> Any:
     """The response that the SDK parses."""
     with _openai(body, "application/json") as client:
         return _plain(client.responses.parse(model="m", input="q"))
 
 
-def response_of_stream(body: bytes) -> dict[str, Any]:
+def response_of_stream(body: bytes) -> Any:
     """The response that the SDK accumulates."""
     with _openai(body, "text/event-stream") as client, client.responses.stream(model="m", input="q") as stream:
         return _plain(stream.get_final_response())
@@ -128,13 +130,13 @@ def response_events(body: bytes) -> list[Any]:
 # ------------------------------------------------------------------------------------------------ /messages
 
 
-def message_of_whole(body: bytes) -> dict[str, Any]:
+def message_of_whole(body: bytes) -> Any:
     """The message that the SDK parses."""
     with _anthropic(body, "application/json") as client:
         return _plain(client.messages.parse(model="m", max_tokens=9, messages=USER))
 
 
-def message_of_stream(body: bytes) -> dict[str, Any]:
+def message_of_stream(body: bytes) -> Any:
     """The message that the SDK accumulates. Put right: of the last usage, the accumulator takes only the members it
     knows; the others (OpenRouter's cost) are taken as its parser has read them."""
     last: dict[str, Any] = {}
@@ -152,10 +154,14 @@ def message_of_stream(body: bytes) -> dict[str, Any]:
     return plain
 
 
-def _plain(found: Any) -> dict[str, Any]:
+def _plain(found: Any) -> Any:
     """All that a model object holds, what no SDK knows of included."""
-    plain: dict[str, Any] = found.model_dump(warnings=False)
-    return plain
+    if isinstance(found, BaseModel):
+        members = {**found.__dict__, **(found.model_extra or {})}
+        return {name: _plain(value) for name, value in members.items() if not name.startswith("_")}
+    if isinstance(found, dict):
+        return {name: _plain(value) for name, value in found.items()}
+    return [_plain(value) for value in found] if isinstance(found, list) else found
 
 
 def same(left: Any, right: Any, path: str = "") -> Iterable[str]:

@@ -77,13 +77,15 @@ def _choice_parts(choice: dict[str, Any]) -> Iterator[dict[str, Any]]:
     blank = {name: None for name in _BESIDE if name in choice}
     logprobs = choice.get("logprobs")
     if logprobs is not None:
-        only(logprobs, _LOGPROBS)
+        for tokens in only(logprobs, _LOGPROBS).values():
+            listed(tokens)
     for delta in _deltas(only(choice["message"], _MESSAGE)):
         part = {"index": choice["index"], "delta": delta, "finish_reason": None, **blank}
         if logprobs is not None and (delta.get("content") or delta.get("refusal")):
             part["logprobs"], logprobs = logprobs, None
         yield part
     require(string(choice["finish_reason"]))
+    joined(None, choice.get("native_finish_reason"))
     beside = {name: choice[name] for name in blank} | ({} if "logprobs" not in choice else {"logprobs": logprobs})
     yield {"index": choice["index"], "delta": {}, "finish_reason": choice["finish_reason"], **beside}
 
@@ -113,6 +115,9 @@ def _deltas(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _check_details(details: list[Any]) -> None:
     """The accumulator keeps details with the indices 0, 1, 2 …, or with none at all, as they are."""
     places = [only(detail, _DETAIL).get("index") for detail in details]
+    for detail in details:
+        for name, value in detail.items():
+            require(name == "index" or value is None or isinstance(value, str))
     require(places == list(range(len(places))) or not any("index" in detail for detail in details))
 
 
@@ -141,7 +146,7 @@ class _Choice:
     def add(self, choice: dict[str, Any]) -> None:
         self.finish = said_once(self.finish, choice.get("finish_reason"))
         if "native_finish_reason" in choice:
-            native = choice["native_finish_reason"]
+            native = joined(None, choice["native_finish_reason"])
             self.beside["native_finish_reason"] = said_once(self.beside.get("native_finish_reason"), native)
         if "logprobs" in choice:
             self.beside["logprobs"] = _more_logprobs(self.beside.get("logprobs"), choice["logprobs"])
@@ -174,7 +179,7 @@ class _Choice:
 
     def whole(self, place: int) -> dict[str, Any]:
         """The choice of a whole answer."""
-        require(self.finish and self.message.get("role"))
+        require(string(self.finish) and self.message.get("role"))
         for call in self.message.get("tool_calls") or ():
             require(string(call["function"]["arguments"]) is not None)
         message = {"role": "assistant", "content": None} | self.message
@@ -237,7 +242,9 @@ def _whole(body: bytes) -> bytes:
             _check_names(first)
         require(all(first.get(name) == chunk[name] for name in _CONSTANT if name in chunk))
         prints.add(chunk.get("system_fingerprint"))
-        for choice in listed(chunk["choices"]):
+        require(isinstance(chunk["choices"], list))
+        require(len({choice["index"] for choice in chunk["choices"]}) == len(chunk["choices"]))
+        for choice in chunk["choices"]:
             _add_choice(choices, only(choice, _CHOICE | {"delta"}), beginning=number == 0)
         usage = chunk.get("usage")
     require(choices and mapping(usage) and len(prints) == 1)
