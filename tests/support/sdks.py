@@ -51,15 +51,16 @@ def chat_of_stream(body: bytes) -> Any:
     `native_finish_reason` after its first chunk, so the last one that its parser has read is taken; and it writes
     "assistantassistant" where a stream repeats the role, so what is repeated is cut from the stream (`_said_once`)."""
     native: dict[int, Any] = {}
-    with _openai(_said_once(body), "text/event-stream") as client:
-        with client.chat.completions.stream(model="m", messages=USER) as stream:
-            for event in stream:
-                if event.type == "chunk":
-                    for choice in event.chunk.choices:
-                        extra = choice.model_extra or {}
-                        if "native_finish_reason" in extra:
-                            native[choice.index] = extra["native_finish_reason"] or native.get(choice.index)
-            found = stream.get_final_completion()
+    with (
+        _openai(_said_once(body), "text/event-stream") as client,
+        client.chat.completions.stream(model="m", messages=USER) as stream,
+    ):
+        chunks = [event.chunk for event in stream if event.type == "chunk"]
+        found = stream.get_final_completion()
+    for choice in [choice for chunk in chunks for choice in chunk.choices]:
+        extra = choice.model_extra or {}
+        if "native_finish_reason" in extra:
+            native[choice.index] = extra["native_finish_reason"] or native.get(choice.index)
     plain = _plain(found)
     for place, choice in enumerate(plain["choices"]):
         if place in native:
@@ -148,8 +149,8 @@ def message_of_stream(body: bytes) -> Any:
             if event.type == "message_delta":
                 last = event.usage.model_extra or {}
         plain = _plain(stream.get_final_message())
-    for name, value in last.items():
-        if value is not None or name not in plain["usage"]:
+    for name, value in _plain(anthropic.types.Usage.construct(**last)).items():
+        if name in last and plain["usage"].get(name) is None:
             plain["usage"][name] = value
     return plain
 

@@ -1,4 +1,4 @@
-"""`/chat/completions` in the other framing: what the openai SDK accumulates is what it parses, or there is no conversion.
+"""`/chat/completions` in the other framing: the openai SDK accumulates what it parses, or there is no conversion.
 
 Proven on made-up answers of every kind, on recorded streams, and on answers with something wrong in a place chosen at
 random: for each of these the conversion is right, or refused.
@@ -15,12 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.answers import JSON, chat_stream, chat_whole
+from tests.support.mutants import spoil, strangers
 from tests.support.sdks import chat_of_stream, chat_of_whole, same, without_tool_indices
 
 from payonce.dialects import ChatDialect
 from payonce.dialects.carry import MAX_BYTES
 from payonce.dialects.sse import events
-from tests.support.mutants import spoil, strangers
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the SDKs take what they get
 
@@ -63,7 +63,7 @@ def proves(whole: bytes, made: bytes) -> None:
 # ------------------------------------------------------------------------------------------------ proofs
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(chat_whole(), st.booleans())
 def test_the_stream_made_of_a_whole_answer_accumulates_to_it(answer: dict[str, Any], wants: bool) -> None:
     whole = json.dumps(answer).encode()
@@ -76,7 +76,7 @@ def test_the_stream_made_of_a_whole_answer_accumulates_to_it(answer: dict[str, A
     assert (b'"usage":' in made) == ("usage" in answer and (wants or "cost" in answer["usage"]))
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(chat_stream(), st.sampled_from([b"\n", b"\r\n", b"\r"]))
 def test_the_whole_answer_made_of_a_stream_is_what_the_stream_accumulates_to(chunks: list[Any], end: bytes) -> None:
     body = stream(chunks, end)
@@ -121,7 +121,7 @@ def test_there_and_back_again_is_the_same_answer() -> None:
 # ------------------------------------------------------------------------------------------------ refusals
 
 
-@settings(max_examples=150)
+@settings(max_examples=150, deadline=None)
 @given(chat_whole(), JSON, st.data())
 def test_a_whole_answer_with_anything_changed_is_converted_right_or_not_at_all(
     answer: dict[str, Any], other: Any, data: st.DataObject
@@ -132,7 +132,7 @@ def test_a_whole_answer_with_anything_changed_is_converted_right_or_not_at_all(
         proves(whole, made)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(chat_stream(), JSON, st.data())
 def test_a_stream_with_anything_changed_is_converted_right_or_not_at_all(
     chunks: list[Any], other: Any, data: st.DataObject
@@ -143,7 +143,7 @@ def test_a_stream_with_anything_changed_is_converted_right_or_not_at_all(
         assert list(same(chat_of_stream(body), chat_of_whole(made))) == []
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(chat_whole(), chat_stream())
 def test_a_member_that_is_not_known_is_never_carried(answer: dict[str, Any], chunks: list[Any]) -> None:
     for spoiled in strangers(answer, carried):

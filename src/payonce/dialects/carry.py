@@ -16,7 +16,7 @@ import orjson
 from payonce.dialects.canonical import no_constant, unique_members
 
 MAX_BYTES = 1 << 20
-"""What is larger is not converted: the loop that serves everybody does it, at some 50 MB/s."""
+"""What is larger is not converted: the loop that serves everybody does it, at 30 MB/s or more."""
 
 
 class NotProvenError(ValueError):

@@ -234,7 +234,7 @@ def _whole(body: bytes) -> bytes:
     for number, data in enumerate(parts):
         require(usage is None)  # it comes last, or the accumulator forgets it
         chunk = only(orjson.loads(data), _CHUNK)
-        if chunk.get("usage") or b'"logprob' in data or b'"annotations"' in data:
+        if chunk.get("usage") or b'"logprob"' in data or b'"annotations"' in data:
             chunk = only(exact(data), _CHUNK)
         require(chunk["object"] == "chat.completion.chunk")
         if not first:

@@ -217,7 +217,7 @@ def _close(message: dict[str, Any], end: dict[str, Any], last: dict[str, Any]) -
             require(message.get(name) is None)
             if name in message or name in end:
                 message[name] = end.get(name)
-    require(string(message["stop_reason"]) and "output_tokens" in last)
+    require(string(message["stop_reason"]) and isinstance(last["output_tokens"], int))
     usage = message["usage"]
     for name, value in last.items():
         if value is None:

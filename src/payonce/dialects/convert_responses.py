@@ -68,29 +68,70 @@ def _whole(body: bytes) -> bytes:
     require(final["type"] == "response.completed")
     response = final["response"]
     _check_response(response)
-    shown: dict[int, dict[str, Any]] = {}
+    shown: dict[int, _Item] = {}
     for number, data in enumerate(parts):
         event = orjson.loads(data)
         kind = event["type"]
         require(_SHOWN.fullmatch(kind) and (number == 0) == (kind == "response.created"))
         require((number == len(parts) - 1) == (kind == "response.completed"))
         if kind in _LIFE:
-            require(event["response"]["id"] == response["id"])
+            said = event["response"]
+            require(said["id"] == response["id"] and (kind == final["type"] or said["output"] == []))
         elif kind == "response.output_item.added":
             require(event["output_index"] not in shown)
-            shown[event["output_index"]] = {}
-        elif kind == "response.output_item.done":
-            require(shown[event["output_index"]] == {})
-            shown[event["output_index"]] = event["item"]
+            shown[event["output_index"]] = _Item(event["item"])
+        else:
+            shown[event["output_index"]].take(kind, event)
     require(shown.keys() == set(range(len(response["output"]))))
     for place, item in enumerate(response["output"]):
-        _check_shown(shown[place], item)
+        _check_shown(shown[place].done, item)
+    _check_names(response["output"])
     return _member(last.decode(), "response")
+
+
+class _Item:
+    """One output item while it is shown: whatever would make the SDK's accumulator stumble is refused."""
+
+    def __init__(self, item: dict[str, Any]) -> None:
+        self.name = _name(item)
+        self.kind = self.name[0]
+        self.parts: list[str] = []
+        self.done: dict[str, Any] = {}
+        require(item.get("content") == [] or self.kind != "message")
+        require(item.get("arguments") == "" or self.kind != "function_call")
+
+    def take(self, kind: str, event: dict[str, Any]) -> None:
+        require(not self.done)
+        if kind == "response.output_item.done":
+            require(_name(event["item"]) == self.name)
+            self.done = event["item"]
+        elif kind == "response.content_part.added":
+            part = event["part"]
+            require(event["content_index"] == len(self.parts) and (part["type"] != "output_text" or part["text"] == ""))
+            self.parts.append(string(part["type"]))
+        elif kind.startswith("response.output_text."):
+            require(self.kind == "message" and self.parts[event["content_index"]] == "output_text")
+        elif kind.startswith("response.function_call_arguments."):
+            require(self.kind == "function_call")
+        if kind.endswith(".delta"):
+            string(event["delta"])
+
+
+def _name(item: dict[str, Any]) -> tuple[str, str, str]:
+    """What an item is recognised by."""
+    called = string(item["call_id"]) if item["type"] == "function_call" else ""
+    return string(item["type"]), called, string(item["id"])
+
+
+def _check_names(items: list[dict[str, Any]]) -> None:
+    """No two items may be taken for one another: of a function call, only the `call_id` counts."""
+    names = [(kind, called or own) for kind, called, own in map(_name, items)]
+    require(len(set(names)) == len(names))
 
 
 def _check_shown(shown: dict[str, Any], item: dict[str, Any]) -> None:
     """An item that was shown must stand in the whole as it was; there, OpenRouter adds members to some."""
-    require("type" in shown and all(name in item and item[name] == value for name, value in shown.items()))
+    require(shown and all(name in item and item[name] == value for name, value in shown.items()))
 
 
 def _member(text: str, wanted: str) -> bytes:
@@ -110,8 +151,7 @@ def _stream(body: bytes) -> bytes:
     parts = [{"type": "response.created", "response": begun}, {"type": "response.in_progress", "response": begun}]
     for place, item in enumerate(output):
         parts += _item_events(place, only(item, _ITEMS[item["type"]]))
-    ids = [item["call_id"] if item["type"] == "function_call" else item["id"] for item in output]
-    require(len(set(ids)) == len(ids))
+    _check_names(output)
     parts.append({"type": "response.completed", "response": response})
     return named_events({**part, "sequence_number": number} for part, number in zip(parts, count(), strict=False))
 
