@@ -59,6 +59,7 @@ _ROWS = (
     ),
     Option("stale_if_error", t.seconds(0, t.YEAR), "seconds in which a stale answer is served when the upstream fails"),
     Option("hit_usage", t.choice(*HIT_USAGES), "what usage a hit reports"),
+    Option("convert", t.switch, "answer a stream from a stored whole answer and the reverse, where nothing is lost"),
     Option("prompt_cache", t.choice(*PROMPT_CACHES), "whether cache breakpoints are placed", note=RESERVED),
     Option("prompt_cache_ttl", t.choice(*PROMPT_CACHE_TTLS), "the lifetime asked for at breakpoints", note=RESERVED),
     Option("max_bytes", t.size(64 * KIB, 1024 * TIB), "how large the store may grow"),

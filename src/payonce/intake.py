@@ -132,6 +132,7 @@ class Intake:
             refresh=directives.no_cache or directives.clear,
             clear=directives.clear,
             only_if_cached=directives.only_if_cached,
+            convert=self._settings.convert,
             plain=directives.plain,
         )
         return Admitted(_divided(ask, parts) if intent.items else ask, dialect)

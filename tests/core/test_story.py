@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.tell import Act, Partly, tell
+from tests.support.tell import Act, Partly, show, tell
 from tests.support.words import FACTS, JSON_HEADERS, NOW, WHOLE, ask, entry, facts
 
 from payonce.core import effects as do
@@ -511,8 +511,5 @@ def test_a_story_that_goes_another_way_is_told_up_to_where_it_parts() -> None:
     assert lines[1].startswith("  1. Pass(call=Call(upstream='', method='POST'")
     assert lines[2:] == [
         "then expected Now(), but",
-        (
-            "  the story ended and returned "
-            "Receipt(outcome=<Outcome.BYPASS: 'bypass'>, reason=no-store, entry=None, saved=None)"
-        ),
+        f"  the story ended and returned {show(Receipt(Outcome.BYPASS, why.NO_STORE))}",
     ]

@@ -7,6 +7,7 @@ Reading order is execution order.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 from payonce.core.effects import (
@@ -26,7 +27,15 @@ from payonce.core.effects import (
     Story,
 )
 from payonce.core.labels import Label, hit_label, stale_label
-from payonce.core.rules import keepable, make_entry, still_fresh, usable_stale
+from payonce.core.rules import (
+    keepable,
+    make_entry,
+    still_fresh,
+    turned_entry,
+    usable_stale,
+    worth_turning,
+    young_enough,
+)
 from payonce.core.tape import End, Tape
 from payonce.model import reason as why
 from payonce.model.call import Ask, Call
@@ -48,11 +57,14 @@ def exchange(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
         verdict = still_fresh(found, ask, now)
         if verdict is None:
             return (yield from _replay(ask, dialect, found, hit_label(found, now)))
-        stale = found
-        if usable_stale(found, ask.terms.stale_while_revalidate, verdict, now):
-            yield from Renew(ask)
-            return (yield from _replay(ask, dialect, found, stale_label(found, now, verdict, renewing=True)))
-        found = verdict
+        stale, found = found, verdict
+    if worth_turning(ask, found):
+        turned = yield from _turned(ask, dialect, now)
+        if turned is not None:
+            return (yield from _replay(ask, dialect, turned, hit_label(turned, now, converted=True)))
+    if stale is not None and usable_stale(stale, ask.terms.stale_while_revalidate, found, now):
+        yield from Renew(ask)
+        return (yield from _replay(ask, dialect, stale, stale_label(stale, now, found, renewing=True)))
     if ask.only_if_cached:
         yield from Refuse(why.ONLY_IF_CACHED, Label(Outcome.REFUSED, why.ONLY_IF_CACHED))
         return Receipt(Outcome.REFUSED, why.ONLY_IF_CACHED)
@@ -72,7 +84,17 @@ def _replay(ask: Ask, dialect: Dialect, entry: Entry, label: Label) -> Story[Rec
     head = Head(entry.status, entry.headers)
     body = entry.body if ask.hit_usage == "verbatim" else dialect.respend(entry.body, ask.key.stream, ask.hit_usage)
     yield from Relay(head, Tape.finished(head, body), label)
-    return Receipt(label.outcome, label.reason, entry)
+    return Receipt(label.outcome, label.reason, entry, converted=label.converted)
+
+
+def _turned(ask: Ask, dialect: Dialect, now: float) -> Story[Entry | None]:
+    """The answer as it is stored in the other framing, if it is fresh and loses nothing in this one."""
+    found = yield from Lookup(replace(ask, key=ask.key.turned))
+    if isinstance(found, Reason) or young_enough(found, ask, now) is not None:
+        return None
+    to_stream = ask.key.stream
+    body = dialect.convert(found.body, to_stream=to_stream, wants_usage=ask.intent.wants_usage)
+    return None if body is None else turned_entry(found, body, to_stream=to_stream)
 
 
 def _fly(

@@ -27,12 +27,14 @@ class Label:
     source_id: str = ""
     renewing: bool = False
     items: tuple[int, int] | None = None
+    converted: bool = False
 
 
-def hit_label(entry: Entry, now: float) -> Label:
-    """The label of a fresh hit."""
+def hit_label(entry: Entry, now: float, *, converted: bool = False) -> Label:
+    """The label of a fresh hit; `converted` says that it was stored in the other framing."""
     age = int(entry.age(now))
-    return Label(Outcome.HIT, age=age, ttl=max(0, entry.ttl - age), source_id=entry.facts.source_id)
+    ttl = max(0, entry.ttl - age)
+    return Label(Outcome.HIT, age=age, ttl=ttl, source_id=entry.facts.source_id, converted=converted)
 
 
 def stale_label(entry: Entry, now: float, reason: Reason, *, renewing: bool) -> Label:
@@ -56,7 +58,7 @@ def _status(label: Label) -> Headers:
     if outcome in (Outcome.HIT, Outcome.STALE):
         age = b"%d" % label.age
         if outcome is Outcome.HIT:
-            status = b"payonce; hit; ttl=%d" % label.ttl
+            status = b"payonce; hit; ttl=%d" % label.ttl + (b"; detail=converted" if label.converted else b"")
         elif label.renewing:
             status = b"payonce; hit; ttl=%d; detail=stale-while-revalidate" % label.ttl
         else:

@@ -6,6 +6,8 @@ dialect, nor where anything is kept.
 
 from __future__ import annotations
 
+import msgspec
+
 from payonce.core.directives import Directives
 from payonce.core.fields import storable_headers
 from payonce.model import reason as why
@@ -44,9 +46,12 @@ def terms_of(policy: Policy, directives: Directives) -> Terms:
 def still_fresh(entry: Entry, ask: Ask, now: float) -> Reason | None:
     """None when `entry` may be served as it is, else why not. `EXPIRED` comes last: it alone says that nothing but the
     TTL stands against the entry."""
+    return why.FRAMING if not serves(entry.facts, ask.intent) else young_enough(entry, ask, now)
+
+
+def young_enough(entry: Entry, ask: Ask, now: float) -> Reason | None:
+    """None when the age of `entry` does not stand against it, else why it does."""
     age = entry.age(now)
-    if not serves(entry.facts, ask.intent):
-        return why.FRAMING
     if ask.max_age is not None and age > ask.max_age:
         return why.TOO_OLD
     return why.EXPIRED if age >= entry.ttl else None
@@ -55,6 +60,18 @@ def still_fresh(entry: Entry, ask: Ask, now: float) -> Reason | None:
 def usable_stale(entry: Entry, window: int, verdict: Reason, now: float) -> bool:
     """Whether an entry that is no longer fresh may still be served, `window` seconds past its TTL (RFC 5861)."""
     return verdict is why.EXPIRED and entry.age(now) < entry.ttl + window
+
+
+def worth_turning(ask: Ask, missed: Reason) -> bool:
+    """Whether to look for the answer in the other framing. A store that did not answer is not asked again."""
+    return ask.convert and missed not in (why.REFRESH, why.STORE_SLOW, why.STORE_FAULT)
+
+
+def turned_entry(entry: Entry, body: bytes, *, to_stream: bool) -> Entry:
+    """`entry` with its body in the other framing."""
+    media = b"text/event-stream" if to_stream else b"application/json"
+    headers = tuple((name, media if name == b"content-type" else value) for name, value in entry.headers)
+    return msgspec.structs.replace(entry, headers=headers, body=body)
 
 
 def serves(facts: Facts, intent: Intent) -> bool:

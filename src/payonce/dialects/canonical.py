@@ -33,19 +33,21 @@ class _NotANumberError(ValueError):
     pass
 
 
-def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """For JSON decoders: an object, unless it names a member twice."""
     members = dict(pairs)
     if len(members) != len(pairs):
         raise _DuplicateError
     return members
 
 
-def _constant(_text: str) -> NoReturn:
+def no_constant(_text: str) -> NoReturn:
+    """For JSON decoders: NaN and Infinity are no numbers."""
     raise _NotANumberError
 
 
 decoder = json.JSONDecoder(
-    object_pairs_hook=_members, parse_int=orjson.Fragment, parse_float=orjson.Fragment, parse_constant=_constant
+    object_pairs_hook=unique_members, parse_int=orjson.Fragment, parse_float=orjson.Fragment, parse_constant=no_constant
 )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from payonce.dialects.common import DONE, error_shape, is_json, read_body, safe_id, text
+from payonce.dialects.convert_chat import convert_chat
 from payonce.dialects.sse import events
 from payonce.dialects.tables import CHAT_IGNORED
 from payonce.dialects.usage import read_tokens, respend
@@ -159,6 +160,10 @@ class ChatDialect:
     def respend(self, body: bytes, stream: bool, mode: HitUsage) -> bytes:
         """A stored body with the usage that a hit reports."""
         return respend(body, stream, mode)
+
+    def convert(self, body: bytes, *, to_stream: bool, wants_usage: bool) -> bytes | None:
+        """A stored body in the other framing; None where that is not proven to lose nothing."""
+        return convert_chat(body, to_stream=to_stream, wants_usage=wants_usage)
 
     def error(self, status: int, code: str, message: str) -> bytes:
         """OpenRouter's error shape."""

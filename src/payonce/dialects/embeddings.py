@@ -85,6 +85,9 @@ class EmbeddingsDialect:
         """A stored body with the usage that a hit reports."""
         return respend(body, stream, mode)
 
+    def convert(self, body: bytes, *, to_stream: bool, wants_usage: bool) -> None:  # noqa: ARG002 - the port's
+        """Embeddings have one framing only."""
+
     def error(self, status: int, code: str, message: str) -> bytes:
         """OpenRouter's error shape."""
         return error_shape(status, code, message)

@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from payonce.dialects.common import DONE, is_torn, names_an_error, read_body, safe_id, text
+from payonce.dialects.convert_messages import convert_messages
 from payonce.dialects.sse import events
 from payonce.dialects.tables import MESSAGES_IGNORED
 from payonce.dialects.usage import read_message_tokens, respend
@@ -188,6 +189,10 @@ class MessagesDialect:
     def respend(self, body: bytes, stream: bool, mode: HitUsage) -> bytes:
         """A stored body with the usage that a hit reports."""
         return respend(body, stream, mode, inside=("message",))
+
+    def convert(self, body: bytes, *, to_stream: bool, wants_usage: bool) -> bytes | None:  # noqa: ARG002 - the port's
+        """A stored body in the other framing; None where that is not proven to lose nothing."""
+        return convert_messages(body, to_stream=to_stream)
 
     def error(self, status: int, code: str, message: str) -> bytes:  # noqa: ARG002 - no place for it in this shape
         """Anthropic's error shape (OpenRouter's specification, schema AnthropicMessagesErrorResponse)."""

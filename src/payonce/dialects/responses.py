@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from payonce.dialects.common import DONE, error_shape, is_json, is_torn, names_an_error, read_body, safe_id, text
+from payonce.dialects.convert_responses import convert_responses
 from payonce.dialects.sse import events
 from payonce.dialects.tables import RESPONSES_IGNORED
 from payonce.dialects.usage import read_response_tokens, respend
@@ -159,6 +160,10 @@ class ResponsesDialect:
     def respend(self, body: bytes, stream: bool, mode: HitUsage) -> bytes:
         """A stored body with the usage that a hit reports."""
         return respend(body, stream, mode, inside=("response",))
+
+    def convert(self, body: bytes, *, to_stream: bool, wants_usage: bool) -> bytes | None:  # noqa: ARG002 - the port's
+        """A stored body in the other framing; None where that is not proven to lose nothing."""
+        return convert_responses(body, to_stream=to_stream)
 
     def error(self, status: int, code: str, message: str) -> bytes:
         """OpenRouter's error shape."""

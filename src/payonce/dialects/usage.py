@@ -89,14 +89,14 @@ def _respend_json(text: bytes, mode: HitUsage, inside: Collection[str]) -> bytes
 
 def _usages(text: str, place: int, inside: Collection[str]) -> Iterator[tuple[dict[str, Any], int, int]]:
     """Each usage object of the JSON object that begins at `place`, with its start and end in `text`."""
-    for name, value, start, end in _members(text, place):
+    for name, value, start, end in members(text, place):
         if name == "usage" and isinstance(value, dict):
             yield value, start, end
         elif name in inside and isinstance(value, dict):
             yield from _usages(text, start, ())
 
 
-def _members(text: str, place: int) -> Iterator[tuple[str, Any, int, int]]:
+def members(text: str, place: int) -> Iterator[tuple[str, Any, int, int]]:
     """Name, value, and the value's start and end, of each member of the JSON object that begins at `place`. Raises
     ValueError or IndexError where there is none."""
     place = _past_space(text, place)

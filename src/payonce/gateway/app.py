@@ -202,7 +202,8 @@ class Gateway:
         body = receipt.entry.body
         if ask.hit_usage != "verbatim":
             body = taken.dialect.respend(body, ask.key.stream, ask.hit_usage)
-        self.shelf.put(digest, Ready(receipt.entry, body, ask.key.slot, self.world.tiers.purges))
+        ready = Ready(receipt.entry, body, ask.key.slot, self.world.tiers.purges, converted=receipt.converted)
+        self.shelf.put(digest, ready)
 
     async def _body(self, receive: Receive, face: AsgiFace, headers: Headers) -> bytes | None:
         """The whole request body; None where it was refused or the client left."""

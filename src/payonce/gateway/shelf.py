@@ -20,6 +20,7 @@ from payonce.core.labels import hit_label
 from payonce.gateway.wire import answer_fields, head_bytes
 from payonce.ledger.tally import BUCKETS, Ledger
 from payonce.model.entry import Entry
+from payonce.model.key import DIGEST_BYTES
 from payonce.model.ports import Head
 
 _OVERHEAD = 1500
@@ -50,6 +51,11 @@ def _is_digested(name: bytes) -> bool:
     return known
 
 
+def _meaning(slot: bytes) -> bytes:
+    """A slot without its framing."""
+    return slot[:DIGEST_BYTES]
+
+
 class PurgeCount(Protocol):
     """Whoever counts purges; `Tiers` does."""
 
@@ -60,12 +66,13 @@ class Ready:
     """One answer, with its wire bytes for the present second."""
 
     __slots__ = (
-        *("_date", "_second", "_wire", "body", "entry", "expires_at"),
-        *("named", "purges", "size", "slot", "unsaid"),
+        *("_date", "_second", "_wire", "body", "converted", "entry"),
+        *("expires_at", "named", "purges", "size", "slot", "unsaid"),
     )
 
-    def __init__(self, entry: Entry, body: bytes, slot: bytes, purges: int) -> None:
+    def __init__(self, entry: Entry, body: bytes, slot: bytes, purges: int, *, converted: bool = False) -> None:
         self.entry = entry
+        self.converted = converted
         self.body = body
         self.slot = slot
         self.purges = purges
@@ -84,7 +91,7 @@ class Ready:
         if second != self._second or default is not self._date:
             entry = self.entry
             head = Head(entry.status, entry.headers)
-            fields = answer_fields(head, label_headers(hit_label(entry, now)), len(self.body))
+            fields = answer_fields(head, label_headers(hit_label(entry, now, converted=self.converted)), len(self.body))
             self._wire = head_bytes(entry.status, default, fields) + self.body
             self._second, self._date = second, default
         return self._wire
@@ -132,15 +139,16 @@ class Shelf:
             return
         self._remove(digest)
         self._ready[digest] = ready
-        self._digests.setdefault(ready.slot, set()).add(digest)
+        self._digests.setdefault(_meaning(ready.slot), set()).add(digest)
         self.used += ready.size
         while self.used > self.max_bytes:
             self._remove(next(iter(self._ready)))
 
     def drop(self, slot: bytes) -> None:
-        """Something about this slot has changed; `changes` counts such calls."""
+        """Something about this slot has changed; `changes` counts such calls. What was converted stands under the slot
+        of the other framing, so both framings go."""
         self.changes += 1
-        for digest in tuple(self._digests.get(slot, ())):
+        for digest in tuple(self._digests.get(_meaning(slot), ())):
             self._remove(digest)
 
     def settle(self, ledger: Ledger) -> None:
@@ -160,7 +168,7 @@ class Shelf:
         if ready is None:
             return
         self.used -= ready.size
-        digests = self._digests[ready.slot]
+        digests = self._digests[_meaning(ready.slot)]
         digests.discard(digest)
         if not digests:
-            del self._digests[ready.slot]
+            del self._digests[_meaning(ready.slot)]

@@ -90,6 +90,8 @@ class Ask:
     refresh: bool = False
     clear: bool = False
     only_if_cached: bool = False
+    convert: bool = False
+    """Whether an answer that is stored in the other framing will do, where it can be converted without loss."""
     plain: bool = True
     """No directive of the client bears on this request alone: the answer may stand on the fast lane's shelf."""
     batch: Batch | None = None

@@ -24,6 +24,11 @@ class Key:
         return self.digest + (b"s" if self.stream else b"w")
 
     @property
+    def turned(self) -> Key:
+        """The same meaning in the other framing."""
+        return Key(self.digest, not self.stream)
+
+    @property
     def text(self) -> str:
         """How the key is shown: `b3:` and 64 hexadecimal digits."""
         return PREFIX + self.digest.hex()

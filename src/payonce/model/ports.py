@@ -163,6 +163,11 @@ class Dialect(Protocol):
         """A stored body that reports the usage of a hit: `free` sets cost fields to 0, `zero` token counters too."""
         ...
 
+    def convert(self, body: bytes, *, to_stream: bool, wants_usage: bool) -> bytes | None:
+        """A stored body in the other framing: what an SDK reads in it is what it reads in `body`, the usage that a
+        stream leaves out unless it is asked for (`wants_usage`) aside. None where that is not proven."""
+        ...
+
     def error(self, status: int, code: str, message: str) -> bytes:
         """A body in the endpoint's own error shape."""
         ...

@@ -35,12 +35,13 @@ class Saved:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """One exchange: how the client was answered and why not from the cache. `entry` is what was served, if anything;
-    `saved` stands in its place for a batch."""
+    `saved` stands in its place for a batch, `converted` says that it was stored in the other framing."""
 
     outcome: Outcome
     reason: Reason | None = None
     entry: Entry | None = None
     saved: Saved | None = None
+    converted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
