@@ -85,7 +85,7 @@ class EmbeddingsDialect:
         """A stored body with the usage that a hit reports."""
         return respend(body, stream, mode)
 
-    def convert(self, body: bytes, *, to_stream: bool, wants_usage: bool) -> None:  # noqa: ARG002 - the port's
+    def convert(self, body: bytes, *, to_stream: bool, wants_usage: bool) -> None:
         """Embeddings have one framing only."""
 
     def error(self, status: int, code: str, message: str) -> bytes:
