@@ -97,7 +97,7 @@ WRITTEN: dict[str, tuple[str, str, object]] = {
     "stale_while_revalidate": ("60", "60", 60),
     "stale_if_error": ("7d", '"7d"', 604800),
     "hit_usage": ("zero", '"zero"', "zero"),
-    "convert": ("off", "false", False),
+    "convert": ("on", "true", True),
     "prompt_cache": ("respect", '"respect"', "respect"),
     "prompt_cache_ttl": ("1h", '"1h"', "1h"),
     "max_bytes": ("1.5GiB", '"1.5 GiB"', 3 * GIB // 2),

@@ -27,7 +27,7 @@ def sim() -> Iterator[SimulatedProvider]:
 
 @pytest.fixture(scope="module")
 def gateway(sim: SimulatedProvider) -> Iterator[RunningGateway]:
-    with running_gateway(sim.base_url) as running:
+    with running_gateway(sim.base_url, convert=True) as running:
         yield running
 
 
@@ -104,7 +104,7 @@ def test_clearing_one_framing_clears_both(sim: SimulatedProvider, gateway: Runni
 
 
 def test_a_hit_that_reports_no_usage_reports_none_when_converted(sim: SimulatedProvider) -> None:
-    with running_gateway(sim.base_url, hit_usage="zero") as gateway:
+    with running_gateway(sim.base_url, convert=True, hit_usage="zero") as gateway:
         for name, first in (("free stream", True), ("free whole", False)):
             _, *free = paid(sim, gateway, ask(name, stream=first), *[ask(name, stream=not first)] * 3)
             for reply in free:
@@ -145,7 +145,10 @@ def served(upstream: RawUpstream) -> int:
 
 
 def test_the_usage_chunk_is_for_who_asked_for_it() -> None:
-    with raw_upstream(answers(json.dumps(OPENAI).encode())) as upstream, running_gateway(upstream.base_url) as gateway:
+    with (
+        raw_upstream(answers(json.dumps(OPENAI).encode())) as upstream,
+        running_gateway(upstream.base_url, convert=True) as gateway,
+    ):
         assert not gateway.post(ask()).hit
         silent, asked = (gateway.post(ask(stream=True, **more)) for more in ({}, {"stream_options": USAGE}))
         assert served(upstream) == 1
@@ -157,7 +160,7 @@ def test_the_usage_chunk_is_for_who_asked_for_it() -> None:
 
 def test_what_can_not_be_converted_is_a_miss_and_then_stored_in_both_framings() -> None:
     whole = json.dumps({**OPENAI, "mystery": 1}).encode()
-    with raw_upstream(answers(whole)) as upstream, running_gateway(upstream.base_url) as gateway:
+    with raw_upstream(answers(whole)) as upstream, running_gateway(upstream.base_url, convert=True) as gateway:
         assert not gateway.post(ask()).hit
         parts = b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"stop"}],"mystery":1}\n\ndata: [DONE]\n\n'
         upstream.behave = lambda conn, _: conn.sendall(whole_answer(parts, kind="text/event-stream"))
@@ -175,7 +178,7 @@ def test_a_miss_looks_at_no_disk_for_the_other_framing(tmp_path: Any) -> None:
     store = f"sqlite:{tmp_path / 'cache.db'}"
     with (
         raw_upstream(answers(json.dumps(OPENAI).encode())) as upstream,
-        running_gateway(upstream.base_url, store=store) as gateway,
+        running_gateway(upstream.base_url, store=store, convert=True) as gateway,
     ):
         tiers = gateway.gateway.world.tiers
         assert tiers.behind is not None
