@@ -124,7 +124,7 @@ async def test_workers_share_one_store_and_see_a_purge_within_a_second(upstream:
         await until_answered(gateway.port)
         for _ in range(12):  # each on a connection of its own, so that both workers serve
             await ask(gateway.port, request())
-        assert upstream.calls <= 2
+        assert upstream.calls <= 3  # the warm one, and one for each worker until the other's commit is seen
         calls = upstream.calls
         purge = await asyncio.create_subprocess_exec(
             *(gateway.arguments[0], "-m", "payonce", "purge", "--model", "m"),

@@ -402,6 +402,8 @@ class AsyncPlayer:
             if face.gone and not _cancelled_from_outside():
                 return None
             task.cancel()
+            if task.done() and not task.cancelled() and task.exception() is None:
+                task.result().close()  # it was opened, and nobody will pick it up
             raise
 
     async def _fetch(self, effect: do.Fetch, _face: Face | None) -> Ending:
