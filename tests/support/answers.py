@@ -205,7 +205,11 @@ BLOCK = st.one_of(
 MESSAGE = both(
     a(id=SAID, type="message", role="assistant", model=SAID, content=st.lists(BLOCK, max_size=4)),
     a(stop_reason=st.sampled_from(["end_turn", "tool_use", "max_tokens"]), stop_sequence=or_null(TEXT)),
-    some(stop_details=st.none(), container=or_null(a(id=SAID, expires_at=NAME)), provider=NAME),
+    some(
+        stop_details=st.none(),
+        container=or_null(a(id=SAID, expires_at=st.sampled_from(["2026-01-02T03:04:05Z", "x"]))),
+        provider=NAME,
+    ),
     a(usage=MESSAGE_USAGE),
 )
 

@@ -168,6 +168,57 @@ def test_an_unusual_stream_is_not_converted(change: tuple[bytes, bytes]) -> None
     assert to_whole(STREAMS["sim-tools"].replace(*change)) is None
 
 
+def made_by_hand(*changes: tuple[int, dict[str, Any]], detail: Any = ()) -> bytes:
+    """Four chunks, the last with usage; `changes` are laid over the chunk with that number."""
+    beside = {"id": "g", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "f"}
+    said = [
+        {"role": "assistant", "content": "a"},
+        *({"reasoning_details": [part]} for part in detail),
+        {"content": "b"},
+    ]
+    chunks = [{**beside, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]} for delta in said]
+    chunks[-1]["choices"] = [{"index": 0, "delta": {"content": "b"}, "finish_reason": "stop"}]
+    chunks.append({**beside, "choices": [], "usage": {"prompt_tokens": 1}})
+    for number, change in changes:
+        chunks[number] |= change
+    return stream(chunks)
+
+
+def test_what_the_accumulator_takes_from_the_last_chunk_only() -> None:
+    grown = [(place, {"usage": {"prompt_tokens": place}}) for place in range(3)]
+    made = to_whole(made_by_hand(*grown))
+    assert made is not None
+    assert orjson.loads(made)["usage"] == {"prompt_tokens": 2}
+    assert orjson.loads(made)["system_fingerprint"] == "f"
+    for change in ({"usage": None}, {"system_fingerprint": None}, {"system_fingerprint": "g"}, {"model": "other"}):
+        assert to_whole(made_by_hand((-1, change))) is None
+
+
+@pytest.mark.parametrize(
+    ("pieces", "merged"),
+    [
+        ([{"text": "a", "format": "f"}, {"text": "b", "format": "f"}], {"text": "ab", "format": "f"}),
+        ([{"text": "a", "signature": None}, {"signature": "s"}], {"text": "a", "signature": "s"}),
+        ([{"text": "a"}, {"type": "reasoning.encrypted", "data": "d"}], None),
+        ([{"signature": "s"}, {"signature": "t"}], None),
+        ([{"data": "s"}, {"data": "s"}], None),
+        ([{"text": "a", "format": "f"}, {"text": "b", "format": "g"}], None),
+        ([{"text": "a", "index": 1}], None),
+        ([{"text": "a", "stranger": 1}], None),
+    ],
+)
+def test_pieces_of_a_reasoning_detail_are_joined_where_they_are_sure_to_be_one(pieces: Any, merged: Any) -> None:
+    same_detail = {"type": "reasoning.text", "index": 0}
+    body = made_by_hand(detail=[same_detail | piece for piece in pieces])
+    made = to_whole(body)
+    if merged is None:
+        assert made is None
+        return
+    assert made is not None
+    assert orjson.loads(made)["choices"][0]["message"]["reasoning_details"] == [same_detail | merged]
+    assert list(same(chat_of_stream(body), chat_of_whole(made))) == []
+
+
 def test_what_is_torn_or_empty_or_no_stream_is_not_converted() -> None:
     for body in (
         b"",

@@ -168,6 +168,20 @@ def test_an_unusual_stream_is_not_converted(old: bytes, new: bytes) -> None:
     assert to_whole(STREAMS["openai-text"].replace(old, new, 1)) is None
 
 
+def test_an_item_that_is_shown_twice_or_never_done_is_not_converted() -> None:
+    parts = parts_of(STREAMS["openai-text"])
+    (added,) = (number for number, part in enumerate(parts) if part["type"] == "response.output_item.added")
+    (done,) = (number for number, part in enumerate(parts) if part["type"] == "response.output_item.done")
+    assert to_whole(stream(parts)) is not None
+    for spoiled in (
+        [*parts[: added + 1], *parts[added:]],
+        [*parts[: done + 1], *parts[done:]],
+        [*parts[:added], *parts[added + 1 :]],
+        [*parts[:done], *parts[done + 1 :]],
+    ):
+        assert to_whole(stream(spoiled)) is None
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

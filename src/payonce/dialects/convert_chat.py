@@ -199,7 +199,6 @@ def _more_logprobs(known: dict[str, Any] | None, more: object) -> dict[str, Any]
 
 
 def _merge_detail(known: dict[str, Any], more: dict[str, Any]) -> None:
-    require(known.get("type", more["type"]) == more["type"])
     for name, value in only(more, _DETAIL).items():
         if name in ("text", "summary"):
             known[name] = joined(known.get(name), value)
@@ -232,7 +231,6 @@ def _whole(body: bytes) -> bytes:
     choices: list[_Choice] = []
     usage: dict[str, Any] | None = None
     for number, data in enumerate(parts):
-        require(usage is None)  # it comes last, or the accumulator forgets it
         chunk = only(orjson.loads(data), _CHUNK)
         if chunk.get("usage") or b'"logprob"' in data or b'"annotations"' in data:
             chunk = only(exact(data), _CHUNK)
@@ -246,7 +244,7 @@ def _whole(body: bytes) -> bytes:
         require(len({choice["index"] for choice in chunk["choices"]}) == len(chunk["choices"]))
         for choice in chunk["choices"]:
             _add_choice(choices, only(choice, _CHOICE | {"delta"}), beginning=number == 0)
-        usage = chunk.get("usage")
+        usage = chunk.get("usage")  # the last chunk's is the one that counts
     require(choices and mapping(usage) and len(prints) == 1)
     whole = {"id": first.pop("id"), "object": "chat.completion", **first}
     whole["choices"] = [choice.whole(place) for place, choice in enumerate(choices)]

@@ -81,7 +81,23 @@ def _check_message(message: dict[str, Any]) -> dict[str, Any]:
     require(message["type"] == "message" and message["role"] == "assistant")
     require(string(message["id"]) and string(message["model"]))
     require("output_tokens" in only(message["usage"], _USAGE))
+    _check_counters(message["usage"])
     return message
+
+
+def _citation(value: object) -> dict[str, Any]:
+    citation = mapping(value)
+    require(string(citation["type"]))
+    return citation
+
+
+def _check_counters(usage: dict[str, Any]) -> None:
+    """The SDK makes whole numbers of booleans and fractions, but not everywhere."""
+    for name, value in usage.items():
+        if isinstance(value, dict):
+            _check_counters(value)
+        elif name != "is_byok" and "cost" not in name:
+            require(not isinstance(value, bool | orjson.Fragment))
 
 
 # ------------------------------------------------------------------------------------------------ whole to stream
@@ -109,7 +125,7 @@ def _block_events(place: int, block: dict[str, Any]) -> Iterator[dict[str, Any]]
         deltas = [("text_delta", string(block["text"]))]
         if block.get("citations"):
             blank["citations"] = []
-            deltas += [("citations_delta", mapping(citation)) for citation in listed(block["citations"])]
+            deltas += [("citations_delta", _citation(citation)) for citation in listed(block["citations"])]
     elif block["type"] == "thinking":
         blank = {"thinking": "", "signature": ""}
         deltas = [("thinking_delta", string(block["thinking"])), ("signature_delta", string(block["signature"]))]
@@ -142,7 +158,7 @@ class _Block:
         require(self.is_open)
         if kind == "citations_delta":
             require(self.kind == "text")
-            self.block["citations"] = [*listed(self.block.get("citations")), mapping(said)]
+            self.block["citations"] = [*listed(self.block.get("citations")), _citation(said)]
             return
         name = "input" if kind == "input_json_delta" else _DELTAS[kind]
         require(name in _BLOCKS[self.kind])
@@ -218,6 +234,7 @@ def _close(message: dict[str, Any], end: dict[str, Any], last: dict[str, Any]) -
             if name in message or name in end:
                 message[name] = end.get(name)
     require(string(message["stop_reason"]) and isinstance(last["output_tokens"], int))
+    _check_counters(last)
     usage = message["usage"]
     for name, value in last.items():
         if value is None:
