@@ -3,7 +3,7 @@
 Only what a gateway needs of its way upstream: the answer's bytes as they come, a framing that is proven complete or
 called cut, back-pressure, and a connection that is destroyed rather than reused after anything unclear. Sources: RFC
 9112, sections 6 and 9. Why not a library: docs/design/upstream.md. This room must never decode a body, follow a
-redirect, keep a cookie, or send anything twice that a server may have read.
+redirect or keep a cookie. It sends a request twice in one case only, see `Origin.begin`.
 """
 
 from __future__ import annotations
