@@ -26,6 +26,7 @@ from payonce.drive.tower import Tower
 from payonce.errors import SettingsError, StoreError
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
 from payonce.model.ports import Clock, Notebook, Patience, Store, Upstream, Volume
+from payonce.request_log import RequestLog
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store, redact
 
@@ -52,6 +53,9 @@ class Ground:
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
         self.before_note: list[Callable[[], None]] = []
+        self.request_log = (
+            RequestLog(settings.request_log, settings.request_log_bytes) if settings.request_log else None
+        )
         self.tiers.refresh()
 
     def volume(self) -> Volume:
@@ -75,6 +79,8 @@ class Ground:
         return self.ledger.leaf(self.clock())
 
     def _note(self, leaf: tuple[str, bytes] | None) -> None:
+        if self.request_log is not None:
+            self.request_log.flush()
         keeper = self.tiers.keeper
         if leaf is not None and isinstance(keeper, Notebook):
             try:

@@ -90,6 +90,8 @@ class Settings:
     share: str = ""
     secret_file: str = ""
     fast_lane: bool = True
+    request_log: str = ""
+    request_log_bytes: int = GIB
     access_log: bool = False
     log_level: str = "info"
     show_content: bool = False
@@ -108,7 +110,15 @@ class Settings:
     @property
     def policy(self) -> Policy:
         """What holds for calls that no rule is for."""
-        return Policy(self.cache, self.ttl, self.stale_while_revalidate, self.stale_if_error, self.hit_usage)
+        return Policy(
+            cache=self.cache,
+            ttl=self.ttl,
+            stale_while_revalidate=self.stale_while_revalidate,
+            stale_if_error=self.stale_if_error,
+            hit_usage=self.hit_usage,
+            prompt_cache=self.prompt_cache,
+            prompt_cache_ttl=self.prompt_cache_ttl,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,6 @@ PROMPT_CACHES = ("auto", "respect", "off")
 PROMPT_CACHE_TTLS = ("auto", "5m", "1h")
 ENDPOINTS = ("chat/completions", "responses", "messages", "embeddings")
 
-RESERVED = "reserved for the prompt-cache planner: accepted, and does nothing yet"
-
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -60,8 +58,8 @@ _ROWS = (
     Option("stale_if_error", t.seconds(0, t.YEAR), "seconds in which a stale answer is served when the upstream fails"),
     Option("hit_usage", t.choice(*HIT_USAGES), "what usage a hit reports"),
     Option("convert", t.switch, "answer a stream from a stored whole answer and the reverse, where nothing is lost"),
-    Option("prompt_cache", t.choice(*PROMPT_CACHES), "whether cache breakpoints are placed", note=RESERVED),
-    Option("prompt_cache_ttl", t.choice(*PROMPT_CACHE_TTLS), "the lifetime asked for at breakpoints", note=RESERVED),
+    Option("prompt_cache", t.choice(*PROMPT_CACHES), "what is done so that the provider's prompt cache works"),
+    Option("prompt_cache_ttl", t.choice(*PROMPT_CACHE_TTLS), "the lifetime asked for at cache breakpoints"),
     Option("max_bytes", t.size(64 * KIB, 1024 * TIB), "how large the store may grow"),
     Option("memory_bytes", t.size(0, TIB), "how large the memory tier may grow, in each worker"),
     Option("max_entry_bytes", t.size(KIB, GIB), "the largest answer that is kept"),
@@ -87,6 +85,10 @@ _ROWS = (
     Option("share", t.share, "empty: each API key is its own tenant; a name: all callers share that tenant"),
     Option("secret_file", t.path_text, "the file with the secret that seals entries; empty: beside the store"),
     Option("fast_lane", t.switch, "answer repeated requests before anything else runs"),
+    Option(
+        "request_log", t.path_text, "a file to which prompts are recorded, for payonce simulate and doctor; empty: none"
+    ),
+    Option("request_log_bytes", t.size(KIB, TIB), "how large the request log may grow"),
     Option("access_log", t.switch, "log one line a request"),
     Option("log_level", t.choice("debug", "info", "warning", "error"), "how much is logged"),
     Option("show_content", t.switch, "let the dashboard show prompts and answers"),

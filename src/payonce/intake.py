@@ -15,11 +15,14 @@ from payonce.core.keying import KeyParts, batch_key, item_keys, make_key, tenant
 from payonce.core.rules import may_cache, terms_of
 from payonce.dialects import DIALECTS
 from payonce.model import reason as why
-from payonce.model.call import Ask, Batch, Call, Headers
+from payonce.model.call import Ask, Batch, Call, Headers, Steering
 from payonce.model.policy import policy_for
 from payonce.model.ports import Dialect
 from payonce.model.reason import Reason
 from payonce.model.scopes import of_key, scopes_of
+
+STEERED = frozenset(("chat/completions", "messages", "responses"))
+"""The endpoints whose prompts a provider may cache."""
 
 KNOWN_HEADERS = 256
 """For how many different header blocks it is remembered what they say."""
@@ -66,6 +69,7 @@ class Intake:
         self._settings = settings
         self._policy = settings.policy
         self._secret = tenant_secret
+        self._bases = dict(settings.upstream)
         self._identities = {name: upstream_identity(url) for name, url in settings.upstream}
         self._known: dict[Headers, _Said] = {}
         self._inert = frozenset(name.encode() for name in settings.ignore_headers)
@@ -92,8 +96,7 @@ class Intake:
         intent = dialect.read(body)
         if isinstance(intent, Reason):
             return Bypassed(call, intent)
-        tenant = said.tenant
-        policy = self._policy
+        tenant, policy = said.tenant, self._policy
         if self._settings.rules:
             policy = policy_for(
                 policy,
@@ -104,6 +107,10 @@ class Intake:
                 tenant=tenant,
                 tags=directives.tags,
             )
+        if endpoint in STEERED and policy.prompt_cache != "off":
+            base = self._bases[upstream]
+            steering = Steering(intent.model, tenant, base, policy.prompt_cache, policy.prompt_cache_ttl)
+            call = replace(call, steering=steering)
         against = may_cache(policy, directives, intent)
         if against is not None:
             return Bypassed(call, against)

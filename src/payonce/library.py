@@ -21,6 +21,7 @@ from typing import Any
 from payonce.assembly import POLL_SECONDS, Ground
 from payonce.config import Settings
 from payonce.drive.aio import AsyncPlayer
+from payonce.drive.navigated import NavigatedSyncUpstream, NavigatedUpstream
 from payonce.drive.performing import READERS
 from payonce.drive.sync import SyncPlayer
 from payonce.drive.tower import Tower
@@ -64,7 +65,7 @@ class LibraryWorld(Ground):
         self.sync = SyncPlayer(
             tiers=self.tiers,
             tower=Tower(settings.max_flights, settings.max_entry_bytes),
-            upstreams={"": SdkUpstream()},
+            upstreams={"": NavigatedSyncUpstream(SdkUpstream(), self.navigator)},
             listener=self.listener,
             clock=clock,
             read_budget=settings.read_budget,
@@ -96,7 +97,7 @@ class LibraryWorld(Ground):
         return AsyncPlayer(
             tiers=self.tiers,
             tower=Tower(settings.max_flights, settings.max_entry_bytes),
-            upstreams={"": AsyncSdkUpstream()},
+            upstreams={"": NavigatedUpstream(AsyncSdkUpstream(), self.navigator)},
             listener=self.listener,
             clock=self.clock,
             read_budget=settings.read_budget,

@@ -15,13 +15,16 @@ from typing import Any
 from payonce.core import effects as do
 from payonce.core.labels import Label
 from payonce.desk import Desk, Options, Place, not_asyncio
+from payonce.drive.navigated import REJECTED
 from payonce.drive.performing import Turn
 from payonce.intake import Admitted, Bypassed, Refused
 from payonce.library import LibraryWorld
 from payonce.model import reason as why
+from payonce.model.call import Call
+from payonce.model.course import Course
 from payonce.model.receipt import Outcome, Receipt
-from payonce.outgoing import SdkCall
-from payonce.streams import AsyncTapeStream, TapeStream
+from payonce.outgoing import SdkCall, head_of, sdk_call
+from payonce.streams import AsyncHeardStream, AsyncTapeStream, HeardStream, TapeStream
 
 _OFF = Label(Outcome.BYPASS, why.CACHE_OFF)
 _TRIES = 3
@@ -54,6 +57,13 @@ class Caching:
         """A request that goes upstream although the cache is at hand."""
         if self.desk.options.mode == "replay":
             raise self.desk.miss(taken.reason.sentence if taken else "a request that is never recorded was made")
+
+    def _course(self, world: LibraryWorld, call: Call) -> Course | None:
+        return world.navigator.course(call) if call.steering is not None else None
+
+    def _steered(self, request: Any, course: Course) -> Any:
+        at_most = self.desk.options.settings.total_timeout
+        return sdk_call(course.call, way=self.way, request=request, mod=self.mod, at_most=at_most).request()
 
     def _refuse(self, world: LibraryWorld, place: Place, taken: Refused) -> Any:
         world.listener.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0)
@@ -90,7 +100,7 @@ class SyncCaching(Caching):
         self._alone(taken)
         if taken is None:
             return self.way.handle_request(desk.bare(request))
-        return self._pass(world.sync.bypass(taken.call, taken.reason), request)
+        return self._pass(world, world.sync.bypass(taken.call, taken.reason), request)
 
     def _take(self, world: LibraryWorld, place: Place, request: Any, digest: bytes, taken: Admitted) -> Any:
         desk, player, moment = self.desk, world.sync, world.shelf.moment()
@@ -112,19 +122,38 @@ class SyncCaching(Caching):
             player.leave(turn)
             if isinstance(turn.effect, do.Pass):
                 self._alone(None)
-                return self._pass(turn, request)
+                return self._pass(world, turn, request)
             if tries + 1 == _TRIES or not desk.outlives(turn, request):
                 break
             turn.end(None)
         return desk.refused(place, taken, turn)
 
-    def _pass(self, turn: Turn, request: Any) -> Any:
+    def _pass(self, world: LibraryWorld, turn: Turn, request: Any) -> Any:
         assert isinstance(turn.effect, do.Pass)
+        course = self._course(world, turn.effect.call)
         try:
-            response = self.way.handle_request(self.desk.bare(request))
+            response = self._sent(request, course)
         finally:
             turn.end(None)
         return self.desk.labelled(response, turn.effect.label)
+
+    def _sent(self, request: Any, course: Course | None) -> Any:
+        """The wrapped transport's response to `request`, which goes by `course` if there is one."""
+        if course is None:
+            return self.way.handle_request(self.desk.bare(request))
+        try:
+            response = self.way.handle_request(self._steered(request, course))
+            course.begun(head_of(response))
+            if course.changed and response.status_code == REJECTED:
+                if course.refused(response.status_code, response.read()):
+                    response.close()
+                    return self._sent(request, None)
+        except BaseException:
+            course.over(whole=False)
+            raise
+        if not _told(response, course):
+            response.stream = _joined(HeardStream, self.mod.SyncByteStream)(response.stream, course)
+        return response
 
     def close(self) -> None:
         """Let this transport's own calls land (within `drain_timeout`), close the wrapped one, let go of the store."""
@@ -179,7 +208,7 @@ class AsyncCaching(Caching):
         self._alone(taken)
         if taken is None:
             return await self.way.handle_async_request(desk.bare(request))
-        return await self._pass(world.sync.bypass(taken.call, taken.reason), request)
+        return await self._pass(world, world.sync.bypass(taken.call, taken.reason), request)
 
     async def _take(self, world: LibraryWorld, place: Place, request: Any, digest: bytes, taken: Admitted) -> Any:
         desk, player, moment = self.desk, world.aio(), world.shelf.moment()
@@ -201,19 +230,38 @@ class AsyncCaching(Caching):
                 return response
             if isinstance(turn.effect, do.Pass):
                 self._alone(None)
-                return await self._pass(turn, request)
+                return await self._pass(world, turn, request)
             if tries + 1 == _TRIES or not desk.outlives(turn, request):
                 break
             turn.end(None)
         return desk.refused(place, taken, turn)
 
-    async def _pass(self, turn: Turn, request: Any) -> Any:
+    async def _pass(self, world: LibraryWorld, turn: Turn, request: Any) -> Any:
         assert isinstance(turn.effect, do.Pass)
+        course = self._course(world, turn.effect.call)
         try:
-            response = await self.way.handle_async_request(self.desk.bare(request))
+            response = await self._sent(request, course)
         finally:
             turn.end(None)
         return self.desk.labelled(response, turn.effect.label)
+
+    async def _sent(self, request: Any, course: Course | None) -> Any:
+        """The wrapped transport's response to `request`, which goes by `course` if there is one."""
+        if course is None:
+            return await self.way.handle_async_request(self.desk.bare(request))
+        try:
+            response = await self.way.handle_async_request(self._steered(request, course))
+            course.begun(head_of(response))
+            if course.changed and response.status_code == REJECTED:
+                if course.refused(response.status_code, await response.aread()):
+                    await response.aclose()
+                    return await self._sent(request, None)
+        except BaseException:
+            course.over(whole=False)
+            raise
+        if not _told(response, course):
+            response.stream = _joined(AsyncHeardStream, self.mod.AsyncByteStream)(response.stream, course)
+        return response
 
     async def aclose(self) -> None:
         """Let this transport's own calls land (within `drain_timeout`), close the wrapped one, let go of the store."""
@@ -238,6 +286,15 @@ class AsyncCaching(Caching):
     async def _let_go(self) -> None:
         if self.desk.lease.world is not None:
             await asyncio.to_thread(self.desk.lease.close)
+
+
+def _told(response: Any, course: Course) -> bool:
+    """Whether the response has its whole body already, which the course has then heard."""
+    if not hasattr(response, "_content"):
+        return False
+    course.heard(response.content)
+    course.over(whole=True)
+    return True
 
 
 @memo

@@ -9,10 +9,23 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from payonce.model.key import Key
-from payonce.model.policy import HitUsage
+from payonce.model.policy import HitUsage, PromptCache, PromptCacheTtl
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order; names in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What the operator wants done with the prompt of a call on its way out: `mode` and `ttl` as the settings
+    `prompt_cache` and `prompt_cache_ttl` say them for this call. `model` as the client wrote it, `base` is the URL of
+    the upstream."""
+
+    model: str
+    tenant: str
+    base: str
+    mode: PromptCache = "auto"
+    ttl: PromptCacheTtl = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +33,8 @@ class Call:
     """One request, as it has to go upstream if nothing else happens.
 
     `endpoint` is the path behind `/v1` without its leading slash (`chat/completions`); `query` is the raw query
-    string without `?`. `headers` are the client's end-to-end headers, in order. `body` is untouched.
+    string without `?`. `headers` are the client's end-to-end headers, in order. `body` is untouched. Without
+    `steering` the call goes as it is.
     """
 
     upstream: str
@@ -29,6 +43,7 @@ class Call:
     query: bytes
     headers: Headers
     body: bytes
+    steering: Steering | None = None
 
 
 class Item(NamedTuple):
