@@ -159,6 +159,7 @@ def read_inclusive(reading: Reading, *, cached: bool) -> None:
     prompt cache at all."""
     usage = reading.usage
     reading.convention = "inclusive"
+    clear = len(reading.anomalies)
     native = reading.inside("tokens") if "billed_units" in usage else {}  # Cohere's own
     inside = reading.inside("prompt_tokens_details", "input_tokens_details", "input_token_details")
     after = reading.inside("completion_tokens_details", "output_tokens_details", "output_token_details")
@@ -170,6 +171,7 @@ def read_inclusive(reading: Reading, *, cached: bool) -> None:
     )
     whole = reading.agree("the written input", reading.count(inside, *_WRITTEN_INSIDE), reading.count(usage, *_WRITTEN))
     reading.written(whole, inside.get("cache_creation", usage.get("cache_creation")))
+    hidden = len(reading.anomalies) > clear and None in {reading.read, reading.write_5m}
     reading.output = reading.count(native or usage, "completion_tokens", "output_tokens", "total_output_tokens")
     reading.reasoning = reading.agree(
         "the reasoning",
@@ -179,7 +181,8 @@ def read_inclusive(reading: Reading, *, cached: bool) -> None:
     said = reading.count(usage, "total_tokens")
     if reading.total is None and not cached:
         reading.total = said  # Voyage says no more than that
-    _divide(reading, cached=cached)
+    if not hidden:  # else a figure is there that can't be read, and what is left of the prompt can't be told
+        _divide(reading, cached=cached)
     _check_total(reading, said, reading.total)
 
 
