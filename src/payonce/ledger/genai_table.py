@@ -14,7 +14,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, Final
 
-from payonce.ledger.price_rows import Era, Override, Row, midnight
+from payonce.ledger.price_rows import Era, Override, Row, Window, midnight
 
 _MILLION: Final = 1_000_000
 _FIELDS: Final = (
@@ -116,11 +116,11 @@ def _era(price: Any, constraint: Any) -> Era:
     return Era(base, overrides, *_when(constraint))
 
 
-def _when(constraint: Any) -> tuple[float | None, tuple[int, int] | None]:
+def _when(constraint: Any) -> tuple[float | None, Window | None]:
     if (start := getattr(constraint, "start_date", None)) is not None:
         return midnight(start.year, start.month, start.day), None
     if (start := getattr(constraint, "start_time", None)) is not None:
-        return None, (_second(start), _second(constraint.end_time))
+        return None, Window(_second(start), _second(constraint.end_time))
     return None, None
 
 

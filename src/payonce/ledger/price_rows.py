@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 Prices = Mapping[str, Decimal]
 KINDS: Final = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
@@ -22,7 +22,8 @@ _KEYS: Final = {
     "input_cache_write": "cache_write_5m",
     "input_cache_write_1h": "cache_write_1h",
 }
-_CONDITIONS: Final = frozenset({"min_prompt_tokens", "utc_start", "utc_end"})
+_CONDITIONS: Final = frozenset({"min_prompt_tokens", "utc_start", "utc_end", "utc_days"})
+_WEEK: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 MODELS: Final = 20_000
 """No more models of one document than that are kept."""
 _DAY: Final = 86_400
@@ -44,13 +45,31 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """Some hours of the UTC day (`start` and `end` in seconds, half open, may wrap past midnight) on some weekdays
+    (Monday is 0, None means all)."""
+
+    start: int = 0
+    end: int = _DAY
+    days: frozenset[int] | None = None
+
+    def holds(self, at: float) -> bool:
+        """Whether a time (Unix seconds) lies inside."""
+        day, second = divmod(int(at), _DAY)
+        if self.days is not None and (day + 3) % 7 not in self.days:  # 1970 began on a Thursday
+            return False
+        if self.start <= self.end:
+            return self.start <= second < self.end
+        return second >= self.start or second < self.end
+
+
+@dataclass(frozen=True, slots=True)
 class Override:
-    """Prices that replace others for prompts of more than `above` tokens, and within `window` (seconds of the UTC day,
-    half open, may wrap past midnight)."""
+    """Prices that replace others for prompts of more than `above` tokens, and within `window`."""
 
     prices: Prices
     above: int = 0
-    window: tuple[int, int] | None = None
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +79,11 @@ class Era:
     prices: Prices
     overrides: tuple[Override, ...] = ()
     since: float | None = None
-    window: tuple[int, int] | None = None
+    window: Window | None = None
+
+    def holds(self, at: float) -> bool:
+        """Whether it has begun."""
+        return (self.since is None or at >= self.since) and (self.window is None or self.window.holds(at))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +95,11 @@ class Row:
 
     def rates(self, prompt_tokens: int, at: float) -> Rates:
         """The prices of a prompt of that length at that time (Unix seconds)."""
-        era = next((one for one in reversed(self.eras) if _holds(one.since, one.window, at)), self.eras[0])
+        era = next((one for one in reversed(self.eras) if one.holds(at)), self.eras[0])
         prices = dict(era.prices)
         above, until = 0, None
         for one in era.overrides:
-            if not _inside(one.window, at):
+            if one.window is not None and not one.window.holds(at):
                 continue
             if prompt_tokens > one.above or not one.above:
                 prices.update(one.prices)
@@ -93,18 +116,6 @@ class Row:
             above,
             until,
         )
-
-
-def _holds(since: float | None, window: tuple[int, int] | None, at: float) -> bool:
-    return (since is None or at >= since) and _inside(window, at)
-
-
-def _inside(window: tuple[int, int] | None, at: float) -> bool:
-    if window is None:
-        return True
-    start, end = window
-    second = at % _DAY
-    return start <= second < end if start <= end else second >= start or second < end
 
 
 def rows_of(document: object) -> Iterator[tuple[str, Row]]:
@@ -152,24 +163,33 @@ def _prices(source: dict[str, Any], kept: Decimal) -> dict[str, Decimal] | None:
 def _override(source: dict[str, Any], kept: Decimal) -> Override | None:
     prices = _prices(source, kept)
     above = amount(source.get("min_prompt_tokens", 0))
-    window = _window(source.get("utc_start"), source.get("utc_end"))
+    window = _window(source)
     strange = any(name.startswith(("utc_", "min_", "max_")) and name not in _CONDITIONS for name in map(str, source))
-    if prices is None or above is None or window == () or strange:
+    if prices is None or above is None or strange or isinstance(window, str):
         return None
-    return Override(prices, int(above), window or None)
+    return Override(prices, int(above), window)
 
 
-def _window(start: object, end: object) -> tuple[int, int] | tuple[()] | None:
-    """HHMM clock numbers as seconds of the day; () where they are none."""
+def _window(source: dict[str, Any]) -> Window | Literal["unreadable"] | None:
+    """The hours and days that an override is for, None where it is for all."""
+    named, start, end = source.get("utc_days"), source.get("utc_start"), source.get("utc_end")
+    if named is None and start is None and end is None:
+        return None
+    if named is not None and not (isinstance(named, list) and all(day in _WEEK for day in named)):
+        return "unreadable"
+    days = None if named is None else frozenset(map(_WEEK.index, named))
     if start is None and end is None:
+        return Window(days=days)
+    seconds = _second(start), _second(end)
+    return "unreadable" if None in seconds else Window(seconds[0] or 0, seconds[1] or 0, days)
+
+
+def _second(clock: object) -> int | None:
+    """An HHMM clock number (1030 is 10:30) as seconds of the day."""
+    number = amount(clock)
+    if number is None or number > 2400 or number % 100 >= 60:
         return None
-    seconds = []
-    for value in (start, end):
-        number = amount(value)
-        if number is None or number > 2400 or number % 100 >= 60:
-            return ()
-        seconds.append(int(number) // 100 * 3600 + int(number) % 100 * 60)
-    return seconds[0], seconds[1]
+    return int(number) // 100 * 3600 + int(number) % 100 * 60
 
 
 def amount(value: object) -> Decimal | None:
