@@ -135,7 +135,10 @@ def blend(prior: Hazards, levels: Sequence[tuple[Cell | None, float]]) -> Hazard
     return tuple(hazards)
 
 
-def chances(hazards: Hazards, unread: float = 0.0) -> tuple[float, float, float]:
+Chances = tuple[float, float, float]
+
+
+def chances(hazards: Hazards, unread: float = 0.0) -> Chances:
     """The chances of a next use within five minutes, after that within half an hour, and after that within the hour.
     `unread` is the share of uses in the first interval that come too early to read anything."""
     left, sums = 1.0, [0.0, 0.0, 0.0]
@@ -145,3 +148,13 @@ def chances(hazards: Hazards, unread: float = 0.0) -> tuple[float, float, float]
         group = 0 if interval < SHORT else 1 if interval < HALF else 2
         sums[group] += part * (1.0 - unread) if interval == 0 else part
     return sums[0], sums[1], sums[2]
+
+
+def rhythm(general: Chances, own: Chances) -> Chances:
+    """The chances of a conversation: that it goes on as its kind does, and when as it does itself. What a conversation
+    did so far can't show that it ends."""
+    goes_on, own_goes_on = sum(general), sum(own)
+    if own_goes_on <= 0:
+        return general
+    scale = goes_on / own_goes_on
+    return own[0] * scale, own[1] * scale, own[2] * scale

@@ -50,8 +50,14 @@ class Choice:
 
 
 NOTHING = Choice(0, 0, 0.0, 0.0)
-_LEAST_END = 0.08
+_LEAST_END = 0.04
 """No conversation is believed to go on for ever: the least chance that this use was the last."""
+
+
+def mortal(short: float, long: float) -> tuple[float, float]:
+    """The chances, with the least chance of an end left over."""
+    over = (short + long) / (1.0 - _LEAST_END)
+    return (short / over, long / over) if over > 1.0 else (short, long)
 
 
 def choose(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, allowed: float) -> Choice:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from payonce.optimise.decide import NOTHING, Choice, Kept, Point, choose
+from payonce.optimise.decide import NOTHING, Choice, Kept, Point, choose, mortal
 from payonce.optimise.learned import Account, Model
 from payonce.optimise.memory import Memory, Node, Sight
 from payonce.optimise.prefix import Prefix
@@ -119,7 +119,7 @@ class Keeper:
         last = next((at for at in range(len(prefix) - 1, -1, -1) if prefix.able[at]), -1)
         if last < 0 or self.tokens(last) < self.least:
             return
-        goes_on = (tail[0], tail[1] + tail[2])
+        goes_on = mortal(tail[0], tail[1] + tail[2])
         near = next((at for at in range(last - 1, self.alive, -1) if prefix.able[at]), -1)
         near_seen = False
         for one in self.sight.beginnings:
@@ -128,6 +128,7 @@ class Keeper:
             near_seen = near_seen or one.at == near
             short = max(one.chances[0], goes_on[0])
             long = min(max(one.chances[1] + one.chances[2], goes_on[1]), 1.0 - short)
+            short, long = mortal(short, long)
             yield Point(one.at, self.tokens(one.at), short, long)
         if near >= 0 and not near_seen and self._is_after(near) and self.tokens(near) >= self.least:
             yield Point(near, self.tokens(near), *goes_on)

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from payonce.optimise.chances import Cell, Exposure, Hazards, Waits, blend, chances, spread
+from payonce.optimise.chances import Cell, Exposure, Hazards, Waits, blend, chances, rhythm, spread
 from payonce.optimise.prefix import Prefix, openings
 
 _OFTEN = 3
@@ -93,7 +93,8 @@ class Beliefs:
     everybody: float = 2.0
     tenant: float = 1.5
     place: float = 1.5
-    own: float = 1.5
+    own: float = 4.0
+    beginning: float = 1.5
 
 
 class Memory:
@@ -130,9 +131,9 @@ class Memory:
             self._cell((seed, root, kind), 0.98),
         )
         b = self.beliefs
-        hazards = blend(
-            prior, [(shared[0], b.everybody), (shared[1], b.tenant), (shared[2], b.place), (talk.habits, b.own)]
-        )
+        hazards = blend(prior, [(shared[0], b.everybody), (shared[1], b.tenant), (shared[2], b.place)])
+        own = blend(hazards, [(talk.habits, b.own)])
+        tail = rhythm(chances(hazards), chances(own))
         self._remember(prefix)
         if prefix.digests:
             end = self.node(prefix, len(prefix) - 1, nodes)
@@ -140,7 +141,7 @@ class Memory:
             if end.turn is not None and end.turn.open:
                 self._waits.end(end.turn, now)
             end.turn = self._waits.begin(now, (*shared, talk.habits))
-        return Sight(known, nodes, beginnings, talk, continued, chances(hazards), kind), now
+        return Sight(known, nodes, beginnings, talk, continued, tail, kind), now
 
     def node(self, prefix: Prefix, at: int, nodes: dict[int, Node]) -> Node:
         """The node at a block, made where there is none."""
@@ -232,7 +233,7 @@ class Memory:
             levels.append((cells[-1], self.beliefs.place))
         if node.habits is None:
             node.habits = Cell(fade=0.9)
-        levels.append((node.habits, self.beliefs.own))
+        levels.append((node.habits, self.beliefs.beginning))
         hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels)
         node.wait = self._waits.begin(now, (*cells, node.habits))
         return Beginning(at, node, chances(hazards, unread=0.7))
