@@ -20,12 +20,14 @@ from payonce.optimise.traits import Traits
 @dataclass(frozen=True, slots=True)
 class Point:
     """A prefix that could be kept: it ends at block `at`, holds `tokens`, and is used again within five minutes with
-    the chance `short`, after that within the hour with the chance `long`."""
+    the chance `short`, after that within the hour with the chance `long`. `grows` says that it is the end of a
+    conversation, behind which later turns write more."""
 
     at: int
     tokens: float
     short: float
     long: float
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Choice:
 
 NOTHING = Choice(0, 0, 0.0, 0.0)
 _LEAST_END = 0.04
+_RARE = 0.3
 """No conversation is believed to go on for ever: the least chance that this use was the last."""
 
 
@@ -84,13 +87,30 @@ def _weigh(
             continue
         twice = max(0.0, min(point.tokens, kept.flight) - done)
         done = point.tokens
-        write, chance = traits.write_5m, point.short
-        if number < long and traits.write_1h is not None:
-            write, chance = traits.write_1h, point.short + point.long
-        premium += new * (write - 1.0)
-        gain += (new - twice) * chance * (write - traits.read) - new * (write - 1.0)
+        hour = number < long
+        cost = (traits.write_1h if hour and traits.write_1h is not None else traits.write_5m) - 1.0
+        premium += new * cost
+        gain += (new - twice) * _worth(point, traits, reads_short, hour=hour) - new * cost
     gain += _raised(points, kept, traits, reads_short, depth, long)
     return Choice(depth, long, gain, premium)
+
+
+def _worth(point: Point, traits: Traits, reads_short: float, *, hour: bool) -> float:
+    """What a token saves later if it is written now: the chance of a use in time, times what not finding it costs."""
+    chance = point.short + point.long if hour else point.short
+    lasting = traits.write_1h if hour and traits.write_1h is not None else traits.write_5m
+    fixed = lasting - traits.read
+    if not point.grows:
+        return chance * fixed
+    return chance * (reads_short * _missed(point, traits) + (1.0 - reads_short) * fixed)
+
+
+def _missed(point: Point, traits: Traits) -> float:
+    """What it costs not to find a token of a growing conversation, where an entry of an hour can be put behind it at
+    any later turn for next to nothing: the least over writing it for five minutes, for an hour, and never."""
+    again = (traits.write_5m - traits.read) / max(1.0 - point.long, _LEAST_END)
+    never = (1.0 - traits.read) / max(1.0 - point.short - point.long, _LEAST_END)
+    return min(again, never, (traits.write_1h or again) - traits.read)
 
 
 def _raised(
@@ -108,11 +128,11 @@ def _raised(
     if exposed <= 0:
         return 0.0
     last = points[long - 1]
-    lost = traits.write_5m - traits.read
-    soon = max(last.long, sqrt(last.long * 0.32)) if last.long > 0.005 else 0.0
-    free = exposed * lost * min(soon, 1.0)
+    soon = min(1.0, max(last.long, sqrt(last.long * _RARE)))
+    free = exposed * _missed(last, traits) * soon
     if depth > long:
         return free
+    lost = traits.write_5m - traits.read
     ever = last.long / max(_LEAST_END, 1.0 - last.short - last.long)
     again = exposed * (lost * ever - (traits.write_1h - traits.read))
     return reads_short * free + (1.0 - reads_short) * again

@@ -131,8 +131,8 @@ class Keeper:
             short, long = mortal(short, long)
             yield Point(one.at, self.tokens(one.at), short, long)
         if near >= 0 and not near_seen and self._is_after(near) and self.tokens(near) >= self.least:
-            yield Point(near, self.tokens(near), *goes_on)
-        yield Point(last, self.tokens(last), *goes_on)
+            yield Point(near, self.tokens(near), *goes_on, grows=True)
+        yield Point(last, self.tokens(last), *goes_on, grows=True)
 
     def _is_after(self, at: int) -> bool:
         return all(one.at < at for one in self.sight.beginnings) and self.alive >= 0

@@ -89,7 +89,7 @@ class Model:
 
     def reading(self, short_was_read: bool) -> None:  # noqa: FBT001
         """A marker of an hour met a live entry of five minutes, and read it or not."""
-        self.reads_short = 0.5 * self.reads_short + (0.5 if short_was_read else 0.0)
+        self.reads_short = 0.2 * self.reads_short + (0.8 if short_was_read else 0.0)
 
 
 class Models:
