@@ -25,6 +25,7 @@ from payonce.drive.navigated import NavigatedSyncUpstream, NavigatedUpstream
 from payonce.drive.performing import READERS
 from payonce.drive.sync import SyncPlayer
 from payonce.drive.tower import Tower
+from payonce.ledger.money import Bill
 from payonce.ledger.tally import Ledger
 from payonce.library_shelf import Shelf
 from payonce.model.ports import Clock
@@ -155,6 +156,11 @@ class Locked:
         """An upstream call ended that `followers` others had joined."""
         with self.lock:
             self._ledger.landed(landing, followers)
+
+    def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
+        """An upstream answered, and this is its bill."""
+        with self.lock:
+            self._ledger.spent(bill, cacheable=cacheable)
 
 
 class Lease:
