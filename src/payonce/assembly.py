@@ -21,11 +21,15 @@ from blake3 import blake3
 
 from payonce.config import Settings
 from payonce.drive.aio import AsyncPlayer
+from payonce.drive.navigated import NavigatedUpstream
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import SettingsError, StoreError
+from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
 from payonce.model.ports import Clock, Notebook, Patience, Store, Upstream, Volume
+from payonce.navigator import Books, PrefixNavigator
+from payonce.optimise import Planner
 from payonce.request_log import RequestLog
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store, redact
@@ -57,6 +61,15 @@ class Ground:
             RequestLog(settings.request_log, settings.request_log_bytes) if settings.request_log else None
         )
         self.tiers.refresh()
+
+    def _steering(self, books: Books) -> PrefixNavigator:
+        """Who steers the calls of this world, and tells `books` what they cost."""
+        limit = self.settings.max_entry_bytes
+        navigator = PrefixNavigator(
+            Planner(), Prices(clock=self.clock), books, clock=self.clock, limit=limit, request_log=self.request_log
+        )
+        self.before_note.append(navigator.settle)
+        return navigator
 
     def volume(self) -> Volume:
         """How full the store is; empty where it can't say. May wait for the store."""
@@ -135,10 +148,11 @@ class World(Ground):
     def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], clock: Clock = time.time) -> None:
         super().__init__(settings, clock)
         self.tower = Tower(settings.max_flights, settings.max_entry_bytes, settings.max_batch_bytes)
+        self.navigator = self._steering(self.ledger)
         self.player = AsyncPlayer(
             tiers=self.tiers,
             tower=self.tower,
-            upstreams=upstreams,
+            upstreams={name: NavigatedUpstream(way, self.navigator) for name, way in upstreams.items()},
             listener=self.ledger,
             clock=clock,
             read_budget=settings.read_budget,

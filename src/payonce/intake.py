@@ -107,11 +107,19 @@ class Intake:
                 tenant=tenant,
                 tags=directives.tags,
             )
-        if endpoint in STEERED and policy.prompt_cache != "off":
-            base = self._bases[upstream]
-            steering = Steering(intent.model, tenant, base, policy.prompt_cache, policy.prompt_cache_ttl)
-            call = replace(call, steering=steering)
         against = may_cache(policy, directives, intent)
+        if endpoint in STEERED and policy.prompt_cache != "off":
+            call = replace(
+                call,
+                steering=Steering(
+                    model=intent.model,
+                    tenant=tenant,
+                    base=self._bases[upstream],
+                    mode=policy.prompt_cache,
+                    ttl=policy.prompt_cache_ttl,
+                    cacheable=against is None,
+                ),
+            )
         if against is not None:
             return Bypassed(call, against)
         parts = KeyParts(

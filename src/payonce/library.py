@@ -58,6 +58,7 @@ class LibraryWorld(Ground):
     def __init__(self, settings: Settings, clock: Clock) -> None:
         super().__init__(settings, clock)
         self.listener = Locked(self.ledger)
+        self.navigator = self._steering(self.listener)
         self.shelf = Shelf(settings.memory_bytes // SHELF_SHARE if settings.fast_lane else 0, self.tiers)
         self.tiers.on_change.append(self.shelf.drop)
         self.before_note.append(lambda: self.shelf.settle(self.ledger))
@@ -144,7 +145,7 @@ class Locked:
     """The ledger, for any number of threads."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # what is settled before a note is told here too
         self._ledger = ledger
 
     def exchanged(self, receipt: Receipt, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """The request log: what was asked and when, one JSON line each, for `payonce simulate` and `payonce doctor`.
 
 Off unless `request_log` names a file. Lines are gathered in memory and appended by whoever calls `flush`, off the
-request path; the log stops growing at a limit, and what it leaves out is counted. It holds prompts, so only its owner may
+request path; it stops growing at a limit, and what it leaves out is counted. It holds prompts, so only its owner may
 read it; credentials never enter it. This room must never fail a call.
 """
 

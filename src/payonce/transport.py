@@ -62,6 +62,9 @@ class Caching:
         return world.navigator.course(call) if call.steering is not None else None
 
     def _steered(self, request: Any, course: Course) -> Any:
+        """`request` as it goes by `course`: the client's own, unless it is changed or its answer has to be plain."""
+        if not course.keen:
+            return self.desk.bare(request)
         at_most = self.desk.options.settings.total_timeout
         return sdk_call(course.call, way=self.way, request=request, mod=self.mod, at_most=at_most).request()
 
@@ -144,10 +147,10 @@ class SyncCaching(Caching):
         try:
             response = self.way.handle_request(self._steered(request, course))
             course.begun(head_of(response))
-            if course.changed and response.status_code == REJECTED:
-                if course.refused(response.status_code, response.read()):
-                    response.close()
-                    return self._sent(request, None)
+            rejected = course.changed and response.status_code == REJECTED
+            if rejected and course.refused(response.status_code, response.read()):
+                response.close()
+                return self._sent(request, None)
         except BaseException:
             course.over(whole=False)
             raise
@@ -252,10 +255,10 @@ class AsyncCaching(Caching):
         try:
             response = await self.way.handle_async_request(self._steered(request, course))
             course.begun(head_of(response))
-            if course.changed and response.status_code == REJECTED:
-                if course.refused(response.status_code, await response.aread()):
-                    await response.aclose()
-                    return await self._sent(request, None)
+            rejected = course.changed and response.status_code == REJECTED
+            if rejected and course.refused(response.status_code, await response.aread()):
+                await response.aclose()
+                return await self._sent(request, None)
         except BaseException:
             course.over(whole=False)
             raise

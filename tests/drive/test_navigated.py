@@ -1,4 +1,4 @@
-"""A call that is steered: the answer passes untouched, the course hears all of it, and a rejection is sent again bare."""
+"""A call that is steered: its answer passes untouched, its course hears all of it, a rejection is sent again bare."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
-from tests.support import words
 
 from payonce.drive.navigated import NavigatedSyncUpstream, NavigatedUpstream
 from payonce.model import reason as why
 from payonce.model.call import Call, Steering
 from payonce.model.ports import Head, UpstreamFault
+from tests.support import words
 
 BARE = replace(words.ask().call, steering=Steering("m", "t", "https://upstream.example/v1"))
 PIECES = [b"one ", b"two ", b"three"]
@@ -24,6 +24,7 @@ class Course:
     call: Call
     changed: bool = True
     refuses: bool = False
+    keen: bool = True
     events: list[Any] = field(default_factory=list)
 
     def refused(self, status: int, body: bytes) -> bool:
@@ -200,5 +201,5 @@ def test_a_cut_rejection_closes_its_connection(threads: bool) -> None:
 @PLAYERS
 def test_an_upstream_that_gives_no_answer_ends_the_course(threads: bool) -> None:
     course = Course(CHANGED)
-    body, below = drive(threads, Navigator(course), [None])
+    body, _ = drive(threads, Navigator(course), [None])
     assert (body, course.events) == (why.UPSTREAM_REFUSED, [False])

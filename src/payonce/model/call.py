@@ -26,6 +26,8 @@ class Steering:
     base: str
     mode: PromptCache = "auto"
     ttl: PromptCacheTtl = "auto"
+    cacheable: bool = True
+    """Whether the response cache takes part in the call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ class Course(Protocol):
     """The call as it goes upstream."""
     changed: bool
     """Whether that differs from what the client sent."""
+    keen: bool
+    """Whether the answer is worth being asked for without encoding, so that it can be heard."""
 
     def refused(self, status: int, body: bytes) -> bool:
         """Whether this answer rejects what was changed, so that the client's own call has to be sent instead."""

@@ -199,7 +199,9 @@ def _points(asked: Asked, total: float) -> Marking:
     if chance > pays or sight.continued:
         why = "the conversation goes on: the provider's own caching pays"
         saving = round(total * (chance * (traits.write_5m - traits.read) - (traits.write_5m - 1.0)))
-        return Marking(asked.body, nothing(total), (Advice(Act.LEAVE, why, tokens=round(total), chance=chance, saving=saving),))
+        return Marking(
+            asked.body, nothing(total), (Advice(Act.LEAVE, why, tokens=round(total), chance=chance, saving=saving),)
+        )
     scale = asked.knows.per_character()
     least = asked.knows.minimum(traits.minimum, sight.talk.host)
     shared = [one for one in sight.beginnings if one.at >= prefix.tools and prefix.sizes[one.at] * scale >= least]

@@ -199,7 +199,9 @@ class Memory:
             if end.turn is not None:
                 self._waits.end(end.turn, now)
         if talk is None:
-            talk = next((self._talks[seed, told] for told in reversed(prefix.talk[:-1]) if (seed, told) in self._talks), None)
+            talk = next(
+                (self._talks[seed, told] for told in reversed(prefix.talk[:-1]) if (seed, told) in self._talks), None
+            )
         if talk is None:
             talk = Talk(identity)
         talk.turns += 1

@@ -25,6 +25,7 @@ from payonce.optimise.prefix import Json, UnreadableError, read
 from payonce.optimise.sessions import HeaderChange, Upstream
 from payonce.optimise.traits import Catalogue, PriceList, Traits
 
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """An outgoing request. `body` is a new object; `headers` are changes to the client's (None: leave it out);
@@ -82,7 +83,9 @@ class Planner:
         name = sessions.own_name(body, headers, session) or "payonce-" + prefix.identity
         sight, now = self._memory.arrive(prefix, seed, now, name)
         account = self._account(seed)
-        marking = mark(Asked(body, self._memory, prefix, sight, traits, knows, account, now, mode, ttl, upstream, dialect))
+        marking = mark(
+            Asked(body, self._memory, prefix, sight, traits, knows, account, now, mode, ttl, upstream, dialect)
+        )
         account.open(marking.keeping.total, marking.keeping.paid)
         members, changes, more = _stuck(body, headers, sight.talk, traits, upstream, dialect, now)
         out = {**marking.body, **members}

@@ -216,7 +216,14 @@ def _chat(body: Mapping[str, Any], reader: _Reader) -> None:
     messages = body["messages"]
     leading = _leading(messages)
     for index in range(leading):
-        _content(messages[index].get("content"), b"system\0", reader, ("messages", index, "content"), f"system:{index}", _texts)
+        _content(
+            messages[index].get("content"),
+            b"system\0",
+            reader,
+            ("messages", index, "content"),
+            f"system:{index}",
+            _texts,
+        )
     reader.out.system = len(reader.out)
     reader.level(_fields(body, _MESSAGE_FIELDS))
     _talk(messages, reader, _one_chat_message, leading)
@@ -275,7 +282,9 @@ def _responses(body: Mapping[str, Any], reader: _Reader) -> None:
     leading = _leading(items)
     top: tuple[str | int, ...] = ("input",)
     for index in range(leading):
-        _content(items[index].get("content"), b"system\0", reader, (*top, index, "content"), f"system:{index}", _input_texts)
+        _content(
+            items[index].get("content"), b"system\0", reader, (*top, index, "content"), f"system:{index}", _input_texts
+        )
     reader.out.system = len(reader.out)
     reader.level(_fields(body, _MESSAGE_FIELDS))
     whole = isinstance(body.get("input"), str)

@@ -1,0 +1,289 @@
+"""The navigator: sends each call by the way on which its prompt is cached best, and learns from what it cost.
+
+It hands bodies to the planner (`payonce.optimise`), and what an answer used to the planner, the ledger, the doctor and
+the request log. Whatever goes wrong in here costs a plan, never a call. This room must never do I/O, nor decide how a
+prompt is marked.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, Protocol
+from urllib.parse import urlsplit
+
+import orjson
+
+from payonce.dialects.canonical import parse
+from payonce.dialects.ear import Ear, Heard
+from payonce.ledger.money import Bill, price
+from payonce.ledger.prices import Prices
+from payonce.ledger.usage import Usage
+from payonce.ledger.usage import parse as parse_usage
+from payonce.model.call import Call, Headers, Steering
+from payonce.model.ports import Clock, Head
+from payonce.model.reason import Reason
+from payonce.optimise import Act, Plan, Planner
+from payonce.optimise.marking import Dialect
+from payonce.optimise.sessions import Upstream
+from payonce.request_log import RequestLog
+
+log = logging.getLogger("payonce.navigator")
+
+PLANNED_BYTES = 1024
+"""Shorter bodies go as they are: no provider caches so short a prompt."""
+
+UNPRICED = 1024
+"""So many answers may wait for their price; of more, the oldest is left out of the books."""
+
+DIALECTS: Final[dict[str, Dialect]] = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
+_OURS = frozenset((Act.MARK, Act.READ, Act.SWITCH_OFF, Act.PIN))
+_HOSTS: Final[dict[str, Upstream]] = {
+    "openrouter.ai": "openrouter",
+    "api.anthropic.com": "anthropic",
+    "api.openai.com": "openai",
+}
+
+
+class Books(Protocol):
+    """Who is told what answers cost."""
+
+    def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
+        """An upstream answered, and this is its bill."""
+        ...
+
+
+class PrefixNavigator:
+    """See the room's first paragraph. `limit` is the largest whole answer that is listened to, in bytes."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        prices: Prices,
+        books: Books,
+        *,
+        clock: Clock,
+        limit: int,
+        request_log: RequestLog | None = None,
+    ) -> None:
+        self.clock = clock
+        self.limit = limit
+        self.stumbled: Counter[str] = Counter()
+        """What went wrong in here, by the name of the exception."""
+        self._planner = planner
+        self._prices = prices
+        self._books = books
+        self._lock = threading.Lock()
+        self._log = request_log
+        self._unpriced: deque[_Told] = deque(maxlen=UNPRICED)
+        self._loading: threading.Thread | None = None
+
+    def course(self, call: Call) -> PlannedCourse | None:
+        """How `call` goes upstream; None where it goes as it is and nobody listens."""
+        try:
+            return self._plot(call)
+        except Exception as error:  # noqa: BLE001 - a plan is not worth a call
+            self._stumble(error)
+            return None
+
+    def refused(self, course: PlannedCourse, status: int, body: bytes) -> bool:
+        """Whether this answer rejects what the plan changed."""
+        try:
+            with self._lock:
+                return course.plan is not None and self._planner.refused(course.plan, status, body)
+        except Exception as error:  # noqa: BLE001
+            self._stumble(error)
+            return False
+
+    def learn(self, course: PlannedCourse, heard: Heard | None) -> None:
+        """What an answer said of itself; None where it failed, or did not come whole."""
+        try:
+            self._learn(course, heard)
+        except Exception as error:  # noqa: BLE001
+            self._stumble(error)
+
+    def settle(self) -> None:
+        """Price the answers that came while the price table was still being read; to be called now and then."""
+        if not self._ready():
+            return
+        while self._unpriced:
+            self._spend(self._unpriced.popleft())
+
+    def _plot(self, call: Call) -> PlannedCourse | None:
+        steering, dialect = call.steering, DIALECTS.get(call.endpoint)
+        if steering is None or dialect is None:
+            return None
+        now = self.clock()
+        if len(call.body) < PLANNED_BYTES:
+            return PlannedCourse(self, call, call, None, dialect, now)
+        members = parse(call.body)
+        if isinstance(members, Reason):
+            return None
+        with self._lock:
+            plan = self._planner.plan(
+                members,
+                dialect=dialect,
+                model=steering.model,
+                tenant=steering.tenant,
+                now=now,
+                mode=steering.mode,
+                ttl=steering.ttl,
+                upstream=upstream_kind(steering, dialect),
+                headers=call.headers,
+            )
+        sent = call
+        if plan.changed:
+            sent = replace(call, body=orjson.dumps(plan.body), headers=merged(call.headers, plan.headers))
+        return PlannedCourse(self, call, sent, plan, dialect, now)
+
+    def _learn(self, course: PlannedCourse, heard: Heard | None) -> None:
+        now, plan = self.clock(), course.plan
+        if plan is not None and (heard is None or heard.usage is not None):
+            said, host = (heard.usage, heard.provider) if heard is not None else (None, None)
+            with self._lock:
+                self._planner.observe(plan, said, now=now, provider=host, failed=heard is None)
+        if heard is None:
+            return
+        usage = parse_usage(heard.usage, dialect=course.dialect, model=heard.model, provider=heard.provider)
+        told = _Told(course, heard, usage)
+        if self._ready():
+            self._spend(told)
+        else:
+            self._unpriced.append(told)
+        if self._log is not None:
+            self._log.add(_record(course, heard, now))
+
+    def _ready(self) -> bool:
+        """Whether prices can be asked for without waiting: the table takes half a second to read, off this thread."""
+        if self._loading is None:
+            self._loading = threading.Thread(target=self._prices.load, name="payonce-prices", daemon=True)
+            self._loading.start()
+        return not self._loading.is_alive()
+
+    def _spend(self, told: _Told) -> None:
+        course, usage = told.course, told.usage
+        steering = course.asked.steering
+        assert steering is not None
+        rates = self._prices.rates(
+            told.heard.model or steering.model,
+            provider=_biller(steering),
+            prompt_tokens=usage.input_total or 0,
+            at=course.started,
+        )
+        ours = course.plan is not None and any(advice.act in _OURS for advice in course.plan.advice)
+        self._books.spent(price(usage, rates, ours=ours), cacheable=steering.cacheable)
+
+    def _stumble(self, error: Exception) -> None:
+        name = type(error).__name__
+        self.stumbled[name] += 1
+        if self.stumbled[name] == 1:
+            log.error("a call goes unplanned: the navigator stumbled", exc_info=error)
+
+
+class PlannedCourse:
+    """One call on its way out, and what is learned from its answer."""
+
+    __slots__ = (
+        "_ear",
+        "_navigator",
+        "_over",
+        "asked",
+        "began",
+        "call",
+        "changed",
+        "dialect",
+        "keen",
+        "plan",
+        "started",
+    )
+
+    def __init__(
+        self, navigator: PrefixNavigator, asked: Call, call: Call, plan: Plan | None, dialect: str, started: float
+    ) -> None:
+        self._navigator = navigator
+        self._ear: Ear | None = None
+        self._over = False
+        self.asked = asked
+        self.call = call
+        self.changed = call is not asked
+        self.keen = plan is not None
+        self.plan = plan
+        self.dialect = dialect
+        self.started = started
+        self.began = started
+
+    def refused(self, status: int, body: bytes) -> bool:
+        """Whether this answer rejects what was changed."""
+        return self._navigator.refused(self, status, body)
+
+    def begun(self, head: Head) -> None:
+        """The answer begins."""
+        self.began = self._navigator.clock()
+        if head.status == 200:
+            self._ear = Ear(head.headers, self._navigator.limit)
+
+    def heard(self, chunk: bytes) -> None:
+        """A part of the answer's body."""
+        if self._ear is not None:
+            self._ear.feed(chunk)
+
+    def over(self, *, whole: bool) -> None:
+        """No more of the answer will come."""
+        ear, self._ear = self._ear, None
+        if not self._over:
+            self._over = True
+            self._navigator.learn(self, ear.told() if ear is not None and whole else None)
+
+
+def upstream_kind(steering: Steering, dialect: str) -> Upstream:
+    """Whose rules an upstream follows, by its host; where nobody knows it, by how the model is named: a vendor before
+    it is how routers of OpenRouter's kind name it, and only Anthropic's own API and those like it speak `messages`."""
+    host = urlsplit(steering.base).hostname or ""
+    known = _HOSTS.get(host)
+    if known is not None:
+        return known
+    if "/" in steering.model:
+        return "openrouter"
+    return "anthropic" if dialect == "messages" else "other"
+
+
+def merged(headers: Headers, changes: tuple[tuple[bytes, bytes | None], ...]) -> Headers:
+    """`headers` with each changed one in the place of those of its name, or without it where its value is None."""
+    if not changes:
+        return headers
+    named = dict(changes)
+    kept = tuple(field for field in headers if field[0] not in named)
+    return kept + tuple((name, value) for name, value in changes if value is not None)
+
+
+class _Told(NamedTuple):
+    """An answer that came, and what it used."""
+
+    course: PlannedCourse
+    heard: Heard
+    usage: Usage
+
+
+def _biller(steering: Steering) -> str | None:
+    """Whose prices hold: those of the upstream itself, where its host is known; else who made the model."""
+    return steering.base if urlsplit(steering.base).hostname in _HOSTS else None
+
+
+def _record(course: PlannedCourse, heard: Heard, ended: float) -> dict[str, Any]:
+    """A line of the request log: what the client asked, not what became of it on its way."""
+    asked = course.asked
+    assert asked.steering is not None
+    record = {
+        "at": course.started,
+        "ended": ended,
+        "dialect": course.dialect,
+        "model": asked.steering.model,
+        "tenant": asked.steering.tenant,
+        "session": course.plan.session if course.plan is not None else None,
+        "provider": heard.provider or None,
+        "usage": heard.usage,
+        "body": orjson.Fragment(asked.body),
+    }
+    return {name: value for name, value in record.items() if value is not None}
