@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from payonce.ledger.money import Bill
 from payonce.ledger.price_rows import Era, Row
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import Ledger, summary
+from payonce.library import Locked
 from tests.ledger.test_usage import DIALECTS, HOSTILE, JUNK, RECORDED
 
 OPENROUTER = "https://openrouter.ai/api/v1"
@@ -90,6 +92,17 @@ def test_no_usage_object_makes_an_entry_fail(usage: object, dialect: str) -> Non
     leaf = ledger.leaf(0.0)
     assert leaf is not None
     summary(ledger.now)
+
+
+def test_the_librarys_ledger_takes_bills_from_any_thread() -> None:
+    ledger = Ledger("w", 0)
+    books = Accounts(Locked(ledger), Prices(clock=lambda: 0.0, table=lambda: lambda model, _: sonnet()))
+    said = {"input_tokens": 1, "output_tokens": 1}
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: books.answered(said, dialect="messages", asked="a/x", cacheable=False), range(400)))
+    figures = summary(ledger.now)
+    assert figures["prompt_cache"]["calls"] == 400
+    assert figures["paid"]["dollars"] == "0"
 
 
 def test_the_example_of_the_page_runs() -> None:
