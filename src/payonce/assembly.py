@@ -25,10 +25,11 @@ from payonce.drive.navigated import NavigatedUpstream
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import SettingsError, StoreError
+from payonce.ledger.accounts import Accounts, Spender
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
 from payonce.model.ports import Clock, Notebook, Patience, Store, Upstream, Volume
-from payonce.navigator import Books, PrefixNavigator
+from payonce.navigator import PrefixNavigator
 from payonce.optimise import Planner
 from payonce.request_log import RequestLog
 from payonce.stores.memory import MemoryStore
@@ -62,12 +63,11 @@ class Ground:
         )
         self.tiers.refresh()
 
-    def _steering(self, books: Books) -> PrefixNavigator:
-        """Who steers the calls of this world, and tells `books` what they cost."""
+    def _steering(self, ledger: Spender) -> PrefixNavigator:
+        """Who steers the calls of this world, and has `ledger` enter what they cost."""
+        accounts = Accounts(ledger, Prices(clock=self.clock))
         limit = self.settings.max_entry_bytes
-        navigator = PrefixNavigator(
-            Planner(), Prices(clock=self.clock), books, clock=self.clock, limit=limit, request_log=self.request_log
-        )
+        navigator = PrefixNavigator(Planner(), accounts, clock=self.clock, limit=limit, request_log=self.request_log)
         self.before_note.append(navigator.settle)
         return navigator
 

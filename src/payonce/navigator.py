@@ -11,17 +11,14 @@ import logging
 import threading
 from collections import Counter, deque
 from dataclasses import replace
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import orjson
 
 from payonce.dialects.canonical import parse
 from payonce.dialects.ear import Ear, Heard
-from payonce.ledger.money import Bill, price
-from payonce.ledger.prices import Prices
-from payonce.ledger.usage import Usage
-from payonce.ledger.usage import parse as parse_usage
+from payonce.ledger.accounts import Accounts
 from payonce.model.call import Call, Headers, Steering
 from payonce.model.ports import Clock, Head
 from payonce.model.reason import Reason
@@ -39,20 +36,14 @@ UNPRICED = 1024
 """So many answers may wait for their price; of more, the oldest is left out of the books."""
 
 DIALECTS: Final[dict[str, Dialect]] = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
-_OURS = frozenset((Act.MARK, Act.READ, Act.SWITCH_OFF, Act.PIN))
+_MARKS = frozenset((Act.MARK, Act.READ))
+_OURS = _MARKS | {Act.SWITCH_OFF, Act.PIN}
+_LIVES: Final[dict[str, Literal["5m", "1h"]]] = {"5m": "5m", "1h": "1h"}
 _HOSTS: Final[dict[str, Upstream]] = {
     "openrouter.ai": "openrouter",
     "api.anthropic.com": "anthropic",
     "api.openai.com": "openai",
 }
-
-
-class Books(Protocol):
-    """Who is told what answers cost."""
-
-    def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
-        """An upstream answered, and this is its bill."""
-        ...
 
 
 class PrefixNavigator:
@@ -61,8 +52,7 @@ class PrefixNavigator:
     def __init__(
         self,
         planner: Planner,
-        prices: Prices,
-        books: Books,
+        accounts: Accounts,
         *,
         clock: Clock,
         limit: int,
@@ -73,8 +63,7 @@ class PrefixNavigator:
         self.stumbled: Counter[str] = Counter()
         """What went wrong in here, by the name of the exception."""
         self._planner = planner
-        self._prices = prices
-        self._books = books
+        self._accounts = accounts
         self._lock = threading.Lock()
         self._log = request_log
         self._unpriced: deque[_Told] = deque(maxlen=UNPRICED)
@@ -146,8 +135,7 @@ class PrefixNavigator:
                 self._planner.observe(plan, said, now=now, provider=host, failed=heard is None)
         if heard is None:
             return
-        usage = parse_usage(heard.usage, dialect=course.dialect, model=heard.model, provider=heard.provider)
-        told = _Told(course, heard, usage)
+        told = _Told(course, heard)
         if self._ready():
             self._spend(told)
         else:
@@ -158,22 +146,26 @@ class PrefixNavigator:
     def _ready(self) -> bool:
         """Whether prices can be asked for without waiting: the table takes half a second to read, off this thread."""
         if self._loading is None:
-            self._loading = threading.Thread(target=self._prices.load, name="payonce-prices", daemon=True)
+            self._loading = threading.Thread(target=self._accounts.prices.load, name="payonce-prices", daemon=True)
             self._loading.start()
         return not self._loading.is_alive()
 
     def _spend(self, told: _Told) -> None:
-        course, usage = told.course, told.usage
+        course, heard = told
         steering = course.asked.steering
         assert steering is not None
-        rates = self._prices.rates(
-            told.heard.model or steering.model,
-            provider=_biller(steering),
-            prompt_tokens=usage.input_total or 0,
-            at=course.started,
+        advice = course.plan.advice if course.plan is not None else ()
+        lives = {each.ttl for each in advice if each.act in _MARKS}
+        self._accounts.answered(
+            heard.usage,
+            dialect=course.dialect,
+            asked=steering.model,
+            model=heard.model,
+            upstream=_biller(steering),
+            ttl=_LIVES.get(lives.pop()) if len(lives) == 1 else None,
+            ours=any(each.act in _OURS for each in advice),
+            cacheable=steering.cacheable,
         )
-        ours = course.plan is not None and any(advice.act in _OURS for advice in course.plan.advice)
-        self._books.spent(price(usage, rates, ours=ours), cacheable=steering.cacheable)
 
     def _stumble(self, error: Exception) -> None:
         name = type(error).__name__
@@ -263,7 +255,6 @@ class _Told(NamedTuple):
 
     course: PlannedCourse
     heard: Heard
-    usage: Usage
 
 
 def _biller(steering: Steering) -> str | None:
