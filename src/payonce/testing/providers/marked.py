@@ -67,9 +67,7 @@ class MarkedCache:
         self._entries: dict[bytes, dict[str, _Entry]] = {}
         self._swept = 0
 
-    def account(
-        self, asked: Asked, *, scope: str, now: float, first_token_after: float, answer_after: float = 0.0
-    ) -> Split:
+    def account(self, asked: Asked, *, scope: str, now: float, first_token_after: float) -> Split:
         """How the prompt is billed, and what is kept of it. RefusedError (400) as the provider documents it."""
         marks = self._marks(asked)
         path = _Path(asked.blocks, chain(asked, scope), running_sums(asked.blocks), self._places(asked.blocks))
@@ -83,10 +81,9 @@ class MarkedCache:
         if hit >= 0 and self.rules.reads_refresh_ancestors:
             for key in path.keys[: hit + 1]:
                 self._refresh(key, None, now)
-        ready = now + (answer_after if self.rules.readable_after_answer else first_token_after)
         for at, mark in active:
             if at > hit:
-                self._write(path.keys[at], mark.ttl, now, ready)
+                self._write(path.keys[at], mark.ttl, now, now + first_token_after)
         self._sweep(now)
         return self._split(path, active, hit)
 

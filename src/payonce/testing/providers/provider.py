@@ -20,9 +20,7 @@ from payonce.testing.providers.usage import EMITTERS
 class Cache(Protocol):
     """What a model of a cache does with one request."""
 
-    def account(
-        self, asked: Asked, *, scope: str, now: float, first_token_after: float, answer_after: float = 0.0
-    ) -> Split:
+    def account(self, asked: Asked, *, scope: str, now: float, first_token_after: float) -> Split:
         """How the prompt is billed, and what is kept of it; RefusedError where the provider answers 4xx."""
 
 
@@ -57,16 +55,28 @@ class Served:
 
 
 class Provider:
-    """One host with one cache. `convention` names how it writes usage (`usage.EMITTERS`)."""
+    """One host with one cache.
+
+    `convention` names how it writes usage (`usage.EMITTERS`); `whole_answer` says that what it keeps can be read only
+    once the answer that made it has ended.
+    """
 
     def __init__(
-        self, cache: Cache, rates: Rates, *, convention: str = "anthropic", sizes: Sizes | None = None, host: str = ""
+        self,
+        cache: Cache,
+        rates: Rates,
+        *,
+        convention: str = "anthropic",
+        sizes: Sizes | None = None,
+        host: str = "",
+        whole_answer: bool = False,
     ) -> None:
         self.cache = cache
         self.rates = rates
         self.convention = convention
         self.sizes = sizes or Sizes()
         self.host = host
+        self.whole_answer = whole_answer
 
     def serve(
         self,
@@ -80,7 +90,8 @@ class Provider:
         output_tokens: int = 0,
         answer_after: float | None = None,
     ) -> Served:
-        """Answer one request that starts at `now`; its answer begins `first_token_after` seconds later."""
+        """Answer one request that starts at `now`; its answer begins `first_token_after` seconds later, and has ended
+        `answer_after` seconds later."""
         try:
             asked = render(body, dialect, self.sizes, headers)
             split = self.account(asked, tenant, now, first_token_after, answer_after)
@@ -96,5 +107,5 @@ class Provider:
         self, asked: Asked, tenant: str, now: float, first_token_after: float, answer_after: float | None
     ) -> Split:
         """The split of a rendered request."""
-        whole = first_token_after if answer_after is None else answer_after
-        return self.cache.account(asked, scope=tenant, now=now, first_token_after=first_token_after, answer_after=whole)
+        ready = first_token_after if answer_after is None or not self.whole_answer else answer_after
+        return self.cache.account(asked, scope=tenant, now=now, first_token_after=ready)

@@ -26,6 +26,11 @@ from payonce.testing.providers.blocks import (
 from payonce.testing.providers.rules import RefusedError
 
 Json = dict[str, Any]
+_OPTIONS: Final = (
+    "prompt_cache_options", "prompt_cache_key", "session_id", "provider", "parallel_tool_calls", "text",
+    "response_format", "reasoning", "reasoning_effort", "verbosity", "context_management", "service_tier",
+)  # fmt: skip
+"""What some cache's rules look at besides the blocks."""
 _IMAGES: Final = frozenset({"image", "image_url", "input_image"})
 _DOCUMENTS: Final = frozenset({"document", "file", "input_file"})
 _TEXTS: Final = frozenset({"text", "input_text", "output_text"})
@@ -43,7 +48,7 @@ def render(body: Mapping[str, Any], dialect: str, sizes: Sizes, headers: Mapping
         raise RefusedError("model: Field required")
     blocks = tuple(readers[dialect](body, sizes))
     automatic = mark_of({"cache_control": body["cache_control"]}) if body.get("cache_control") is not None else None
-    options = {name: body[name] for name in ("prompt_cache_options", "prompt_cache_key", "session_id") if name in body}
+    options = {name: body[name] for name in _OPTIONS if name in body}
     return Asked(model, blocks, automatic, _salts(body, headers or {}, blocks), options, _opening(blocks))
 
 

@@ -82,6 +82,49 @@ class RefusedError(Exception):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class BoundaryRules:
+    """OpenAI's paid automatic cache (GPT-5.6 and later): exact boundaries, few writes, one sliding lifetime.
+
+    `first` and `latest` explicit breakpoints and `earlier` ends of messages are looked up. Above `per_minute` requests
+    of one key and opening, traffic goes to a further machine, which knows nothing of the first.
+    """
+
+    minimum: int
+    lifetime: float = 1800.0
+    most: int = 4
+    first: int = 2
+    latest: int = 50
+    earlier: int = 20
+    per_minute: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class AutomaticRules:
+    """A cache that needs no markers and charges no writes; hits are counted in steps of so many tokens.
+
+    `units` keeps whole units only: up to the end of a message, or up to where two earlier requests parted. `fixed`
+    lifetimes are not renewed by reads. `per_minute` None means that traffic never overflows to another machine.
+    """
+
+    minimum: int
+    step: int
+    lifetime: float
+    units: bool = False
+    fixed: bool = False
+    tools_after_system: bool = False
+    per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastMarkerRules:
+    """Gemini behind OpenRouter: only the last marker counts, found again exactly, for a fixed time."""
+
+    minimum: int
+    lifetime: float = 300.0
+    closing: int = 0
+
+
 LongReads = Literal["no", "reads", "extends"]
 
 
@@ -101,7 +144,6 @@ class MarkerRules:
     linger: float = 0.0
     eviction: float = 0.0
     seed: int = 0
-    readable_after_answer: bool = False
     closing: Mapping[str, int] = field(default_factory=dict)
     one_hour_reads_5m: LongReads = "reads"
     reads_refresh_ancestors: bool = True
