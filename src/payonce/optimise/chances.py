@@ -81,6 +81,14 @@ class Waits:
                 for cell in exposure.cells:
                     cell.ended(interval)
 
+    def fail(self, exposure: Exposure, now: float) -> None:
+        """It will not be used again: something before it changed. It survives every interval at once."""
+        if exposure.open:
+            exposure.open = False
+            for interval in range(bisect_right(EDGES, now - exposure.start), _BINS):
+                for cell in exposure.cells:
+                    cell.survived(interval)
+
     def advance(self, now: float) -> None:
         """Let everything that is open survive the intervals that have passed."""
         for interval, queue in enumerate(self._queues):
