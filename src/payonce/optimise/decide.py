@@ -120,15 +120,18 @@ def _raised(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: fl
     """
     if not long or traits.write_1h is None or points[long - 1].tokens <= kept.alive:
         return 0.0
-    exposed = kept.alive - kept.long
-    if exposed <= 0:
-        return 0.0
-    last = points[long - 1]
-    soon = min(1.0, max(last.long, sqrt(last.long * _RARE)))
-    free = exposed * _missed(last, traits) * soon
+    free = again = 0.0
+    done = kept.long
+    lost, longer = traits.write_5m - traits.read, traits.write_1h - traits.read
+    for point in points:
+        exposed = min(point.tokens, kept.alive) - done
+        if exposed <= 0:
+            continue
+        done += exposed
+        soon = min(1.0, max(point.long, sqrt(point.long * _RARE))) if point.grows else point.long
+        free += exposed * _missed(point, traits) * soon
+        ever = point.long / max(_LEAST_END, 1.0 - point.short - point.long)
+        again += exposed * (lost * ever - longer)
     if depth > long:
         return free
-    lost = traits.write_5m - traits.read
-    ever = last.long / max(_LEAST_END, 1.0 - last.short - last.long)
-    again = exposed * (lost * ever - (traits.write_1h - traits.read))
     return reads_short * free + (1.0 - reads_short) * again

@@ -22,12 +22,14 @@ _OFTEN = 3
 class Talk:
     """One conversation: its habits, and what is known of the hosts that served it."""
 
-    __slots__ = ("habits", "host", "identity", "misses", "pinned", "pinned_until", "turns")
+    __slots__ = ("broken", "habits", "host", "identity", "misses", "pinned", "pinned_until", "turn", "turns")
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
         self.habits = Cell(fade=0.9)
         self.turns = 0
+        self.turn: Exposure | None = None
+        self.broken = False
         self.host = ""
         self.misses = 0
         self.pinned = ""
@@ -87,14 +89,16 @@ class Beliefs:
     later: tuple[float, float] = (0.6, 0.1)
     seen: tuple[float, float] = (0.8, 0.08)
     after_tool: tuple[float, float] = (0.88, 0.03)
+    broken: tuple[float, float] = (0.08, 0.02)
     once: tuple[float, float] = (0.12, 0.04)
-    twice: tuple[float, float] = (0.5, 0.1)
-    often: tuple[float, float] = (0.7, 0.1)
+    twice: tuple[float, float] = (0.5, 0.2)
+    often: tuple[float, float] = (0.7, 0.2)
     everybody: float = 2.0
     tenant: float = 1.5
     place: float = 1.5
     own: float = 4.0
     beginning: float = 1.5
+    frailty: float = 1.0
 
 
 class Memory:
@@ -123,7 +127,7 @@ class Memory:
         talk, continued = self._conversation(prefix, seed, nodes, known, now, identity)
         self._part(prefix, known, nodes)
         beginnings = [self._begin(prefix, seed, at, nodes, now) for at in _candidates(prefix, nodes)]
-        kind, prior = self._kind(prefix, continued)
+        kind, prior = self._kind(prefix, talk, continued=continued)
         root = prefix.digests[prefix.system - 1] if prefix.system else seed
         shared = (
             self._cell(("tail", kind), 0.995),
@@ -140,7 +144,7 @@ class Memory:
             end.talk = talk
             if end.turn is not None and end.turn.open:
                 self._waits.end(end.turn, now)
-            end.turn = self._waits.begin(now, (*shared, talk.habits))
+            end.turn = talk.turn = self._waits.begin(now, (*shared, talk.habits))
         return Sight(known, nodes, beginnings, talk, continued, tail, kind), now
 
     def node(self, prefix: Prefix, at: int, nodes: dict[int, Node]) -> Node:
@@ -199,11 +203,10 @@ class Memory:
             if end.turn is not None:
                 self._waits.end(end.turn, now)
         if talk is None:
-            talk = next(
-                (self._talks[seed, told] for told in reversed(prefix.talk[:-1]) if (seed, told) in self._talks), None
-            )
+            talk = self._broken(prefix, seed, now)
         if talk is None:
             talk = Talk(identity)
+        talk.broken = talk.turns > 0 and not continued
         talk.turns += 1
         self._talks[seed, prefix.talk[-1] if prefix.talk else 0] = talk
         self._talks.move_to_end((seed, prefix.talk[-1] if prefix.talk else 0))
@@ -211,7 +214,19 @@ class Memory:
             self._talks.popitem(last=False)
         return talk, continued
 
-    def _kind(self, prefix: Prefix, continued: bool) -> tuple[str, Hazards]:
+    def _broken(self, prefix: Prefix, seed: bytes, now: float) -> Talk | None:
+        """The conversation whose messages are the same, though something before them changed."""
+        for told in reversed(prefix.talk[:-1]):
+            talk = self._talks.get((seed, told))
+            if talk is not None:
+                if talk.turn is not None:
+                    self._waits.fail(talk.turn, now)
+                return talk
+        return None
+
+    def _kind(self, prefix: Prefix, talk: Talk, *, continued: bool) -> tuple[str, Hazards]:
+        if talk.broken:
+            return "broken", self._priors["broken"]
         if prefix.last == "tool":
             return ("seen tool" if continued else "tool"), self._priors["after_tool" if continued else "later"]
         if continued:
@@ -236,7 +251,7 @@ class Memory:
         if node.habits is None:
             node.habits = Cell(fade=0.9)
         levels.append((node.habits, self.beliefs.beginning))
-        hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels)
+        hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels, self.beliefs.frailty)
         node.wait = self._waits.begin(now, (*cells, node.habits))
         return Beginning(at, node, chances(hazards, unread=0.7))
 
@@ -252,7 +267,7 @@ class Memory:
         return cell
 
 
-_KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "once", "twice", "often")
+_KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", "once", "twice", "often")
 _MOST_OPENINGS = 3
 
 

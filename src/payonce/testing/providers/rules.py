@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from math import inf
 from typing import Literal
 
 SHORT = "5m"
@@ -74,12 +75,64 @@ class Split:
         )
 
 
+class Ready:
+    """When an answer began, so that what its request wrote can be read: a time, or not yet known."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, at: float = inf) -> None:
+        self.at = at
+
+
 class RefusedError(Exception):
     """The provider answers 4xx: `status`, and the message in the provider's own words where they are known."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class BoundaryRules:
+    """OpenAI's paid automatic cache (GPT-5.6 and later): exact boundaries, few writes, one sliding lifetime.
+
+    `first` and `latest` explicit breakpoints and `earlier` ends of messages are looked up. Above `per_minute` requests
+    of one key and opening, traffic goes to a further machine, which knows nothing of the first.
+    """
+
+    minimum: int
+    lifetime: float = 1800.0
+    most: int = 4
+    first: int = 2
+    latest: int = 50
+    earlier: int = 20
+    per_minute: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class AutomaticRules:
+    """A cache that needs no markers and charges no writes; hits are counted in steps of so many tokens.
+
+    `units` keeps whole units only: up to the end of a message, or up to where two earlier requests parted. `fixed`
+    lifetimes are not renewed by reads. `per_minute` None means that traffic never overflows to another machine.
+    """
+
+    minimum: int
+    step: int
+    lifetime: float
+    units: bool = False
+    fixed: bool = False
+    tools_after_system: bool = False
+    per_minute: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LastMarkerRules:
+    """Gemini behind OpenRouter: only the last marker counts, found again exactly, for a fixed time."""
+
+    minimum: int
+    lifetime: float = 300.0
+    closing: int = 0
 
 
 LongReads = Literal["no", "reads", "extends"]
@@ -101,7 +154,6 @@ class MarkerRules:
     linger: float = 0.0
     eviction: float = 0.0
     seed: int = 0
-    readable_after_answer: bool = False
     closing: Mapping[str, int] = field(default_factory=dict)
     one_hour_reads_5m: LongReads = "reads"
     reads_refresh_ancestors: bool = True
