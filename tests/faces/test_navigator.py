@@ -1,0 +1,285 @@
+"""The gateway in front of a provider with a strict prompt cache: what is sent, what is learned, what is booked; time is
+the test's. The library's transports go the same way."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.asgi import World, running
+
+from payonce.drive.navigated import NavigatedUpstream
+from payonce.gateway.upstream import HttpUpstream
+from payonce.ledger.tally import summary
+from payonce.model.call import Call, Steering
+from payonce.navigator import PLANNED_BYTES, merged, upstream_kind
+from payonce.testing.sim import CacheMeter, SimulatedProvider, running_sim
+
+CLAUDE = "anthropic/claude-sonnet-4.5"
+POLICY = "You are a careful agent of an airline. " * 200
+PATHS = {"chat": "/api/v1/chat/completions", "messages": "/api/v1/messages", "responses": "/api/v1/responses"}
+
+
+class Talk:
+    """A conversation that grows by a question and an answer, in a dialect's shape."""
+
+    def __init__(self, dialect: str, model: str = CLAUDE, **more: Any) -> None:
+        self.dialect = dialect
+        self.turns: list[dict[str, Any]] = []
+        self.more = {"model": model, **more}
+
+    def ask(self, text: str) -> bytes:
+        self.turns.append({"role": "user", "content": text})
+        return self.body()
+
+    def told(self, text: str) -> None:
+        self.turns.append({"role": "assistant", "content": text})
+
+    def body(self) -> bytes:
+        if self.dialect == "chat":
+            shape: dict[str, Any] = {"messages": [{"role": "system", "content": POLICY}, *self.turns]}
+        elif self.dialect == "messages":
+            shape = {"max_tokens": 50, "system": POLICY, "messages": self.turns}
+        else:
+            shape = {"instructions": POLICY, "input": self.turns}
+        return json.dumps(self.more | shape).encode()
+
+
+@asynccontextmanager
+async def strict(folder: Path, **settings: Any) -> AsyncIterator[tuple[World, SimulatedProvider]]:
+    """A gateway in front of the simulated provider with its strict caches, both on the same clock."""
+    now: list[Callable[[], float]] = [lambda: 0.0]
+    with running_sim(meter=CacheMeter(), clock=lambda: now[0]()) as sim:
+        async with running(folder, upstream=(("", sim.base_url),), **settings) as world:
+            now[0] = world.clock
+            way = HttpUpstream(sim.base_url, world.gateway.settings)
+            world.gateway.world.player.upstreams = {"": NavigatedUpstream(way, world.gateway.world.navigator)}
+            try:
+                yield world, sim
+            finally:
+                way.close()
+
+
+async def converse(world: World, talk: Talk, turns: int, gap: float = 20.0, **fields: str) -> None:
+    for turn in range(turns):
+        reply = await world.post(talk.ask(f"Question {turn}: where is my bag? " * 5), PATHS[talk.dialect], **fields)
+        assert reply.status == 200, reply.body
+        talk.told(f"Answer {turn}: it is on its way to you. " * 20)
+        world.clock.advance(gap)
+
+
+def sent(sim: SimulatedProvider) -> list[dict[str, Any]]:
+    return [json.loads(call.body) for call in sim.calls if call.method == "POST"]
+
+
+def bare(value: Any) -> Any:
+    """A body without markers and without what keeps a conversation on its host; one text part is its text."""
+    if isinstance(value, list):
+        parts = [bare(part) for part in value]
+        only = parts[0] if len(parts) == 1 else None
+        if isinstance(only, dict) and set(only) == {"type", "text"}:
+            return only["text"]
+        return parts
+    if isinstance(value, dict):
+        dropped = ("cache_control", "prompt_cache_breakpoint", "session_id", "prompt_cache_key", "prompt_cache_options")
+        return {name: bare(inner) for name, inner in value.items() if name not in dropped}
+    return value
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_a_conversation_reads_its_prefix_and_its_content_is_untouched(dialect: str, tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, sim):
+        talk = Talk(dialect)
+        await converse(world, talk, 6)
+        assert sim.bill.cache_read_tokens > 3 * len(POLICY) // 4
+        assert "cache_control" in json.dumps(sent(sim)[-1])
+        assert bare(sent(sim)[-1]) == bare(json.loads(Talk.body(_until(talk, 11))))
+
+
+def _until(talk: Talk, turns: int) -> Talk:
+    short = Talk(talk.dialect)
+    short.turns = talk.turns[:turns]
+    return short
+
+
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_switched_off_nothing_is_changed_or_read(dialect: str, tmp_path: Path) -> None:
+    async with strict(tmp_path, prompt_cache="off") as (world, sim):
+        talk = Talk(dialect)
+        await converse(world, talk, 4)
+        assert sim.bill.cache_read_tokens == 0
+        assert sim.calls[-1].body == _until(talk, 7).body()
+
+
+async def test_planned_costs_less_than_unplanned(tmp_path: Path) -> None:
+    costs = []
+    for number, mode in enumerate(("off", "auto")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        async with strict(folder, prompt_cache=mode) as (world, sim):
+            for _ in range(3):
+                await converse(world, Talk("chat"), 8)
+            costs.append(sim.bill.cost)
+    assert costs[1] < costs[0] / 2
+
+
+async def test_the_books_say_what_the_provider_billed(tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, sim):
+        await converse(world, Talk("chat"), 6)
+        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        page = summary(await world.gateway.world.tally())["prompt_cache"]
+        assert page["read_tokens"] == sim.bill.cache_read_tokens > 0
+        assert page["written_tokens"] == sim.bill.cache_write_tokens > 0
+
+
+async def test_a_clients_own_markers_stay_as_they_are(tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, sim):
+        part = {"type": "text", "text": POLICY, "cache_control": {"type": "ephemeral"}}
+        body = {"model": CLAUDE, "messages": [{"role": "user", "content": [part, {"type": "text", "text": "Hi"}]}]}
+        for _ in range(3):
+            await world.post(json.dumps(body).encode())
+            world.clock.advance(30)
+        assert all(page["messages"] == body["messages"] for page in sent(sim))
+
+
+async def test_numbers_and_texts_go_upstream_as_they_were_written(tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, sim):
+        text = json.dumps(POLICY)[1:-1]
+        body = (
+            '{"model": "%s", "temperature": 1.0, "seed": 12345678901234567890123, "top_p": 1e-1, "user": "\\u00e9\\ud83d'
+            '\\ude00", "messages": [{"role": "system", "content": "%s"}, {"role": "user", "content": "%s"}]}'
+        ) % (CLAUDE, text, "x" * PLANNED_BYTES)
+        await world.post(body.encode())
+        raw = sim.calls[-1].body
+        assert b'"temperature":1.0,' in raw and b'"seed":12345678901234567890123,' in raw and b'"top_p":1e-1,' in raw
+        assert json.loads(raw)["user"] == "é😀"
+
+
+async def test_short_requests_are_not_rewritten(tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, sim):
+        body = b'{"model" : "%s",  "messages":[{"role":"user","content":"hi"}]}' % CLAUDE.encode()
+        await world.post(body)
+        assert sim.calls[-1].body == body
+
+
+async def test_the_key_is_made_of_what_the_client_sent(tmp_path: Path) -> None:
+    """The third question is a hit although its first two were planned differently."""
+    async with strict(tmp_path, cache="all") as (world, sim):
+        body = Talk("chat").ask("the same question " * 10)
+        said = []
+        for _ in range(3):
+            said.append((await world.post(body)).said)
+            world.clock.advance(5)
+        assert [text.startswith("payonce; hit") for text in said] == [False, True, True]
+        assert sim.bill.calls == 1
+
+
+async def test_what_the_provider_refuses_is_sent_again_as_the_client_wrote_it(tmp_path: Path) -> None:
+    class Refuses:
+        """An upstream that takes no markers."""
+
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+            self.bodies: list[bytes] = []
+
+        async def open(self, call: Call) -> Any:
+            self.bodies.append(call.body)
+            if b"cache_control" in call.body:
+                page = b'{"error":{"code":400,"message":"cache_control: Extra inputs are not permitted"}}'
+                return await Canned(page, 400).opened()
+            return await self.inner.open(call)
+
+    class Canned:
+        def __init__(self, body: bytes, status: int) -> None:
+            from payonce.model.ports import Head
+
+            self.head, self.body = Head(status, ((b"content-type", b"application/json"),)), body
+
+        async def opened(self) -> Canned:
+            return self
+
+        async def chunks(self) -> AsyncIterator[bytes]:
+            yield self.body
+
+        def close(self) -> None:
+            pass
+
+    async with strict(tmp_path) as (world, sim):
+        player = world.gateway.world.player
+        refuses = Refuses(HttpUpstream(sim.base_url, world.gateway.settings))
+        player.upstreams = {"": NavigatedUpstream(refuses, world.gateway.world.navigator)}
+        talk = Talk("chat")
+        await converse(world, talk, 6)
+        marked = [b"cache_control" in body for body in refuses.bodies]
+        assert sum(marked) == 1, "the planner stood down after the first refusal"
+        assert b"session_id" not in refuses.bodies[marked.index(True) + 1]
+
+
+async def test_a_navigator_that_stumbles_costs_a_plan_and_no_call(tmp_path: Path, caplog: Any) -> None:
+    async with strict(tmp_path) as (world, sim):
+        navigator = world.gateway.world.navigator
+        navigator._planner = None  # type: ignore[assignment]
+        talk = Talk("chat")
+        await converse(world, talk, 2)
+        assert sim.calls[-1].body == _until(talk, 3).body()
+        assert navigator.stumbled == {"AttributeError": 2}
+        assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+
+
+async def test_the_request_log_holds_what_was_asked_and_used_and_no_credential(tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+    async with strict(tmp_path, request_log=str(log)) as (world, _sim):
+        talk = Talk("messages")
+        await converse(world, talk, 2, authorization="Bearer sk-or-canary", x_api_key="sk-ant-canary")
+        await world.gateway.world.tally()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["dialect"] for line in lines] == ["messages", "messages"]
+    assert lines[1]["body"] == json.loads(_until(talk, 3).body())
+    assert lines[1]["at"] - lines[0]["at"] == 20.0
+    assert lines[0]["usage"]["output_tokens"] > 0
+    assert "canary" not in log.read_text()
+
+
+async def test_a_rule_leaves_one_model_alone(tmp_path: Path) -> None:
+    from payonce.model.policy import Rule
+
+    rules = (Rule(model=("anthropic/*",), prompt_cache="off"),)
+    async with strict(tmp_path, rules=rules) as (world, sim):
+        talk = Talk("chat")
+        await converse(world, talk, 3)
+        assert sim.calls[-1].body == _until(talk, 5).body()
+
+
+@pytest.mark.parametrize(
+    ("base", "model", "dialect", "kind"),
+    [
+        ("https://openrouter.ai/api/v1", "gpt-5", "chat", "openrouter"),
+        ("https://api.anthropic.com/v1", "claude-opus-5", "messages", "anthropic"),
+        ("https://api.openai.com/v1", "gpt-5.6", "responses", "openai"),
+        ("http://127.0.0.1:8080/v1", "anthropic/claude-opus-5", "chat", "openrouter"),
+        ("http://127.0.0.1:8080/v1", "claude-opus-5", "messages", "anthropic"),
+        ("http://127.0.0.1:8080/v1", "llama", "chat", "other"),
+        ("https://api.openai.com.evil.example/v1", "gpt-5.6", "chat", "other"),
+    ],
+)
+def test_an_upstreams_rules_are_known_by_its_host_or_by_the_models_name(
+    base: str, model: str, dialect: str, kind: str
+) -> None:
+    assert upstream_kind(Steering(model, "t", base), dialect) == kind
+
+
+def test_changed_headers_take_the_place_of_those_of_their_name() -> None:
+    headers = ((b"a", b"1"), (b"beta", b"x,y"), (b"b", b"2"))
+    assert merged(headers, ()) is headers
+    assert merged(headers, ((b"beta", b"y"), (b"new", b"z"))) == (
+        (b"a", b"1"),
+        (b"b", b"2"),
+        (b"beta", b"y"),
+        (b"new", b"z"),
+    )
+    assert merged(headers, ((b"beta", None),)) == ((b"a", b"1"), (b"b", b"2"))
