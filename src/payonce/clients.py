@@ -16,7 +16,7 @@ from payonce.core.directives import read_directives
 from payonce.desk import MODES, Mode, Nearest, Options
 from payonce.errors import SettingsError, StoreUnknownError
 from payonce.model.call import Headers
-from payonce.model.policy import CacheMode
+from payonce.model.policy import CacheMode, PromptCache
 from payonce.model.ports import Clock
 from payonce.model.reason import Reason
 from payonce.stores.registry import redact, schemes
@@ -37,6 +37,7 @@ class CacheOptions(TypedDict, total=False):
     store: str | None
     cache: CacheMode | None
     ttl: int | None
+    prompt_cache: PromptCache | None
     mode: Mode | None
     namespace: str
     tags: Sequence[str]
@@ -54,6 +55,7 @@ def options(
     store: str | None = None,
     cache: CacheMode | None = None,
     ttl: int | None = None,
+    prompt_cache: PromptCache | None = None,
     mode: Mode | None = None,
     namespace: str = "",
     tags: Sequence[str] = (),
@@ -62,7 +64,7 @@ def options(
     nearest: Nearest | None = None,
     clock: Clock = time.time,
 ) -> Options:
-    """The options that these arguments mean; `store`, `cache` and `ttl` go before `settings`."""
+    """The options that these arguments mean; `store`, `cache`, `ttl` and `prompt_cache` go before `settings`."""
     if mode is not None and mode not in MODES:
         hint = did_you_mean(mode, MODES) or f"use one of {', '.join(MODES)}"
         raise SettingsError(f'mode: "{mode}" is not a mode; {hint}')
@@ -70,7 +72,7 @@ def options(
         ttl = YEAR
     if mode is not None:
         cache = "off" if mode == "off" else "all"
-    given: dict[str, Any] = {"store": store, "cache": cache, "ttl": ttl}
+    given: dict[str, Any] = {"store": store, "cache": cache, "ttl": ttl, "prompt_cache": prompt_cache}
     settings = settings or Settings(drain_timeout=DRAIN_SECONDS)
     settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     _check_store(settings.store)

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from payonce.config_urls import is_loopback
 from payonce.dialects.canonical import parse
 from payonce.dialects.ear import Ear, Heard
 from payonce.ledger.accounts import Accounts
@@ -34,6 +35,10 @@ PLANNED_BYTES = 1024
 
 UNPRICED = 1024
 """So many answers may wait for their price; of more, the oldest is left out of the books."""
+
+UPSTREAMS = 64
+PRICES_SECONDS = 86400.0
+"""How old an upstream's own list of prices may be."""
 
 DIALECTS: Final[dict[str, Dialect]] = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
 _MARKS = frozenset((Act.MARK, Act.READ))
@@ -68,6 +73,9 @@ class PrefixNavigator:
         self._log = request_log
         self._unpriced: deque[_Told] = deque(maxlen=UNPRICED)
         self._loading: threading.Thread | None = None
+        self._asked_prices: dict[str, float] = {}
+        self._published: set[str] = set()
+        self._bases: dict[str, str] = {}
 
     def course(self, call: Call) -> PlannedCourse | None:
         """How `call` goes upstream; None where it goes as it is and nobody listens."""
@@ -100,11 +108,33 @@ class PrefixNavigator:
         while self._unpriced:
             self._spend(self._unpriced.popleft())
 
+    def unpriced(self, now: float) -> list[tuple[str, str]]:
+        """The upstreams, by name and base URL, whose own list of prices should be asked for now: those that calls were
+        steered to and that were not asked for `PRICES_SECONDS`. An upstream on this machine is a test or a proxy, and
+        is not asked unbidden."""
+        due = [
+            (name, base)
+            for name, base in self._bases.items()
+            if not is_loopback(urlsplit(base).hostname or "")
+            and now - self._asked_prices.get(name, -PRICES_SECONDS) >= PRICES_SECONDS
+        ]
+        self._asked_prices.update((name, now) for name, _ in due)
+        return due
+
+    def published(self, base: str, document: object) -> int:
+        """An upstream's GET /models answer (decoded JSON); how many models have a price in it."""
+        count = self._accounts.prices.learn_models(document, provider=base)
+        if count:
+            self._published.add(base)
+        return count
+
     def _plot(self, call: Call) -> PlannedCourse | None:
         steering, dialect = call.steering, DIALECTS.get(call.endpoint)
         if steering is None or dialect is None:
             return None
         now = self.clock()
+        if call.upstream not in self._bases and len(self._bases) < UPSTREAMS:
+            self._bases[call.upstream] = steering.base
         if len(call.body) < PLANNED_BYTES:
             return PlannedCourse(self, call, call, None, dialect, now)
         members = parse(call.body)
@@ -161,11 +191,16 @@ class PrefixNavigator:
             dialect=course.dialect,
             asked=steering.model,
             model=heard.model,
-            upstream=_biller(steering),
+            upstream=self._biller(steering),
             ttl=_LIVES.get(lives.pop()) if len(lives) == 1 else None,
             ours=any(each.act in _OURS for each in advice),
             cacheable=steering.cacheable,
         )
+
+    def _biller(self, steering: Steering) -> str | None:
+        """Whose prices hold: those of the upstream, where they are known to be its own; else who made the model."""
+        known = steering.base in self._published or urlsplit(steering.base).hostname in _HOSTS
+        return steering.base if known else None
 
     def _stumble(self, error: Exception) -> None:
         name = type(error).__name__
@@ -255,11 +290,6 @@ class _Told(NamedTuple):
 
     course: PlannedCourse
     heard: Heard
-
-
-def _biller(steering: Steering) -> str | None:
-    """Whose prices hold: those of the upstream itself, where its host is known; else who made the model."""
-    return steering.base if urlsplit(steering.base).hostname in _HOSTS else None
 
 
 def _record(course: PlannedCourse, heard: Heard, ended: float) -> dict[str, Any]:

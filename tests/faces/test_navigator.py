@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.asgi import World, running
 
 from payonce.drive.navigated import NavigatedUpstream
+from payonce.gateway.price_list import learn_prices
 from payonce.gateway.upstream import HttpUpstream
 from payonce.ledger.tally import summary
 from payonce.model.call import Call, Steering
 from payonce.navigator import PLANNED_BYTES, merged, upstream_kind
 from payonce.testing.sim import CacheMeter, SimulatedProvider, running_sim
+from tests.support.asgi import World, running
 
 CLAUDE = "anthropic/claude-sonnet-4.5"
 POLICY = "You are a careful agent of an airline. " * 200
@@ -149,11 +150,10 @@ async def test_a_clients_own_markers_stay_as_they_are(tmp_path: Path) -> None:
 
 async def test_numbers_and_texts_go_upstream_as_they_were_written(tmp_path: Path) -> None:
     async with strict(tmp_path) as (world, sim):
-        text = json.dumps(POLICY)[1:-1]
-        body = (
-            '{"model": "%s", "temperature": 1.0, "seed": 12345678901234567890123, "top_p": 1e-1, "user": "\\u00e9\\ud83d'
-            '\\ude00", "messages": [{"role": "system", "content": "%s"}, {"role": "user", "content": "%s"}]}'
-        ) % (CLAUDE, text, "x" * PLANNED_BYTES)
+        asked = {"role": "user", "content": "x" * PLANNED_BYTES}
+        turns = json.dumps([{"role": "system", "content": POLICY}, asked])
+        numbers = '"temperature": 1.0, "seed": 12345678901234567890123, "top_p": 1e-1'
+        body = f'{{"model": "{CLAUDE}", {numbers}, "user": "\\u00e9\\ud83d\\ude00", "messages": {turns}}}'
         await world.post(body.encode())
         raw = sim.calls[-1].body
         assert b'"temperature":1.0,' in raw and b'"seed":12345678901234567890123,' in raw and b'"top_p":1e-1,' in raw
@@ -283,3 +283,30 @@ def test_changed_headers_take_the_place_of_those_of_their_name() -> None:
         (b"new", b"z"),
     )
     assert merged(headers, ((b"beta", None),)) == ((b"a", b"1"), (b"b", b"2"))
+
+
+async def test_prices_are_learned_from_the_upstreams_own_list(tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, sim):
+        navigator = world.gateway.world.navigator
+        way = HttpUpstream(sim.base_url, world.gateway.settings)
+        try:
+            assert await learn_prices(navigator, way, "", sim.base_url) > 3
+            rates = navigator._accounts.prices.rates("sim/large", provider=sim.base_url)
+            assert rates is not None and rates.input is not None and rates.input > 0
+            assert (
+                await learn_prices(navigator, HttpUpstream("http://127.0.0.1:9/v1", world.gateway.settings), "", "x")
+                == 0
+            )
+        finally:
+            way.close()
+
+
+async def test_only_upstreams_elsewhere_are_asked_for_prices_and_once_a_day(tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, _sim):
+        navigator = world.gateway.world.navigator
+        await converse(world, Talk("chat"), 1)
+        assert navigator.unpriced(world.clock()) == []
+        navigator._bases = {"": "https://openrouter.ai/api/v1"}
+        assert navigator.unpriced(1e9) == [("", "https://openrouter.ai/api/v1")]
+        assert navigator.unpriced(1e9 + 3600) == []
+        assert navigator.unpriced(1e9 + 86400) == [("", "https://openrouter.ai/api/v1")]
