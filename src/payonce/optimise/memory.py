@@ -86,12 +86,12 @@ class Beliefs:
     level's estimate is worth to the level below."""
 
     first: tuple[float, float] = (0.08, 0.02)
-    first_with_tools: tuple[float, float] = (0.18, 0.03)
+    first_with_tools: tuple[float, float] = (0.4, 0.06)
     later: tuple[float, float] = (0.6, 0.1)
     seen: tuple[float, float] = (0.8, 0.08)
     after_tool: tuple[float, float] = (0.88, 0.03)
     broken: tuple[float, float] = (0.08, 0.02)
-    once: tuple[float, float] = (0.12, 0.04)
+    once: tuple[float, float] = (0.08, 0.02)
     twice: tuple[float, float] = (0.5, 0.2)
     often: tuple[float, float] = (0.7, 0.2)
     everybody: float = 2.0
