@@ -96,8 +96,9 @@ class Beliefs:
     often: tuple[float, float] = (0.7, 0.2)
     everybody: float = 2.0
     tenant: float = 1.5
+    pace: float = 1.0
     place: float = 1.5
-    own: float = 4.0
+    own: float = 3.0
     beginning: float = 1.5
     late: float = 0.7
 
@@ -133,11 +134,12 @@ class Memory:
         root = prefix.digests[prefix.system - 1] if prefix.system else seed
         shared = (
             self._cell(("tail", kind), 0.995),
+            self._cell((seed, "pace"), 0.98),
             self._cell((seed, kind), 0.99),
             self._cell((seed, root, kind), 0.98),
         )
         b = self.beliefs
-        hazards = blend(prior, [(shared[0], b.everybody), (shared[1], b.tenant), (shared[2], b.place)])
+        hazards = blend(prior, [(shared[0], b.everybody), (shared[1], b.pace), (shared[2], b.tenant), (shared[3], b.place)])
         own = blend(hazards, [(talk.habits, b.own)])
         tail = rhythm(chances(hazards), chances(own))
         self._remember(prefix)
