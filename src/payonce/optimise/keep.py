@@ -25,9 +25,11 @@ _NEARLY = 0.8
 _MARGIN = 1.0
 """Entries that end within so many seconds are not relied upon."""
 _WEAK = (0.01, 0.6)
-_STRONG = (0.04, 8.0)
+_STRONG = (0.03, 2.5)
+_BACKED = (0.04, 8.0)
 """How much more than without a cache may have been paid: a share of everything, and so many requests to begin with.
-Where nothing was seen of the prefix or the conversation before, and where something was."""
+Where nothing was seen of the prefix or the conversation before, where something was, and where such a prefix or turn of
+this tenant was seen to be used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +140,12 @@ class Keeper:
         return all(one.at < at for one in self.sight.beginnings) and self.alive >= 0
 
     def _allowed(self, total: float) -> float:
-        strong = self.sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in self.sight.beginnings)
-        share, grant = _STRONG if strong else _WEAK
-        return self.account.allowance(total, share, grant)
+        sight = self.sight
+        if sight.backed or any(one.backed for one in sight.beginnings):
+            return self.account.allowance(total, *_BACKED)
+        if sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in sight.beginnings):
+            return self.account.allowance(total, *_STRONG)
+        return min(self.account.allowance(total, *_WEAK), self.model.account.allowance(total, *_WEAK))
 
     # --------------------------------------------------------------------------------------------------- slots
 

@@ -19,6 +19,33 @@ _STANDS_DOWN = 86_400.0
 
 
 @dataclass(slots=True)
+class Account:
+    """What one tenant's prompts of one model cost, in plain tokens, and what they would have without a cache. From it
+    follows how much may be risked."""
+
+    plain: float = 0.0
+    paid: float = 0.0
+    requests: int = 0
+
+    def open(self, tokens: float, expected: float) -> None:
+        """A request goes out, and is expected to cost so much."""
+        self.requests += 1
+        self.plain += tokens
+        self.paid += expected
+
+    def correct(self, tokens: float, paid: float, tokens_expected: float, paid_expected: float) -> None:
+        """The answer says what it was really."""
+        self.plain += tokens - tokens_expected
+        self.paid += paid - paid_expected
+
+    def allowance(self, tokens: float, share: float, grant: float) -> float:
+        """How much may be paid at once without having cost, in all, more than `share` above no caching, plus `grant`
+        average requests to begin with."""
+        mean = (self.plain + tokens) / (self.requests + 1)
+        return grant * mean + share * (self.plain + tokens) - (self.paid - self.plain)
+
+
+@dataclass(slots=True)
 class _Limit:
     """The least prompt that was seen to be cached, and the greatest that was seen not to be."""
 
@@ -39,6 +66,8 @@ class Model:
     """How far a marker of an hour is believed to read a live entry of five minutes."""
     latency: float = 4.0
     """How long an answer takes, in seconds, on average."""
+    account: Account = field(default_factory=Account)
+    """Of all tenants together."""
 
     def per_character(self) -> float:
         return self.tokens / self.characters
@@ -108,30 +137,3 @@ class Models:
         else:
             self._models.move_to_end(name)
         return model
-
-
-@dataclass(slots=True)
-class Account:
-    """What one tenant's prompts of one model cost, in plain tokens, and what they would have without a cache. From it
-    follows how much may be risked."""
-
-    plain: float = 0.0
-    paid: float = 0.0
-    requests: int = 0
-
-    def open(self, tokens: float, expected: float) -> None:
-        """A request goes out, and is expected to cost so much."""
-        self.requests += 1
-        self.plain += tokens
-        self.paid += expected
-
-    def correct(self, tokens: float, paid: float, tokens_expected: float, paid_expected: float) -> None:
-        """The answer says what it was really."""
-        self.plain += tokens - tokens_expected
-        self.paid += paid - paid_expected
-
-    def allowance(self, tokens: float, share: float, grant: float) -> float:
-        """How much may be paid at once without having cost, in all, more than `share` above no caching, plus `grant`
-        average requests to begin with."""
-        mean = (self.plain + tokens) / (self.requests + 1)
-        return grant * mean + share * (self.plain + tokens) - (self.paid - self.plain)

@@ -64,6 +64,7 @@ class Beginning:
     at: int
     node: Node
     chances: tuple[float, float, float]
+    backed: bool = False
 
 
 @dataclass(slots=True)
@@ -78,6 +79,7 @@ class Sight:
     continued: bool
     tail: tuple[float, float, float]
     kind: str
+    backed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,7 @@ class Memory:
                 self._waits.end(end.turn, now)
             talk.end = end
             end.turn = talk.turn = self._waits.begin(now, (*shared, talk.habits))
-        return Sight(known, nodes, beginnings, talk, continued, tail, kind), now
+        return Sight(known, nodes, beginnings, talk, continued, tail, kind, shared[2].any_ended()), now
 
     def node(self, prefix: Prefix, at: int, nodes: dict[int, Node]) -> Node:
         """The node at a block, made where there is none."""
@@ -263,7 +265,7 @@ class Memory:
         levels.append((node.habits, self.beliefs.beginning))
         hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels, self.beliefs.late)
         node.wait = self._waits.begin(now, (*cells, node.habits))
-        return Beginning(at, node, chances(hazards, unread=0.7))
+        return Beginning(at, node, chances(hazards, unread=0.7), backed=cells[1].any_ended())
 
     def _cell(self, key: tuple[object, ...], fade: float) -> Cell:
         cells = self._cells

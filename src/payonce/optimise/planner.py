@@ -83,7 +83,8 @@ class Planner:
         sight, now = self._memory.arrive(prefix, seed, now, name)
         account = self._account(seed)
         marking = mark(Asked(body, self._memory, prefix, sight, traits, knows, account, now, mode, ttl, upstream, dialect))
-        account.open(marking.keeping.total, marking.keeping.paid)
+        for one in (account, knows.account):
+            one.open(marking.keeping.total, marking.keeping.paid)
         members, changes, more = _stuck(body, headers, sight.talk, traits, upstream, dialect, now)
         out = {**marking.body, **members}
         trace = Trace(model, traits, knows, account, sight, prefix, marking.keeping, now, dialect)
