@@ -41,7 +41,6 @@ class Cell:
         self.ends[interval] = self.ends[interval] * self.fade + 1.0
         self.seen[interval] = self.seen[interval] * self.fade + 1.0
 
-
     def any_ended(self) -> bool:
         """Whether a next use was seen, and not too long ago."""
         return sum(self.ends) > _A_USE

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from payonce.optimise.chances import either
-from payonce.optimise.decide import NOTHING, Choice, Kept, Point, choose, mortal
+from payonce.optimise.decide import Choice, Kept, Point, choose, mortal
 from payonce.optimise.learned import Account, Model
-from payonce.optimise.memory import Memory, Node, Sight
+from payonce.optimise.memory import Memory
+from payonce.optimise.nodes import Node, Sight
 from payonce.optimise.prefix import Prefix
 from payonce.optimise.traits import Traits
 
@@ -54,7 +55,7 @@ class Keeping:
     paid: float = 0.0
     total: float = 0.0
     asks_short: float = 0.0
-    """Tokens that are read only if a marker of an hour reads an entry of five minutes; 0 where nothing depends on it."""
+    """Tokens that are read only if a marker of an hour reads an entry of five minutes; 0 where nothing hangs on it."""
     under: bool = False
     """The whole prompt is under the minimum."""
     likely: float = 0.0
@@ -182,7 +183,7 @@ class Keeper:
         return not any(0 <= spots[other] - spots[at] < self.traits.lookback - 4 for other in wanted if other >= at)
 
     def _guessed(self, deepest: int) -> Iterator[int]:
-        """Where an earlier request of this conversation ended, by the looks of it: another worker may have written it."""
+        """Where an earlier request of this conversation ended, by its looks: another worker may have written it."""
         for turn in reversed(self.prefix.turns):
             at = next((at for at in range(turn - 1, -1, -1) if self.prefix.able[at]), -1)
             if 0 <= at < deepest and self.tokens(at) >= self.least:
@@ -222,6 +223,3 @@ class Keeper:
 def nothing(total: float) -> Keeping:
     """No marker."""
     return Keeping(paid=total, total=total)
-
-
-__all__ = ["NOTHING", "Keeper", "Keeping", "Mark", "Ttl", "nothing"]

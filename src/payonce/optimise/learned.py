@@ -114,9 +114,14 @@ class Model:
         self.refused[host] = now + _STANDS_DOWN
 
     def stands_down(self, host: str, now: float) -> bool:
-        return bool(self.refused) and (self.refused.get(host, 0.0) > now or self.refused.get("", 0.0) > now)
+        """Whether this host refused them, or any did where the host isn't known."""
+        if not self.refused:
+            return False
+        if not host:
+            return max(self.refused.values()) > now
+        return max(self.refused.get(host, 0.0), self.refused.get("", 0.0)) > now
 
-    def reading(self, short_was_read: bool) -> None:  # noqa: FBT001
+    def reading(self, short_was_read: bool) -> None:
         """A marker of an hour met a live entry of five minutes, and read it or not."""
         self.reads_short = 0.2 * self.reads_short + (0.8 if short_was_read else 0.0)
 

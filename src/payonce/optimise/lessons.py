@@ -11,7 +11,7 @@ from payonce.ledger.usage import Usage
 from payonce.optimise import sessions
 from payonce.optimise.keep import Keeping
 from payonce.optimise.learned import Account, Model
-from payonce.optimise.memory import Sight
+from payonce.optimise.nodes import Sight
 from payonce.optimise.prefix import Prefix
 from payonce.optimise.traits import Traits
 
