@@ -28,6 +28,8 @@ def read(body: Mapping[str, Any], dialect: str, seed: bytes) -> Prefix:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise UnreadableError(f"not a body of the dialect {dialect}: {type(error).__name__}") from error
     prefix = reader.out
+    choice = body.get("tool_choice")
+    prefix.calls = prefix.tools > 0 and not (isinstance(choice, dict) and choice.get("type") in {"tool", "function"})
     if body.get("cache_control") is not None or body.get("prompt_cache_options") is not None:
         prefix.marked += 1
     return prefix

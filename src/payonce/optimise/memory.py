@@ -156,7 +156,7 @@ class Memory:
             return "seen", self._priors["seen"]
         if prefix.turns:
             return "later", self._priors["later"]
-        return ("first tools", self._priors["first_with_tools"]) if prefix.tools else ("first", self._priors["first"])
+        return ("first tools", self._priors["first_with_tools"]) if prefix.calls else ("first", self._priors["first"])
 
     def _begin(
         self, prefix: Prefix, seed: bytes, at: int, nodes: dict[int, Node], now: float, *, follows: bool
@@ -168,7 +168,6 @@ class Memory:
             (self._waits.drop if follows else self._waits.end)(node.wait, now)
         if not follows or not node.uses:
             node.uses += 1
-        node.last = now
         often = min(node.uses, _OFTEN)
         name = prefix.names[at]
         cells = [self._cell((name, often), 0.995), self._cell((seed, name, often), 0.99)]
@@ -196,7 +195,6 @@ class Memory:
 
 
 _KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", "once", "twice", "often")
-_MOST_OPENINGS = 3
 
 
 def _candidates(prefix: Prefix, nodes: dict[int, Node]) -> Iterable[int]:

@@ -33,11 +33,10 @@ class Node:
     """A place where requests end, may part or were marked. The times are when an entry of either lifetime ends, as far
     as we know, and from when on it can be read."""
 
-    __slots__ = ("habits", "last", "ready", "talk", "turn", "until_long", "until_short", "uses", "wait")
+    __slots__ = ("habits", "ready", "talk", "turn", "until_long", "until_short", "uses", "wait")
 
     def __init__(self) -> None:
         self.uses = 0
-        self.last = 0.0
         self.habits: Cell | None = None
         self.wait: Exposure | None = None
         self.turn: Exposure | None = None
@@ -45,6 +44,7 @@ class Node:
         self.until_short = self.until_long = self.ready = float("-inf")
 
     def until(self) -> float:
+        """When the last of its entries ends."""
         return max(self.until_short, self.until_long)
 
 
@@ -76,8 +76,15 @@ class Sight:
 
 @dataclass(frozen=True, slots=True)
 class Beliefs:
-    """What is believed before anything was seen: chances (five minutes, hour after that), and how many exposures each
-    level's estimate is worth to the level below."""
+    """What is believed before anything was seen.
+
+    Pairs are the chances of a next use within five minutes, and after that within the hour: of a first request, of one
+    that may call tools, of a conversation that is met in the middle, of one that goes on (after a person, after a
+    tool), of one whose prefix changed; and of a beginning used once, twice, and more often. `late` is how likely a
+    beginning that surely is used again, and wasn't in five minutes, is used within the hour. The other numbers say how
+    many exposures each level's estimate is worth to the next: that of everybody, of the tenant's pace, of the tenant,
+    of the place, and then what the conversation or the beginning itself shows. docs/design/planner.md says why.
+    """
 
     first: tuple[float, float] = (0.08, 0.02)
     first_with_tools: tuple[float, float] = (0.4, 0.06)
@@ -88,10 +95,10 @@ class Beliefs:
     once: tuple[float, float] = (0.08, 0.02)
     twice: tuple[float, float] = (0.5, 0.2)
     often: tuple[float, float] = (0.7, 0.2)
+    late: float = 0.7
     everybody: float = 2.0
-    tenant: float = 1.5
     pace: float = 1.0
+    tenant: float = 1.5
     place: float = 1.5
     own: float = 3.0
     beginning: float = 1.5
-    late: float = 0.7

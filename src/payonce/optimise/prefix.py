@@ -42,6 +42,8 @@ class Prefix:
     opening: int = 0
     turns: list[int] = field(default_factory=list)
     last: str = ""
+    calls: bool = False
+    """The model may call tools, and is not made to call a certain one."""
     marked: int = 0
     identity: str = ""
     """A hash of everything before the first answer, whatever the request's settings are."""
