@@ -97,7 +97,8 @@ class BoundaryRules:
     """OpenAI's paid automatic cache (GPT-5.6 and later): exact boundaries, few writes, one sliding lifetime.
 
     `first` and `latest` explicit breakpoints and `earlier` ends of messages are looked up. Above `per_minute` requests
-    of one key and opening, traffic goes to a further machine, which knows nothing of the first.
+    of one key and opening (the first so many tokens), traffic goes to a further machine, which knows nothing of the
+    first.
     """
 
     minimum: int
@@ -107,6 +108,7 @@ class BoundaryRules:
     latest: int = 50
     earlier: int = 20
     per_minute: int = 15
+    opening: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class AutomaticRules:
     fixed: bool = False
     tools_after_system: bool = False
     per_minute: int | None = None
+    opening: int = 256
 
 
 @dataclass(frozen=True, slots=True)
