@@ -86,18 +86,19 @@ class Beliefs:
     level's estimate is worth to the level below."""
 
     first: tuple[float, float] = (0.08, 0.02)
-    first_with_tools: tuple[float, float] = (0.18, 0.03)
+    first_with_tools: tuple[float, float] = (0.4, 0.06)
     later: tuple[float, float] = (0.6, 0.1)
     seen: tuple[float, float] = (0.8, 0.08)
     after_tool: tuple[float, float] = (0.88, 0.03)
     broken: tuple[float, float] = (0.08, 0.02)
-    once: tuple[float, float] = (0.12, 0.04)
+    once: tuple[float, float] = (0.08, 0.02)
     twice: tuple[float, float] = (0.5, 0.2)
     often: tuple[float, float] = (0.7, 0.2)
     everybody: float = 2.0
     tenant: float = 1.5
+    pace: float = 1.0
     place: float = 1.5
-    own: float = 4.0
+    own: float = 3.0
     beginning: float = 1.5
     late: float = 0.7
 
@@ -133,11 +134,12 @@ class Memory:
         root = prefix.digests[prefix.system - 1] if prefix.system else seed
         shared = (
             self._cell(("tail", kind), 0.995),
+            self._cell((seed, "pace"), 0.98),
             self._cell((seed, kind), 0.99),
             self._cell((seed, root, kind), 0.98),
         )
         b = self.beliefs
-        hazards = blend(prior, [(shared[0], b.everybody), (shared[1], b.tenant), (shared[2], b.place)])
+        hazards = blend(prior, [(shared[0], b.everybody), (shared[1], b.pace), (shared[2], b.tenant), (shared[3], b.place)])
         own = blend(hazards, [(talk.habits, b.own)])
         tail = rhythm(chances(hazards), chances(own))
         self._remember(prefix)
