@@ -145,6 +145,24 @@ def test_an_unusual_stream_is_not_converted(old: bytes, new: bytes) -> None:
     assert to_whole(STREAMS["anthropic-text"].replace(old, new, 1)) is None
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"event: message_stop\n", b""),  # the SDK drops an event without a name
+        (b"event: message_stop\n", b"event: ping\n"),
+        (b"event: message_stop\n", b"event: message_stop\nevent: message_stop\n"),
+        (b"event: message_stop\n", b"event: message_\xb8top\n"),
+        (b"event: ping\n", b": \xff\nevent: ping\n"),
+        (b"event: ping\n", b"retry: x\nevent: ping\n"),
+        (b"event: ping\n", b"event: ping\ndata: {}\n"),
+        (b"event: ping\n", b"event: message_delta\n\nevent: ping\n"),
+    ],
+)
+def test_a_stream_whose_framing_is_not_plain_is_not_converted(old: bytes, new: bytes) -> None:
+    assert old in STREAMS["anthropic-text"]
+    assert to_whole(STREAMS["anthropic-text"].replace(old, new, 1)) is None
+
+
 def test_what_is_torn_or_empty_or_no_stream_is_not_converted() -> None:
     whole = to_whole(STREAMS["anthropic-text"])
     assert whole is not None

@@ -22,12 +22,12 @@ from payonce.dialects.carry import (
     listed,
     mapping,
     only,
+    plain_events,
     require,
     said_once,
     string,
 )
 from payonce.dialects.common import DONE
-from payonce.dialects.sse import events
 
 _CONSTANT = ("id", "created", "model", "provider", "service_tier")
 _WHOLE = frozenset((*_CONSTANT, "object", "system_fingerprint", "choices", "usage"))
@@ -224,7 +224,7 @@ def _merge_tool(known: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 def _whole(body: bytes) -> bytes:
-    parts = list(events(body))
+    parts = plain_events(body, named=False)
     require(parts and parts.pop() == DONE)
     first: dict[str, Any] = {}
     prints: set[str | None] = set()
