@@ -135,6 +135,8 @@ def test_a_member_that_is_not_known_is_never_carried(message: dict[str, Any]) ->
         (b'{"type":"message_stop"}', b'{"type":"message_stop","openrouter_metadata":{}}'),
         (b'"output_tokens":15', b'"output_tokens":15,"mystery":1'),
         (b'"output_tokens":15', b'"output_tokens":15,"output_tokens":15'),
+        (b'"output_tokens":15', b'"output_tokens":15,"output_tokens_details":[{"\\u0000":null}]'),
+        (b'"output_tokens":15', b'"output_tokens":15,"service_tier":"\\u0000"'),
         (b'"content":[]', b'"content":[{"type":"text","text":"a"}]'),
         (b'{"type":"content_block_stop","index":0}', b'{"type":"ping"}'),
         (b'"stop_reason":"end_turn"', b'"stop_reason":null'),
