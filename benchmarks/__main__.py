@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.parts import Bench, Part, entries, first_byte, hits, key, litellm, memory, misses, uncached
+from benchmarks.parts import Bench, Part, entries, first_byte, hits, key, library, litellm, memory, misses, uncached
 from benchmarks.rounds import Row
 
 PARTS: dict[str, Part] = {
@@ -22,6 +22,7 @@ PARTS: dict[str, Part] = {
     "entries": entries.measure,
     "memory": memory.measure,
     "key": key.measure,
+    "library": library.measure,
     "litellm": litellm.measure,
 }
 _PLAIN_WIDTH = 150
