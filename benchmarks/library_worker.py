@@ -113,21 +113,22 @@ def create_async(home: Path, cache: bool) -> tuple[Work, Any]:
 
 
 def hishel(home: Path) -> tuple[Work, Any]:
-    """The same SDK over hishel on SQLite, told to cache POST, with the body in its key."""
+    """The same SDK over hishel on SQLite. It never serves a POST, so it is shown a GET, with the body in its key."""
     import httpx2  # noqa: PLC0415
     import openai  # noqa: PLC0415
     from hishel import CacheOptions, SqliteStorage  # type: ignore[import-not-found]  # noqa: PLC0415
     from hishel.httpx2 import CacheTransport  # type: ignore[import-not-found]  # noqa: PLC0415
 
     way = canned(httpx2)
-    options = CacheOptions(shared=False, supported_methods=["POST"])
-    behind = CacheTransport(way, SqliteStorage(database_path=home / "hishel.db"), rfc=options)
+    behind = CacheTransport(way, SqliteStorage(database_path=home / "hishel.db"), rfc=CacheOptions(shared=False))
 
     class Keyed(httpx2.BaseTransport):
         def handle_request(self, request: httpx2.Request) -> httpx2.Response:
             key = hashlib.sha256(str(request.url).encode() + request.read()).hexdigest()
-            request.extensions["caching"] = {"key": key}
-            answer: httpx2.Response = behind.handle_request(request)
+            shown = httpx2.Request(
+                "GET", request.url, headers=request.headers, extensions={**request.extensions, "caching": {"key": key}}
+            )
+            answer: httpx2.Response = behind.handle_request(shown)
             return answer
 
     client = httpx2.Client(transport=Keyed())

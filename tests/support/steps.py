@@ -64,8 +64,8 @@ async def cancelled_at(number: int, work: Coroutine[Any, Any, T]) -> T | None:
 
 
 def pool_of(mod: ModuleType, slots: int, seed: int) -> Any:
-    """A transport of `mod` whose answers say for whom they are (tests/support/echo_upstream.py), by `slots` connections;
-    each rests a few times for no time at all."""
+    """A transport of `mod` whose answers say for whom they are (tests/support/echo_upstream.py), by `slots`
+    connections; each rests a few times for no time at all."""
 
     class Body(mod.AsyncByteStream):  # type: ignore[name-defined, misc]
         def __init__(self, pool: Pool, chunks: list[bytes]) -> None:

@@ -20,6 +20,9 @@ from payonce.dialects.sse import blocks
 MAX_BYTES = 1 << 20
 """What is larger is not converted: the loop that serves everybody does it, at 30 MB/s or more."""
 
+_NUL = b"\\u0000"
+"""Where a value is of a kind that an SDK does not expect, it warns, and stumbles over a NUL in its own warning."""
+
 
 class NotProvenError(ValueError):
     """A body holds something that the conversion is not proven to carry."""
@@ -27,7 +30,7 @@ class NotProvenError(ValueError):
 
 def conversion(how: Callable[[bytes], bytes], body: bytes) -> bytes | None:
     """What `how` makes of `body`; None where it is not proven to lose nothing."""
-    if len(body) > MAX_BYTES:
+    if len(body) > MAX_BYTES or _NUL in body:
         return None
     try:
         return how(body)

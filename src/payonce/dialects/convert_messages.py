@@ -39,8 +39,6 @@ _USAGE = _COUNTED | frozenset(
         *("cost", "is_byok", "cost_details"),
     )
 )
-_NUL = b"\\u0000"
-"""Where a value is of a kind that the SDK does not expect, it warns, and stumbles over a NUL in its own warning."""
 _TOOL = frozenset(("type", "id", "name", "input", "caller"))
 _RESULT = frozenset(("type", "tool_use_id", "content", "caller"))
 _BLOCKS = {
@@ -76,8 +74,6 @@ _EVENTS = {
 
 def convert_messages(body: bytes, *, to_stream: bool) -> bytes | None:
     """The same answer in the other framing; None where nothing proves that it is the same."""
-    if _NUL in body:
-        return None
     return conversion(_stream if to_stream else _whole, body)
 
 
