@@ -207,6 +207,7 @@ def test_what_the_accumulator_takes_from_the_last_chunk_only() -> None:
         ([{"text": "a", "format": "f"}, {"text": "b", "format": "f"}], {"text": "ab", "format": "f"}),
         ([{"text": "a", "signature": None}, {"signature": "s"}], {"text": "a", "signature": "s"}),
         ([{"text": "a"}, {"type": "reasoning.encrypted", "data": "d"}], None),
+        ([{"text": "a"}, {"text": "b", "type": None}], None),
         ([{"signature": "s"}, {"signature": "t"}], None),
         ([{"data": "s"}, {"data": "s"}], None),
         ([{"text": "a", "format": "f"}, {"text": "b", "format": "g"}], None),

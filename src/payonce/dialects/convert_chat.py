@@ -204,6 +204,9 @@ def _merge_detail(known: dict[str, Any], more: dict[str, Any]) -> None:
             known[name] = joined(known.get(name), value)
         elif name == "index":
             known[name] = value
+        elif name == "type":  # the accumulator takes the last one, null or not
+            require(string(value) and known.get(name, value) == value)
+            known[name] = value
         else:
             require(value is None or string(value) is not None)
             if name in ("data", "signature"):  # once: whether pieces would belong together is not known
