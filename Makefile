@@ -1,6 +1,7 @@
 # make demo   see it work, no API key needed        make serve   the gateway, in front of OpenRouter
 # make test   every check                           make bench   speed, beside nginx and others
-.PHONY: demo test serve bench lint pins clean
+# make sdk-suite   the OpenAI SDK's own tests, direct and twice through the gateway
+.PHONY: demo test serve bench sdk-suite lint pins clean
 PY := .venv/bin/python
 
 demo: .venv/ready-demo
@@ -21,6 +22,9 @@ serve: .venv/ready-demo
 
 bench: .venv/ready-dev
 	$(PY) -m benchmarks $(ARGS)
+
+sdk-suite: .venv/ready-dev
+	$(PY) -m tests.sdk_suite $(ARGS)
 
 # Each set of requirements is hashed; the stamp says which one the environment holds.
 .venv/ready-demo: requirements/demo.txt pyproject.toml tools/setup.sh

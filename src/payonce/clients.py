@@ -154,3 +154,12 @@ def wrap_client(client: Any, transport: Any, chosen: Options) -> None:
 
     client._transport = wrapped(client._transport)  # noqa: SLF001
     client._mounts = {pattern: wrapped(way) for pattern, way in client._mounts.items()}  # noqa: SLF001
+
+
+def warm_way(client: Any, transport: Any, base_url: str) -> tuple[Any, str]:
+    """The caching transport by which a client asks `base_url` (its own, where that is empty), and that URL."""
+    base = base_url or str(client.base_url)
+    way = client._transport_for_url(client._merge_url(base))  # noqa: SLF001 - a mount may have a transport of its own
+    if not isinstance(way, transport):
+        raise SettingsError(f"warm: this client has no caching transport for {base!r}; take it out of its mounts")
+    return way, base

@@ -64,7 +64,7 @@ class Settings:
     stale_while_revalidate: int = 0
     stale_if_error: int = 0
     hit_usage: HitUsage = "verbatim"
-    convert: bool = False
+    convert: bool = True
     prompt_cache: PromptCache = "auto"
     prompt_cache_ttl: PromptCacheTtl = "auto"
     max_bytes: int = GIB

@@ -196,7 +196,8 @@ class Desk:
             body = receipt.entry.body if taken.ask.hit_usage == "verbatim" else self.whole(turn)
             assert isinstance(effect, do.Relay)
             if body is not None:
-                ready = Ready(receipt.entry, body, taken.ask.key.slot, moment[0], self.mod.Headers)
+                slot, kind = taken.ask.key.slot, self.mod.Headers
+                ready = Ready(receipt.entry, body, slot, moment[0], kind, converted=receipt.converted)
                 world.shelf.put(digest, ready, moment)
 
     def labelled(self, response: Any, label: Label) -> Any:

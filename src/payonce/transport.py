@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache as memo
-from typing import Any
+from typing import Any, Unpack
 
 from payonce.core import effects as do
 from payonce.core.labels import Label
@@ -19,12 +19,14 @@ from payonce.drive.navigated import REJECTED
 from payonce.drive.performing import Turn
 from payonce.intake import Admitted, Bypassed, Refused
 from payonce.library import LibraryWorld
+from payonce.library_warm import WarmOptions, warm_here, warm_tasks, warming
 from payonce.model import reason as why
 from payonce.model.call import Call
 from payonce.model.course import Course
 from payonce.model.receipt import Outcome, Receipt
 from payonce.outgoing import SdkCall, head_of, sdk_call
 from payonce.streams import AsyncHeardStream, AsyncTapeStream, HeardStream, TapeStream
+from payonce.warming import Summary
 
 _OFF = Label(Outcome.BYPASS, why.CACHE_OFF)
 _TRIES = 3
@@ -130,6 +132,11 @@ class SyncCaching(Caching):
                 break
             turn.end(None)
         return desk.refused(place, taken, turn)
+
+    def warm(self, requests: Iterable[object], *, base_url: str, **options: Unpack[WarmOptions]) -> Summary:
+        """Ask every request once, so that its answer is in the cache; what is there already costs nothing. A request is
+        a body, `{"body": …, "headers": {…}, "endpoint": "…"}`, or a line of a batch file (docs/library.md)."""
+        return warm_here(self.desk, warming(base_url, self.desk.options.mode, options), requests)
 
     def _pass(self, world: LibraryWorld, turn: Turn, request: Any) -> Any:
         assert isinstance(turn.effect, do.Pass)
@@ -238,6 +245,10 @@ class AsyncCaching(Caching):
                 break
             turn.end(None)
         return desk.refused(place, taken, turn)
+
+    async def warm(self, requests: Iterable[object], *, base_url: str, **options: Unpack[WarmOptions]) -> Summary:
+        """As `SyncCaching.warm`, in tasks of the running loop."""
+        return await warm_tasks(self.desk, warming(base_url, self.desk.options.mode, options), requests)
 
     async def _pass(self, world: LibraryWorld, turn: Turn, request: Any) -> Any:
         assert isinstance(turn.effect, do.Pass)

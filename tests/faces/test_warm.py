@@ -17,7 +17,8 @@ import pytest
 
 from payonce.cli import main
 from payonce.testing.sim import SimulatedProvider, running_sim
-from payonce.warming import LONGEST_WAIT, Done, Request, Sent, Summary, Unread, Warmth, _said, read_line, warm
+from payonce.warming import LONGEST_WAIT, Done, Request, Sent, Summary, Unread, Warmth, read_line, warm
+from payonce.warming.sender import _said
 from tests.support.gateway import DEAD, running_gateway, until
 
 KEY = "sk-or-warming"

@@ -62,7 +62,7 @@ def warm(
     Parameters
     ----------
     file
-        One request body in JSON a line, or {"body": {…}, "headers": {…}, "endpoint": "…"}.
+        One request body in JSON a line, {"body": {…}, "headers": {…}, "endpoint": "…"}, or an OpenAI batch line.
     """
     if not 1 <= concurrency <= 1000:
         raise SettingsError("--concurrency: write a whole number from 1 to 1000")

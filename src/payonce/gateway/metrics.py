@@ -35,6 +35,7 @@ _AVOIDED = {
         1e9,
         "Cost of the upstream calls of cacheable requests, in US dollars.",
     ),
+    "payonce_converted": ("requests.converted", 1, "Hits that were stored in the other framing (stream or whole)."),
     "payonce_upstream_calls": ("upstream.calls", 1, "Upstream calls of cacheable requests."),
     "payonce_upstream_stored": ("upstream.stored", 1, "Upstream answers that were kept."),
     "payonce_served_bytes": ("bytes.served", 1, "Body bytes served from the cache."),

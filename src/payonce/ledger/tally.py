@@ -64,8 +64,10 @@ class Tally:
         if tokens.cost is None:
             self.counts["avoided.calls_without_price"] += calls
 
-    def served(self, entry: Entry, times: int) -> None:
-        """`entry` was served `times` times."""
+    def served(self, entry: Entry, times: int, *, converted: bool = False) -> None:
+        """`entry` was served `times` times, as it is stored or `converted` to the other framing."""
+        if converted:
+            self.counts["requests.converted"] += times
         self.counts["bytes.served"] += len(entry.body) * times
         self.models[entry.model] += times
         self.avoided(entry.facts.tokens, entry.took, times)
@@ -100,7 +102,7 @@ class Ledger:
         tally.request(receipt.outcome.value, "" if receipt.reason is None else receipt.reason.id, seconds)
         entry = receipt.entry
         if entry is not None and receipt.outcome in _SERVED:
-            tally.served(entry, 1)
+            tally.served(entry, 1, converted=receipt.converted)
         if receipt.saved is not None:
             tally.gathered(receipt.saved)
 
@@ -209,6 +211,7 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
         "requests": sum(outcomes.values()),
         "outcomes": outcomes,
         "hit_rate": round(served / asked, 4) if asked else None,
+        "converted": counts["requests.converted"],
         "upstream_calls": counts["upstream.calls"],
         "stored": counts["upstream.stored"],
         "avoided": {
