@@ -41,6 +41,7 @@ class Place:
             "PAYONCE_STORE": self.store,
             "XDG_CACHE_HOME": str(self.home),
             "NO_PROXY": "*",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # or it asks the network for prices when it is imported
         }
         keys = dict.fromkeys(("OPENROUTER_API_KEY", "ANTHROPIC_API_KEY"), KEY)
         found = subprocess.run(
