@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from payonce.testing.sim import SimulatedProvider, running_sim
-from tests.clients.driving import Place
+from tests.clients.driving import ROOT, Place
 from tests.support.gateway import GatewayChild
 
 
@@ -23,7 +23,8 @@ def gateway(provider: SimulatedProvider, tmp_path_factory: pytest.TempPathFactor
     home = tmp_path_factory.mktemp("gateway")
     root = provider.base_url.removesuffix("/api/v1")
     upstreams = ("--upstream", provider.base_url, "--upstream", f"anthropic={root}/anthropic/v1")
-    with GatewayChild(home, "--port", "0", "--store", "memory:", *upstreams) as child:
+    ours = str(ROOT / "src")  # the gateway of this checkout, whatever is installed
+    with GatewayChild(home, "--port", "0", "--store", "memory:", *upstreams, PYTHONPATH=ours) as child:
         yield Place(f"http://127.0.0.1:{child.port}", provider, home)
 
 
