@@ -7,7 +7,7 @@ PY := .venv/bin/python
 demo: .venv/ready-demo
 	$(PY) -m payonce demo
 
-test: lint
+test: lint .clients/ready
 	$(PY) -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: .venv/ready-dev
@@ -31,10 +31,14 @@ sdk-suite: .venv/ready-dev
 	sh tools/setup.sh demo
 .venv/ready-dev: requirements/dev.txt pyproject.toml tools/setup.sh
 	sh tools/setup.sh dev
+# What tests/clients drives: three sets of Python clients and one of JavaScript (docs/clients.md).
+.clients/ready: requirements/clients.txt requirements/clients-instructor.txt requirements/clients-litellm.txt \
+		tests/clients/js/package-lock.json tools/setup.sh | .venv/ready-dev
+	sh tools/setup.sh clients
 
 # Move the pins: needs uv (docs/design/dependencies.md).
 pins:
 	sh tools/pins.sh
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .clients tests/clients/js/node_modules build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
