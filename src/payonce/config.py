@@ -106,6 +106,11 @@ class Settings:
             raise _error(name, conflict, "Settings")
 
     @property
+    def portable(self) -> bool:
+        """Whether what is stored must mean the same on every machine and with every API key: a cassette."""
+        return self.store.partition(":")[0].lower() == "cassette"
+
+    @property
     def policy(self) -> Policy:
         """What holds for calls that no rule is for."""
         return Policy(self.cache, self.ttl, self.stale_while_revalidate, self.stale_if_error, self.hit_usage)
