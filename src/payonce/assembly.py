@@ -54,9 +54,7 @@ class Ground:
         self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
         self.before_note: list[Callable[[], None]] = []
         if settings.portable and settings.share:
-            self.warnings.append(
-                f"share has no effect over {redact(settings.store)}: all callers of a cassette are one"
-            )
+            self.warnings.append("share has no effect: all callers of a cassette are one tenant")
         self.tiers.refresh()
 
     def volume(self) -> Volume:

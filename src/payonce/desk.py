@@ -22,18 +22,18 @@ from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
 from payonce.core.tape import COMPLETE
 from payonce.dialects import CACHED_ENDPOINTS, DIALECTS
-from payonce.dialects.nearest import nearest
 from payonce.drive.performing import Turn
-from payonce.errors import MissError, PayonceError, RecordingError, SettingsError, StoreUnavailableError
+from payonce.errors import MissError, PayonceError, SettingsError
 from payonce.intake import Admitted, Bypassed, Intake, Refused
 from payonce.library import Lease, LibraryWorld
 from payonce.library_shelf import Ready, answer_fields
 from payonce.model import reason as why
 from payonce.model.call import Ask, Headers
-from payonce.model.ports import Clock, Head, Recorder
+from payonce.model.ports import Clock, Head
 from payonce.model.reason import Reason
 from payonce.model.receipt import Outcome
 from payonce.outgoing import SdkCall, sdk_call, twin
+from payonce.replaying import known_of, opened
 
 Mode = Literal["record", "replay", "refresh", "off"]
 MODES = ("record", "replay", "refresh", "off")
@@ -83,19 +83,9 @@ class Desk:
         self._intakes: dict[str, Intake] = {}
 
     def open(self) -> LibraryWorld:
-        """The world, made now if nobody has it open. May wait for a disk. Raises `StoreError` where a mode that is
-        nothing without its store can't have it; else a store that fails costs misses."""
-        world = self.lease.open()
-        if self.options.mode is None:
-            return world
-        fault: Exception | None = world.fault
-        keeper = world.tiers.keeper
-        if fault is None and self.options.mode != "replay" and isinstance(keeper, Recorder) and keeper.refusal():
-            fault = StoreUnavailableError(f"nothing can be recorded: {keeper.refusal()}")
-        if fault is not None:
-            self.lease.close()
-            raise fault
-        return world
+        """The world, made now if nobody has it open. May wait for a disk. Raises `StoreError` where a mode can't have
+        its store."""
+        return opened(self.lease, self.options.mode)
 
     # Requests.
 
@@ -272,33 +262,13 @@ class Desk:
         """The error of mode "replay". Raises `RecordingError` where there is a recording that can't be read."""
         if ask is None:
             return MissError(what, remedy=self.options.remedy)
-        known = self.options.nearest(ask) if self.options.nearest is not None else self._nearest(ask)
-        return MissError(
-            what,
-            key=ask.key.text,
-            model=ask.intent.model,
-            endpoint=ask.call.endpoint,
-            nearest=known,
-            remedy=self.options.remedy,
-        )
-
-    def _nearest(self, ask: Ask) -> str:
-        """What the store knows of the nearest recording; of a batch, to the first input that is not recorded."""
-        world = self.lease.world
-        keeper = world.tiers.keeper if world is not None else None
-        if world is None or not isinstance(keeper, Recorder):
-            return ""
-        lacking = [
-            item for item in (ask.batch.items if ask.batch else [ask]) if world.tiers.keeper.get(item.key.slot) is None
-        ]
-        first = lacking[0] if lacking else ask
-        trouble = keeper.trouble(first.key.slot)
-        if trouble:
-            raise RecordingError(trouble)
-        if first.asked is None:
-            return ""
-        asked = keeper.shown(first.asked)
-        return nearest(asked, first.key.stream, keeper.recordings(asked.endpoint, asked.model))
+        world, known = self.lease.world, ""
+        if self.options.nearest is not None:
+            known = self.options.nearest(ask)
+        elif world is not None:
+            known = known_of(world.tiers.keeper, ask)
+        named = {"key": ask.key.text, "model": ask.intent.model, "endpoint": ask.call.endpoint}
+        return MissError(what, **named, nearest=known, remedy=self.options.remedy)
 
 
 def _limit(seconds: float | None) -> float:

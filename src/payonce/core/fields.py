@@ -37,10 +37,11 @@ CREDENTIALS = frozenset(b"authorization x-api-key api-key x-goog-api-key".split(
 ACCOUNT = frozenset(
     (
         b"openai-organization openai-project anthropic-organization-id x-goog-user-project cookie x-auth-token "
-        b"x-access-token x-amz-security-token x-amz-date x-portkey-api-key helicone-auth cf-aig-authorization x-bt-org-name"
+        b"x-access-token x-amz-security-token x-amz-date x-portkey-api-key helicone-auth cf-aig-authorization "
+        b"x-bt-org-name"
     ).split()
 )
-"""Who pays, or how a proxy on the way is entered: part of the key, but not of that of a recording that others replay."""
+"""Who pays, or how a proxy on the way is entered: part of a key, but not of that of a recording that others replay."""
 
 INERT = frozenset(
     (

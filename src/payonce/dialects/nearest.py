@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from os.path import commonprefix
 from typing import Any, Final
 
 import orjson
@@ -85,9 +84,21 @@ def _unlike(a: Any, b: Any) -> float:
     """0 for texts that are alike, 1 for those that neither begin nor end alike."""
     if type(a) is not str or type(b) is not str:
         return 1.0
-    head = len(commonprefix([a, b]))
-    tail = len(commonprefix([a[head:][::-1], b[head:][::-1]]))
+    head = _alike(a, b)
+    tail = _alike(a[head:][::-1], b[head:][::-1])
     return 1.0 - (head + tail) / max(len(a), len(b), 1)
+
+
+def _alike(a: str, b: str) -> int:
+    """How many characters two texts begin with alike."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _differing(asked: Asked, stream: bool, recording: Recording) -> str:
@@ -133,7 +144,7 @@ def _text(body: bytes) -> str:
 
 def _shortened(text: str, beside: str) -> str:
     """`text` on one line and cut, so that the place where it leaves `beside` can be seen."""
-    focus = len(commonprefix([text, beside]))
+    focus = _alike(text, beside)
     flat = text.replace("\n", "\\n")
     if len(flat) <= _WIDTH:
         return flat

@@ -153,10 +153,7 @@ class CassetteStore:
 
     def recordings(self, endpoint: str, model: str) -> Iterator[Recording]:
         """What is recorded, the most likely files first: by their names alone."""
-        near, nearer = (
-            slug(endpoint.removesuffix("/completions"), ""),
-            file_name(endpoint, model, b"", 0)[: -len(".json")],
-        )
+        near, nearer = slug(endpoint, "") + "-", slug(endpoint, model) + "-"
 
         def distance(name: str) -> tuple[bool, bool, str]:
             return (not name.startswith(nearer), not name.startswith(near), name)

@@ -1,4 +1,4 @@
-"""JSON whose text can be given back exactly: numbers keep their text, members their order, a member named twice is refused.
+"""JSON whose text can be given back exactly: numbers keep their text, members their order, none is named twice.
 
 A *spelling* is one of the ways in which the world's programs write JSON: with or without spaces, indented, with or
 without escapes for what is not ASCII. This room must never know what a value means.

@@ -233,8 +233,15 @@ def _entry_page(slot: bytes, page: Mapping[str, Any]) -> Page:
 
 def _bytes_page(slot: bytes, page: Mapping[str, Any]) -> Page:
     words = _object(page, "about")
-    texts = (_text(words, name) for name in ("tenant", "namespace", "endpoint", "model"))
-    about = About(_seconds(words, "stored_at"), _seconds(words, "expires_at"), *texts, _texts(words, "tags", ()))
+    about = About(
+        stored_at=_seconds(words, "stored_at"),
+        expires_at=_seconds(words, "expires_at"),
+        tenant=_text(words, "tenant"),
+        namespace=_text(words, "namespace"),
+        endpoint=_text(words, "endpoint"),
+        model=_text(words, "model"),
+        tags=_texts(words, "tags", ()),
+    )
     return Page(slot, about, None, None, hide({"base64": page["bytes"]}))
 
 

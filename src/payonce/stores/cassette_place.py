@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,10 +17,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-try:
+if sys.platform != "win32":
     import fcntl
-except ImportError:  # Windows: threads are kept apart, processes are not
-    fcntl = None  # type: ignore[assignment]
 
 HIDDEN: Final = ".payonce"
 _DIGITS: Final = 12
@@ -33,13 +32,13 @@ _OTHERS: Final = re.compile(r"[^a-z0-9._]+")
 
 def file_name(endpoint: str, model: str, slot: bytes, digits: int = _DIGITS) -> str:
     """The name of the file for `slot`: safe on every file system, whatever the model is called."""
-    what = slug(endpoint.removesuffix("/completions"), model)
-    return f"{what}-{slot[:-1].hex()[:digits]}{'.stream' if slot.endswith(b's') else ''}.json"
+    return f"{slug(endpoint, model)}-{slot[:-1].hex()[:digits]}{'.stream' if slot.endswith(b's') else ''}.json"
 
 
 def slug(endpoint: str, model: str) -> str:
     """Endpoint and model as the first part of a name."""
-    return "-".join(part for part in (_slugged(endpoint) or "other", _slugged(model)) if part)
+    what = _slugged(endpoint.removesuffix("/completions")) or "other"
+    return "-".join(part for part in (what, _slugged(model)) if part)
 
 
 def begins_alike(name: str, digits: str) -> bool:
@@ -178,8 +177,9 @@ class Place:
 
 
 def _lock(descriptor: int) -> None:
-    """Wait for the lock; it is let go with the descriptor, also by a process that is killed."""
-    if fcntl is None:
+    """Wait for the lock; it is let go with the descriptor, also by a process that is killed. On Windows there is none:
+    threads are kept apart, processes are not."""
+    if sys.platform == "win32":
         return
     until = time.monotonic() + _LOCK_SECONDS
     while True:
