@@ -235,7 +235,7 @@ class CassetteStore:
                 continue
             if page is not None and there != name:
                 others.append(there)
-            elif held is not None and there == name and _undated(held) == _undated(data):
+            elif held is not None and page is not None and _undated(held) == _undated(data):
                 self._tell(RECORDED, name)
                 return
         self.place.write(name, data)

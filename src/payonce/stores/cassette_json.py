@@ -46,7 +46,8 @@ SPELLINGS: Final[dict[str, Spelling]] = {
 
 PLAIN: Final = "compact"
 # Control characters, and those that turn the direction of text, could make a person read what is not there.
-_UNSEEN: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
+# Half a surrogate pair stands in no file at all.
+_UNSEEN: Final = re.compile("[\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

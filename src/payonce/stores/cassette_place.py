@@ -37,7 +37,7 @@ def file_name(endpoint: str, model: str, slot: bytes, digits: int = _DIGITS) -> 
 
 def slug(endpoint: str, model: str) -> str:
     """Endpoint and model as the first part of a name."""
-    what = _slugged(endpoint.removesuffix("/completions")) or "other"
+    what = _slugged(endpoint.removesuffix("/completions")).replace(".", "-") or "other"  # Windows has a device con.x
     return "-".join(part for part in (what, _slugged(model)) if part)
 
 
@@ -61,6 +61,7 @@ class Place:
         self._depth = 0
         self._names: dict[tuple[str, bool], set[str]] = {}
         self._stamp: int | None = None
+        self._looked = False
         self._last = 0
 
     # Names.
@@ -79,8 +80,10 @@ class Place:
             return sorted(self._names.get(place, ()))
 
     def known(self, slot: bytes) -> set[str]:
-        """The same as far as it is known, without a look."""
+        """The same as far as it was known at the last look."""
         with self._guard:
+            if not self._looked:
+                self._look()
             return set(self._names.get((slot[:-1].hex()[:_DIGITS], slot.endswith(b"s")), ()))
 
     def _look(self, *, anew: bool = False) -> None:
@@ -99,6 +102,7 @@ class Place:
             except OSError:
                 found, stamp = {}, 0
             self._names = found
+            self._looked = True
             self._stamp = stamp if time.time_ns() - stamp > _SETTLED_NS else None
 
     # Files.
