@@ -41,9 +41,12 @@ def default_store(environ: Mapping[str, str]) -> tuple[str, str]:
 
 def _writable(directory: Path, *, create: bool) -> bool:
     """Whether files can be made in `directory`, which may have to be made first."""
-    while create and not directory.exists() and directory != directory.parent:
-        directory = directory.parent
-    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+    try:
+        while create and not directory.exists() and directory != directory.parent:
+            directory = directory.parent
+        return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+    except OSError:  # a home that is somebody else's may not even be looked into
+        return False
 
 
 @dataclass(frozen=True, slots=True)
