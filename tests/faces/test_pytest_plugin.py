@@ -1,4 +1,4 @@
-"""The pytest plugin, in real runs of pytest: modes, two workers, what is said at the end, and who never asked for it."""
+"""The pytest plugin, in real runs of pytest: modes, two workers, the report at the end, and who never asked for it."""
 
 from __future__ import annotations
 
@@ -190,10 +190,10 @@ def test_recordings_that_no_test_uses_are_named_when_all_was_run_and_passed(proj
 
 def test_what_could_not_be_recorded_is_said(project: Project) -> None:
     head = SUITE.partition("@pytest.mark.parametrize")[0]
-    fault = "extra_headers={'X-Sim-Fault': 'error-inside'}"
+    fault = "extra_headers={'X-Sim-Fault': 'refusal'}"
     project.write("tests/test_cut.py", f"{head}def test_cut(payonce):\n    ask(payonce.client(), 'x', {fault})\n")
     done = project.run("--payonce=record", "tests/test_cut.py")
-    assert "recordings: 0 replayed, 0 recorded\n  1 not recorded: error-inside (docs/reasons.md)\n" in done.stdout
+    assert "recordings: 0 replayed, 0 recorded\n  1 not recorded: refusal (docs/reasons.md)\n" in done.stdout
 
 
 def test_a_marker_overrides(project: Project) -> None:
