@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -343,12 +344,15 @@ def test_a_mode_without_its_store_is_an_error_and_a_cache_without_it_a_miss(
     assert post(client(None)).status_code == 200
 
 
-def test_a_directory_that_can_not_be_written_is_an_error_in_record(tmp_path: Path) -> None:
-    place = tmp_path / "c"
-    place.mkdir(mode=0o555)
-    tmp_path.chmod(0o755)
-    for above in tmp_path.parents[:3]:
-        above.chmod(above.stat().st_mode | 0o055)
+def test_a_directory_that_can_not_be_written_is_an_error_in_record() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "c"
+        place.mkdir(mode=0o555)
+        Path(folder).chmod(0o755)
+        _refused(place)
+
+
+def _refused(place: Path) -> None:
     code = f"""
 import os, httpx2, payonce
 from payonce.httpx2 import Client

@@ -24,6 +24,8 @@ HIDDEN: Final = ".payonce"
 _DIGITS: Final = 12
 _SLUG: Final = 60
 _LOCK_SECONDS: Final = 5.0
+_DRAFT_SECONDS: Final = 3600.0
+"""A draft that is older was left by a process that was killed."""
 _SETTLED_NS: Final = 50_000_000
 """A directory that changed less long ago may change again without a new time stamp."""
 _NAME: Final = re.compile(r"(?:.*-)?([0-9a-f]{12,64})(\.stream)?\.json", re.DOTALL)
@@ -62,6 +64,7 @@ class Place:
         self._names: dict[tuple[str, bool], set[str]] = {}
         self._stamp: int | None = None
         self._looked = False
+        self._swept = False
         self._last = 0
 
     # Names.
@@ -147,6 +150,12 @@ class Place:
         ignore = self.hidden / ".gitignore"
         if not ignore.exists():
             ignore.write_text("*\n")
+        if not self._swept:
+            self._swept = True
+            with suppress(OSError):
+                for draft in self.hidden.glob("draft-*"):
+                    if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+                        draft.unlink()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
