@@ -17,9 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from blake3 import blake3
-
 from payonce.config import Settings
+from payonce.core.keying import OPEN_SECRET, derive
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.navigated import NavigatedUpstream
 from payonce.drive.tiers import Tiers
@@ -51,6 +50,8 @@ class Ground:
         self.settings = settings
         self.clock = clock
         self.warnings: list[str] = []
+        self.fault: StoreError | None = None
+        """Why the store could not be opened, and memory stands in its place."""
         self.secret = self._secret()
         front, behind = self._stores()
         self.tiers = Tiers(front, behind, derive(self.secret, "envelope"))
@@ -61,6 +62,8 @@ class Ground:
         self.request_log = (
             RequestLog(settings.request_log, settings.request_log_bytes) if settings.request_log else None
         )
+        if settings.portable and settings.share:
+            self.warnings.append("share has no effect: all callers of a cassette are one tenant")
         self.tiers.refresh()
 
     def _steering(self, ledger: Spender) -> PrefixNavigator:
@@ -134,6 +137,7 @@ class Ground:
         except StoreError as error:
             if settings.workers > 1:
                 raise
+            self.fault = error
             self.warnings.append(f"{redact(settings.store)} can't be opened, answers are kept in memory only: {error}")
             return front, None
         if isinstance(store, Patience) and store.slow:
@@ -192,11 +196,6 @@ class World(Ground):
                 log.exception("the ticker stumbled; it goes on")
 
 
-def derive(secret: bytes, purpose: str) -> bytes:
-    """A key of its own for each purpose, from the one secret."""
-    return blake3(secret, derive_key_context=f"payonce 2026-11 {purpose}").digest()
-
-
 def secret_path(settings: Settings) -> Path:
     """Where the secret is kept: as set, else beside the store's file, else in the user's cache directory."""
     if settings.secret_file:
@@ -214,8 +213,11 @@ def secret_path(settings: Settings) -> Path:
 def load_secret(settings: Settings, *, create: bool = True) -> bytes:
     """The 32 bytes that hash tenants and seal entries; made on first use, in a file that only its owner may read.
 
-    Raises OSError where it can't be read or made, SettingsError where it is not a secret or others may read it.
+    A portable store has one that everybody knows. Raises OSError where it can't be read or made, SettingsError where it
+    is not a secret or others may read it.
     """
+    if settings.portable:
+        return OPEN_SECRET
     path = secret_path(settings)
     if create and not path.exists():
         _create_secret(path)

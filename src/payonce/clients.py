@@ -14,17 +14,17 @@ from payonce.config import Settings
 from payonce.config_types import YEAR, did_you_mean
 from payonce.core.directives import read_directives
 from payonce.desk import MODES, Mode, Nearest, Options
-from payonce.errors import SettingsError, StoreUnknownError
+from payonce.errors import SettingsError, WrongClientError
 from payonce.model.call import Headers
 from payonce.model.policy import CacheMode, PromptCache
 from payonce.model.ports import Clock
 from payonce.model.reason import Reason
-from payonce.stores.registry import redact, schemes
+from payonce.stores.registry import known_scheme
 
 DRAIN_SECONDS = 5.0
 """For how long closing a client waits for its calls under way, unless `settings` say otherwise."""
 
-_BUILT_IN = ("sqlite", "memory")
+_BUILT_IN = ("sqlite", "memory", "cassette")
 _KINDS = {
     "handle_request": ("HTTPTransport", "CacheTransport"),
     "handle_async_request": ("AsyncHTTPTransport", "AsyncCacheTransport"),
@@ -44,6 +44,7 @@ class CacheOptions(TypedDict, total=False):
     sample: int | None
     settings: Settings | None
     nearest: Nearest | None
+    remedy: str
     clock: Clock
 
 
@@ -62,6 +63,7 @@ def options(
     sample: int | None = None,
     settings: Settings | None = None,
     nearest: Nearest | None = None,
+    remedy: str = 'run once with mode="record"',
     clock: Clock = time.time,
 ) -> Options:
     """The options that these arguments mean; `store`, `cache`, `ttl` and `prompt_cache` go before `settings`."""
@@ -76,14 +78,13 @@ def options(
     settings = settings or Settings(drain_timeout=DRAIN_SECONDS)
     settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     _check_store(settings.store)
-    return Options(settings, mode, _said(namespace, tags, sample), nearest, clock)
+    return Options(settings, mode, _said(namespace, tags, sample), nearest, clock, remedy)
 
 
 def _check_store(url: str) -> None:
     scheme = url.partition(":")[0]
-    if scheme not in _BUILT_IN and scheme not in schemes():
-        known = ", ".join(f"{name}:" for name in schemes())
-        raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {known}")
+    if scheme not in _BUILT_IN:
+        known_scheme(url)
 
 
 def _said(namespace: str, tags: Iterable[str], sample: int | None) -> Headers:
@@ -135,6 +136,33 @@ def fitting(mod: Any, way: Any, method: str) -> Any:
             f"transport: {named} has no {method}; pass an {mod.__name__}.{kind}, or use {rival} or {wrapper}"
         )
     return way
+
+
+class Misplaced:
+    """Stands where a transport lacks what the other kind of client asks of it: says which transport to take."""
+
+    def __init__(self, kind: str, client: str) -> None:
+        self._kind = kind
+        self._client = client
+
+    def __get__(self, transport: Any, owner: type) -> Any:
+        if transport is None:
+            return self
+        name = transport.mod.__name__
+        raise WrongClientError(
+            f"payonce.{name}.{type(transport).__name__} is no transport for {self._client}: "
+            f"take payonce.{name}.{self._kind} there"
+        )
+
+
+def fitting_request(mod: Any, transport: Any, request: Any) -> None:
+    """Raises `WrongClientError` where a request is of another HTTP package than the transport."""
+    if not isinstance(request, mod.Request):
+        theirs, name = type(request).__module__.partition(".")[0], type(transport).__name__
+        raise WrongClientError(
+            f"payonce.{mod.__name__}.{name} got a request of {theirs}: in a client of {theirs}, "
+            f"take payonce.{theirs}.{name}"
+        )
 
 
 def wrap_client(client: Any, transport: Any, chosen: Options) -> None:

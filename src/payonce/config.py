@@ -41,9 +41,12 @@ def default_store(environ: Mapping[str, str]) -> tuple[str, str]:
 
 def _writable(directory: Path, *, create: bool) -> bool:
     """Whether files can be made in `directory`, which may have to be made first."""
-    while create and not directory.exists() and directory != directory.parent:
-        directory = directory.parent
-    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+    try:
+        while create and not directory.exists() and directory != directory.parent:
+            directory = directory.parent
+        return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+    except OSError:  # a home that is somebody else's may not even be looked into
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,11 @@ class Settings:
                 raise _error(name, wrong, "Settings") from None
         for name, conflict in _conflicts(values):
             raise _error(name, conflict, "Settings")
+
+    @property
+    def portable(self) -> bool:
+        """Whether what is stored must mean the same on every machine and with every API key: a cassette."""
+        return self.store.partition(":")[0].lower() == "cassette"
 
     @property
     def policy(self) -> Policy:

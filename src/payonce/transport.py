@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import cache as memo
 from typing import Any, Unpack
 
+from payonce.clients import Misplaced, fitting_request
 from payonce.core import effects as do
 from payonce.core.labels import Label
 from payonce.desk import Desk, Options, Place, not_asyncio
@@ -82,9 +83,12 @@ class Caching:
 class SyncCaching(Caching):
     """Answers requests of threads."""
 
+    handle_async_request = __aenter__ = Misplaced("AsyncCacheTransport", "an async client")
+
     def handle_request(self, request: Any) -> Any:
         """The response to `request`: from the cache, from a call under way, or from the wrapped transport."""
         started = time.perf_counter()
+        fitting_request(self.mod, self, request)
         desk = self.desk
         place = desk.place(request)
         if self._early(place):
@@ -92,7 +96,7 @@ class SyncCaching(Caching):
             return response if place is None else desk.labelled(response, _OFF)
         assert place is not None
         body = request.read()
-        world = desk.lease.world or desk.lease.open()
+        world = desk.lease.world or desk.open()
         digest = desk.digest(place, request, body)
         ready = desk.shelved(world, digest, started)
         if ready is not None:
@@ -189,9 +193,12 @@ class SyncCaching(Caching):
 class AsyncCaching(Caching):
     """Answers requests of tasks, on any asyncio event loop."""
 
+    handle_request = __enter__ = Misplaced("CacheTransport", "a sync client")
+
     async def handle_async_request(self, request: Any) -> Any:
         """The response to `request`: from the cache, from a call under way, or from the wrapped transport."""
         started = time.perf_counter()
+        fitting_request(self.mod, self, request)
         desk = self.desk
         place = desk.place(request)
         if self._early(place):
@@ -205,7 +212,7 @@ class AsyncCaching(Caching):
         body = await request.aread()
         world = desk.lease.world
         if world is None:
-            world = await asyncio.to_thread(desk.lease.open)
+            world = await asyncio.to_thread(desk.open)
         digest = desk.digest(place, request, body)
         ready = desk.shelved(world, digest, started)
         if ready is not None:

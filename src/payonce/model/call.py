@@ -56,11 +56,29 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a key is made of, apart from who asks: for stores that keep the question with its answer.
+
+    `upstream` is the upstream's identity, `headers` are the keyed ones, `body` is the canonical body (JSON text).
+    """
+
+    upstream: str
+    endpoint: str
+    model: str
+    query: str
+    namespace: str
+    sample: str
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """What a dialect reads in a call's body.
 
     `canonical` is the body without the fields that don't change the answer, in one spelling (docs/keys.md). `items`
-    are the inputs of a batch that can be answered one by one, in order; empty where the call is one whole.
+    are the inputs of a batch that can be answered one by one, in order; empty where the call is one whole. `shell` is
+    the canonical body of a batch without its inputs.
     """
 
     model: str
@@ -70,6 +88,7 @@ class Intent:
     wants_usage: bool
     canonical: bytes
     items: tuple[Item, ...] = ()
+    shell: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +132,5 @@ class Ask:
     """No directive of the client bears on this request alone: the answer may stand on the fast lane's shelf."""
     batch: Batch | None = None
     """There where the call is a batch; the key is then that of the batch, and nothing is stored under it."""
+    asked: Asked | None = None
+    """There where the store keeps the question too."""

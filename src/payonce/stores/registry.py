@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote
 
-from payonce.errors import StoreUnknownError
+from payonce.errors import StoreExtraError, StoreUnknownError
 from payonce.model.ports import Clock, Store
 
 GROUP = "payonce.stores"
@@ -30,13 +30,16 @@ class Factory(Protocol):
 
 
 _BUILT_IN = {
+    "cassette": "payonce.stores.cassette:open_cassette",
     "memory": "payonce.stores.memory:open_memory",
     "sqlite": "payonce.stores.sqlite:open_sqlite",
 }
+_EXTRAS = {"redis": "redis", "rediss": "redis", "redis+cluster": "redis", "memcached": "memcached"}
+"""The extras that bring stores for further schemes."""
 
 
 def open_store(url: str, *, clock: Clock = time.time, max_bytes: int = DEFAULT_MAX_BYTES) -> Store:
-    """The store that `url` names: `memory:`, `sqlite:PATH`, or a scheme that an installed package brings."""
+    """The store that `url` names: `memory:`, `sqlite:PATH`, `cassette:DIR`, or one that an installed package brings."""
     scheme, colon, rest = url.partition(":")
     if not colon:
         raise StoreUnknownError(f"{redact(url)!r} is not a store URL: write SCHEME:…; known schemes: {_known()}")
@@ -47,7 +50,7 @@ def known_scheme(url: str) -> None:
     """Raises StoreUnknownError where no store can be opened under the scheme of `url`."""
     scheme, colon, _ = url.partition(":")
     if not colon or scheme.lower() not in schemes():
-        raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {_known()}")
+        raise _unknown(scheme.lower(), url)
 
 
 def schemes() -> tuple[str, ...]:
@@ -75,7 +78,14 @@ def _factory(scheme: str, url: str) -> Factory:
         return cast("Factory", getattr(import_module(module), name))
     for point in entry_points(group=GROUP, name=scheme):
         return cast("Factory", point.load())
-    raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {_known()}")
+    raise _unknown(scheme, url)
+
+
+def _unknown(scheme: str, url: str) -> StoreUnknownError:
+    what = f"no store is known for {redact(url)!r}"
+    if scheme in _EXTRAS:
+        return StoreExtraError(what, _EXTRAS[scheme], f"or use one of {_known()}")
+    return StoreUnknownError(f"{what}: use one of {_known()}")
 
 
 def _known() -> str:
