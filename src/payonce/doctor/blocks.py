@@ -1,9 +1,9 @@
 """A request body as the blocks that a provider's prompt cache sees, in its order: tools, system, messages.
 
 Each block has a digest of what it says (its marker is no part of that), a size in characters and a place; a text and a
-list with one text part render the same. Digests hold within one process only. Nothing is sorted: the order of tools and of members counts (facts: Anthropic,
-"Prompt caching", what invalidates the cache). One pass over the body, a few microseconds a block. This room must
-never know what an answer said, nor change a body.
+list with one text part render the same. Digests hold within one process only. Nothing is sorted: the order of tools and
+of members counts (Anthropic, "Prompt caching", what invalidates the cache). One pass over the body, a microsecond or
+two a block. This room must never know what an answer said, nor change a body.
 """
 
 from __future__ import annotations

@@ -114,6 +114,8 @@ CONCURRENT = _row(_W, _T, "concurrent-first", "requests with the same prefix wer
                   "send one, wait for its first token, then send the others")
 LOOKBACK = _row(_W, _T, "lookback-outrun", "more than 20 blocks were added since the last marker, so what it wrote was out of sight",
                 "add a marker in between, at latest every 15 blocks")
+NOT_CACHED = _row(_W, _T, "not-cached", "a marked prefix that is long enough was neither written nor read",
+                  "this host may not cache for this model: payonce probe MODEL tells; choose hosts with provider.only or provider.order")
 EVICTED = _row(_N, _T, "evicted", "nothing changed, and yet little was read: the provider dropped the entry, or another machine answered",
                "nothing is wrong with the request; if it happens often, pin the host or send session_id")
 # fmt: on

@@ -72,6 +72,12 @@ def changed_words(before: str, after: str) -> tuple[str, str]:
     return before[start : len(before) - end][:400], after[start : len(after) - end][:400]
 
 
+def alike(before: str, after: str) -> bool:
+    """Whether two texts are mostly the same: half of the longer one at their beginnings and ends."""
+    start, end = _common(before, after), _common(before[::-1], after[::-1])
+    return min(start + end, len(before), len(after)) * 2 >= max(len(before), len(after)) > 0
+
+
 def _common(a: str, b: str) -> int:
     """How many characters two texts begin with alike; by halves, as comparing slices is quick."""
     low, high = 0, min(len(a), len(b))

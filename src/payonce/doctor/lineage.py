@@ -7,7 +7,7 @@ must never see text, nor judge what was read.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -48,7 +48,7 @@ class Lineages:
         self._held = 0
         self._all: OrderedDict[int, Lineage] = OrderedDict()
         self._sessions: dict[tuple[Scope, str], list[Lineage]] = {}
-        self._anchors: dict[Scope, dict[int, Lineage]] = {}
+        self._anchors: dict[Scope, dict[int, list[Lineage]]] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -83,8 +83,8 @@ class Lineages:
             return ()
         messages = chain.digests[chain.static :]
         asked = messages if len(messages) <= 2 * _VOTES else messages[:_VOTES] + messages[-_VOTES:]
-        found = {id(lineage): lineage for digest in asked if (lineage := known.get(digest)) is not None}
-        return [lineage for lineage in found.values() if lineage.session is None]
+        found = {id(lineage): lineage for digest in asked for lineage in known.get(digest, ())}
+        return list(found.values())
 
     def begin(self, scope: Scope, session: str | None, turn: Turn) -> Lineage:
         """A new conversation."""
@@ -124,15 +124,18 @@ class Lineages:
         lineage.anchors = [turn.digests[place] for place in places if place < len(turn.digests)]
         known = self._anchors.setdefault(lineage.scope, {})
         for digest in lineage.anchors:
-            known[digest] = lineage
+            known[digest] = [*known.get(digest, ())[1 - _BRANCHES :], lineage]
 
     def _lift(self, lineage: Lineage) -> None:
         known = self._anchors.get(lineage.scope)
         if known is None:
             return
         for digest in lineage.anchors:
-            if known.get(digest) is lineage:
-                del known[digest]
+            left = [other for other in known.get(digest, ()) if other is not lineage]
+            if left:
+                known[digest] = left
+            else:
+                known.pop(digest, None)
         if not known:
             del self._anchors[lineage.scope]
 
@@ -151,37 +154,55 @@ class Lineages:
                 del self._sessions[lineage.scope, lineage.session]
 
 
-def _rank(
-    lineage: Lineage, chain: Chain, named: bool, alike: Callable[[int, int], bool]
-) -> tuple[int, ...] | None:
+def _rank(lineage: Lineage, chain: Chain, named: bool, alike: Callable[[int, int], bool]) -> tuple[int, ...] | None:
     """How well a request goes on from a conversation's last turn; None where it does not."""
     turn = lineage.turn
     old, new = turn.digests[turn.static :], chain.digests[chain.static :]
     same = common(old, new)
+    kind = _kind(old, new, same, chain)
+    if kind == _STARTS_ALIKE and named and old and new and len(new) >= len(old) and alike(old[0], new[0]):
+        return 0, 0, 0
+    if kind <= _STARTS_ALIKE:
+        return None
+    unchanged = turn.digests[: turn.static] == chain.digests[: chain.static]
+    if not unchanged and not named and (len(new) == len(old) or not _same_program(turn, chain, alike)):
+        return None  # who says "hi" to two programs has not gone on with one conversation
+    return kind, int(unchanged), same
+
+
+_OTHER, _STARTS_ALIKE, _LAST_CHANGED, _SHARES, _EXTENDS = range(-1, 4)
+
+
+def _kind(old: Sequence[int], new: Sequence[int], same: int, chain: Chain) -> int:
+    """What the messages of a request are to those of an earlier one."""
     if old and same == len(old):
-        return 3, same
+        return _EXTENDS
     if len(new) < len(old) and same == len(new):
-        return None  # asked anew from an earlier place: a branch of its own
+        return _OTHER  # asked anew from an earlier place: a branch of its own
     beyond = set(old[same:])
-    shared = sum(1 for place, digest in enumerate(new[same:], same) if digest in beyond and _says(chain, place))
-    if shared:
-        return 2, same + shared
-    last = _last_message(turn, chain, same)
-    if len(new) > len(old) and last and (same or (named and alike(old[0], new[0]))):
-        return 1, same  # the last message came back changed, with more behind it
-    if named and not same and old and new and len(new) >= len(old) and alike(old[0], new[0]):
-        return 0, 0
-    return None
+    if any(digest in beyond and _says(chain, place) for place, digest in enumerate(new[same:], same)):
+        return _SHARES
+    left = len(old) - same
+    if len(new) > len(old) and same and left <= 4:
+        return _LAST_CHANGED  # its last message came back changed, with more behind it
+    return _STARTS_ALIKE if not same else _OTHER
+
+
+def _same_program(turn: Turn, chain: Chain, alike: Callable[[int, int], bool]) -> bool:
+    """Whether most of the tools and the system prompt is the same, or nearly so."""
+    old = set(turn.digests[: turn.static])
+    kept = whole = 0
+    for place in range(chain.static):
+        size = chain.sizes[place]
+        whole += size
+        digest = chain.digests[place]
+        if digest in old or (place < turn.static and alike(turn.digests[place], digest)):
+            kept += size
+    return 2 * kept >= whole
 
 
 def _says(chain: Chain, place: int) -> bool:
     return chain.sizes[chain.static + place] >= _SUBSTANCE
-
-
-def _last_message(turn: Turn, chain: Chain, same: int) -> bool:
-    """Whether the turn's blocks from `same` on belong to one message, its last, as far as the new paths can tell."""
-    left = len(turn.digests) - turn.static - same
-    return left <= 1 or (same > 0 and left <= 4)
 
 
 def common(a: Iterable[int], b: Iterable[int]) -> int:

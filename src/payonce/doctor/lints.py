@@ -6,6 +6,7 @@ requests, and never read the clock: `now` is handed in.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
@@ -62,13 +63,7 @@ def lint(
         *_texts(body, chain, habit, minimum, now),
         *_key(body),
     ]
-    return [_of(finding, model) for finding in found]
-
-
-def _of(finding: Finding, model: str) -> Finding:
-    import dataclasses  # noqa: PLC0415
-
-    return dataclasses.replace(finding, model=model)
+    return [dataclasses.replace(finding, model=model) for finding in found]
 
 
 def lint_headers(headers: Mapping[str, str], body: Mapping[str, Any]) -> Iterator[Finding]:

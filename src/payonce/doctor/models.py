@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from enum import StrEnum
 from typing import Protocol
+
+from payonce.ledger.money import EXACT
+from payonce.ledger.prices import Rates
 
 
 class Marking(StrEnum):
@@ -68,30 +71,11 @@ def habit_of(model: str, dialect: str) -> Habit:
     return _CLAUDE if dialect == "messages" else _UNKNOWN
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What a token costs, in US dollars; None is unknown."""
-
-    input: Decimal | None
-    cache_read: Decimal | None
-    cache_write_5m: Decimal | None = None
-    cache_write_1h: Decimal | None = None
-
-    def lost(self, plain: int, written_5m: int, written_1h: int) -> Decimal | None:
-        """What it cost that so many tokens were not read but paid for as plain input, or written anew."""
-        if self.input is None or self.cache_read is None:
-            return None
-        write_5m = self.input if self.cache_write_5m is None else self.cache_write_5m
-        write_1h = write_5m if self.cache_write_1h is None else self.cache_write_1h
-        paid = plain * self.input + written_5m * write_5m + written_1h * write_1h
-        return max(Decimal(0), paid - (plain + written_5m + written_1h) * self.cache_read)
-
-
 class PriceOf(Protocol):
     """Where prices come from."""
 
-    def __call__(self, model: str, tokens: int, /) -> Rates | None:
-        """The rates of a request of so many input tokens; None where they are not known."""
+    def __call__(self, model: str, upstream: str, tokens: int, at: float, /) -> Rates | None:
+        """The rates of a request of so many input tokens at a time; None where they are not known."""
         ...
 
 
@@ -99,7 +83,19 @@ MinimumOf = Callable[[str], int | None]
 """The shortest prefix that a model caches, in tokens; None where it is not known."""
 
 
-def no_price(_model: str, _tokens: int, /) -> Rates | None:
+def lost(rates: Rates | None, plain: int, written_5m: int, written_1h: int) -> Decimal | None:
+    """What it cost, in US dollars, that so many tokens were not read but paid for as plain input or written anew; None
+    where no price is known."""
+    if rates is None or rates.input is None or rates.cache_read is None:
+        return None
+    write_5m = rates.input if rates.cache_write_5m is None else rates.cache_write_5m
+    write_1h = write_5m if rates.cache_write_1h is None else rates.cache_write_1h
+    with localcontext(EXACT):
+        paid = plain * rates.input + written_5m * write_5m + written_1h * write_1h
+        return max(Decimal(0), paid - (plain + written_5m + written_1h) * rates.cache_read)
+
+
+def no_price(_model: str, _upstream: str, _tokens: int, _at: float, /) -> Rates | None:
     """Knows no price."""
     return None
 

@@ -8,31 +8,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from payonce.doctor.blocks import Chain
-
-
-class Counts(Protocol):
-    """Tokens of one exchange, as `payonce.ledger.usage.parse` gives them; None is unknown."""
-
-    @property
-    def input_uncached(self) -> int | None:
-        """Paid at the full price."""
-
-    @property
-    def cache_read(self) -> int | None:
-        """Read from the prompt cache."""
-
-    @property
-    def cache_write_5m(self) -> int | None:
-        """Written for five minutes, or for as long as the provider likes."""
-
-    @property
-    def cache_write_1h(self) -> int | None:
-        """Written for an hour."""
+from payonce.ledger.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +30,7 @@ class Seen:
     body: Mapping[str, Any]
     dialect: str
     started: float
-    usage: Counts | None = None
+    usage: Usage | None = None
     tenant: str = ""
     upstream: str = ""
     model: str = ""
@@ -67,8 +48,9 @@ class Seen:
 class Turn:
     """What is kept of an exchange to hold the next one against it.
 
-    `read` and `written` are tokens, None where unknown; `total` all input tokens, estimated where `exact` is False.
-    `ready` is when what it wrote could be read. `marks` are (block, ttl in seconds), in wire order.
+    `read` and `written` are tokens, None where unknown; `held` is what the cache held of it when it had ended, `total`
+    all its input tokens, estimated where its usage does not say. `ready` is when what it wrote could be read. `marks`
+    are (block, ttl in seconds), in wire order.
     """
 
     digests: array[int]
@@ -85,8 +67,8 @@ class Turn:
     read: int | None
     written_5m: int | None
     written_1h: int | None
+    held: int | None
     total: int
-    exact: bool
     number: int
     points: tuple[tuple[int, int], ...] = ()
     """What this conversation has written and can be read: (block, tokens up to its end)."""
@@ -111,12 +93,9 @@ class Turn:
 
 def take(seen: Seen, chain: Chain) -> Turn:
     """What is kept of `seen`."""
-    usage = seen.usage
-    read = usage.cache_read if usage else None
-    written = (usage.cache_write_5m, usage.cache_write_1h) if usage else (None, None)
-    plain = usage.input_uncached if usage else None
-    known = plain is not None
-    total = (plain or 0) + (read or 0) + sum(count or 0 for count in written) if known else sum(chain.sizes) // 4
+    usage = seen.usage or _NOTHING
+    total = usage.input_total if usage.input_total is not None else sum(chain.sizes) // 4
+    held = None if usage.cache_read is None else usage.cache_read + (0 if usage.overlapping else usage.cache_write or 0)
     ready = seen.first_byte if seen.first_byte is not None else seen.ended
     marks = sorted({(mark.block, mark.ttl) for mark in chain.marks})
     return Turn(
@@ -131,15 +110,16 @@ def take(seen: Seen, chain: Chain) -> Turn:
         host=seen.host,
         started=seen.started,
         ready=seen.started if ready is None else ready,
-        read=read,
-        written_5m=written[0],
-        written_1h=written[1],
+        read=usage.cache_read,
+        written_5m=usage.cache_write_5m,
+        written_1h=usage.cache_write_1h,
+        held=held,
         total=total,
-        exact=known,
         number=seen.number,
     )
 
 
+_NOTHING = Usage()
 _PARAMETERS = (
     *("tool_choice", "parallel_tool_calls", "thinking", "reasoning", "reasoning_effort", "output_config"),
     *("response_format", "text", "verbosity", "service_tier", "speed", "context_management", "prompt_cache_key"),

@@ -30,7 +30,10 @@ class Volatile:
     """`always`, `daily`, or `local`: it differs between machines, not between requests."""
 
 
-_MONTH = r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sep(?:t(?:ember)?)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sep(?:t(?:ember)?)?"
+    r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)"
+)
 _CLOCK = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d{1,9})?)?"
 
 _STAMP = re.compile(rf"\b(20\d\d)-(\d\d)-(\d\d)[T ]\s?{_CLOCK}(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?", re.ASCII)
@@ -39,7 +42,9 @@ _PROSE_STAMP = re.compile(
     rf"(?:,|\sat|\s-|\s@)?\s{_CLOCK}",
     re.ASCII | re.IGNORECASE,
 )
-_UNIX_DATE = re.compile(rf"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\s{_MONTH}\s+\d{{1,2}}\s{_CLOCK}\s(?:[A-Z]{{2,5}}\s)?20\d\d", re.ASCII)
+_UNIX_DATE = re.compile(
+    rf"\b(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)\s{_MONTH}\s+\d{{1,2}}\s{_CLOCK}\s(?:[A-Z]{{2,5}}\s)?20\d\d", re.ASCII
+)
 _DAY = re.compile(
     rf"\b(?:20\d\d-\d\d-\d\d|20\d\d/\d\d/\d\d|\d{{1,2}}[./]\d{{1,2}}[./]20\d\d"
     rf"|{_MONTH}\s\d{{1,2}}(?:st|nd|rd|th)?,?\s20\d\d|\d{{1,2}}\.?\s{_MONTH},?\s20\d\d)\b",
@@ -53,11 +58,14 @@ _ID = re.compile(
     r"[\"'*`]{0,3}\s{0,3}(?:[:=]|is)\s{0,3}[\"'*`]{0,3}([A-Za-z0-9][\w.:-]{5,120})",
     re.ASCII | re.IGNORECASE,
 )
-_NONCE = re.compile(r"\b(?:cch|nonce|cachebuster|cache_bust)\s?[=:]\s?[\"']?[A-Za-z0-9_-]{4,80}", re.ASCII | re.IGNORECASE)
+_NONCE = re.compile(
+    r"\b(?:cch|nonce|cachebuster|cache_bust)\s?[=:]\s?[\"']?[A-Za-z0-9_-]{4,80}", re.ASCII | re.IGNORECASE
+)
 _COUNTER = re.compile(
     r"\b(?:turn|iteration|attempt|request|message|call)\s(?:number|count|no\.?|#)\s{0,2}[:=]?\s{0,2}#?\d+"
     r"|\b(?:turn|iteration|attempt)\s?[:#=]\s?\d+"
-    r"|\b(?:tokens?|budget|requests?|turns?|steps?|seconds?|credits?)\s(?:remaining|left|used|so far)\s{0,2}[:=]\s{0,2}[$]?\d[\d,.]*"
+    r"|\b(?:tokens?|budget|requests?|turns?|steps?|seconds?|credits?)\s(?:remaining|left|used|so far)"
+    r"\s{0,2}[:=]\s{0,2}[$]?\d[\d,.]*"
     r"|\b(?:remaining|used)\s(?:tokens?|budget|requests?|turns?|steps?|credits?)\s{0,2}[:=]\s{0,2}[$]?\d[\d,.]*",
     re.ASCII | re.IGNORECASE,
 )
@@ -67,17 +75,19 @@ _CHECKOUT = re.compile(
     re.IGNORECASE,
 )
 _PLACE = re.compile(
-    r"\b(?:current )?(?:working directory|cwd|pwd)\b[\"'*`]{0,3}\s{0,3}(?:[:=]|is)\s{0,3}[\"'*`]{0,3}(?:/|~|[A-Za-z]:\\)[^\s\"'<>]{1,160}",
+    r"\b(?:current )?(?:working directory|cwd|pwd)\b[\"'*`]{0,3}\s{0,3}(?:[:=]|is)\s{0,3}[\"'*`]{0,3}"
+    r"(?:/|~|[A-Za-z]:\\)[^\s\"'<>]{1,160}",
     re.IGNORECASE,
 )
 
 _PRESENT = re.compile(
-    r"\b(?:current(?:ly)?|now|today(?:'s)?|present|as of|date|time|timestamp|generated|rendered|started|updated|created|refreshed|it is|local)\b",
+    r"\b(?:current(?:ly)?|now|today(?:'s)?|present|as of|date|time|timestamp|generated|rendered|started|updated"
+    r"|created|refreshed|it is|local)\b",
     re.IGNORECASE,
 )
 _EXAMPLE = re.compile(
-    r"\b(?:e\.?g\.?|example|examples|such as|for instance|format(?:ted)?|formats|like|default(?:s)?|iso.?8601|between|until|since|before|after"
-    r"|released?|version|cutoff|cut-off|founded|born|published|effective)\b",
+    r"\b(?:e\.?g\.?|example|examples|such as|for instance|format(?:ted)?|formats|like|default(?:s)?|iso.?8601"
+    r"|between|until|since|before|after|released?|version|cutoff|cut-off|founded|born|published|effective)\b",
     re.IGNORECASE,
 )
 
