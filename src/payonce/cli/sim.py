@@ -60,7 +60,9 @@ def _welcome(base_url: str) -> None:
     from payonce.testing.sim_faults import FAULTS
 
     say(f"The simulated provider listens. Base URL: {base_url}")
-    say(f"What it would have charged: {base_url.removesuffix('/api/v1')}/_sim/bill")
+    root = base_url.removesuffix("/api/v1")
+    say(f"As Anthropic itself: {root}/anthropic (for SDKs), {root}/anthropic/v1 (as an upstream)")
+    say(f"What it would have charged: {root}/_sim/bill")
     say("\nA fault for one request: the header X-Sim-Fault: FAULT, or the model sim/fault-FAULT.\n")
     rows = (
         (f"{row.name}={row.argument}" if row.argument else row.name, row.default, row.sees) for row in FAULTS.values()

@@ -1,0 +1,59 @@
+"""Caches that need no markers and charge nothing for a write: OpenAI before GPT-5.6, DeepSeek, xAI, Groq.
+
+What is compared is whole blocks, so a hit inside a block is not seen: the model is on the strict side. This room must
+never know a price.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from payonce.testing.providers.blocks import SYSTEM, TOOLS, Asked
+from payonce.testing.providers.boundary import prefix_salt
+from payonce.testing.providers.entries import Entries
+from payonce.testing.providers.machines import Machines
+from payonce.testing.providers.marked import chain, running_sums
+from payonce.testing.providers.rules import AutomaticRules, Split
+
+
+class AutomaticCache:
+    """The entries of one host. The clock is an argument; calls come in the order of their times."""
+
+    def __init__(self, rules: AutomaticRules) -> None:
+        self.rules = rules
+        self._kept = Entries(rules.lifetime)
+        self._seen = Entries(rules.lifetime)
+        self._machines = Machines(rules.per_minute)
+
+    def account(self, asked: Asked, *, scope: str, now: float, first_token_after: float) -> Split:
+        """How the prompt is billed, and what is kept of it."""
+        rules = self.rules
+        if rules.tools_after_system:
+            order = {SYSTEM: 0, TOOLS: 1}
+            levels = sorted(asked.blocks, key=lambda block: order.get(block.level, 2))
+            asked = replace(asked, blocks=tuple(replace(b, level=order.get(b.level, 2)) for b in levels))
+        sums = running_sums(asked.blocks)
+        key = f"{scope}\0{asked.options.get('prompt_cache_key')}\0{asked.opening.hex()}"
+        keys = chain(asked, f"{self._machines.of(key, now)}\0{prefix_salt(asked)}" if rules.per_minute else scope)
+        hit = max((at for at, one in enumerate(keys) if self._kept.live(one, now)), default=-1)
+        read = sums[hit] // rules.step * rules.step if hit >= 0 else 0
+        if read < rules.minimum:
+            read = 0
+        if read and not rules.fixed:
+            for one in keys[: hit + 1]:
+                self._kept.renew(one, now)
+        self._keep(asked, keys, now, now + first_token_after)
+        return Split(read, 0, 0, (sums[-1] if sums else 0) - read)
+
+    def _keep(self, asked: Asked, keys: list[bytes], now: float, readable: float) -> None:
+        if not self.rules.units:
+            ends = list(range(len(keys)))
+        else:
+            messages = [block.message for block in asked.blocks]
+            ends = [at for at in range(len(keys)) if at + 1 == len(keys) or messages[at] != messages[at + 1] >= 0]
+            parted = max((at for at, one in enumerate(keys) if self._seen.live(one, now)), default=-1)
+            ends += [parted] if parted >= 0 else []
+            for one in keys:
+                self._seen.keep(one, now, now)
+        for at in ends:
+            self._kept.keep(keys[at], readable, now, renew=False)
