@@ -24,6 +24,7 @@ from payonce.drive.aio import AsyncPlayer
 from payonce.drive.performing import READERS
 from payonce.drive.sync import SyncPlayer
 from payonce.drive.tower import Tower
+from payonce.ledger.money import Bill
 from payonce.ledger.tally import Ledger
 from payonce.library_shelf import Shelf
 from payonce.model.ports import Clock
@@ -154,6 +155,11 @@ class Locked:
         """An upstream call ended that `followers` others had joined."""
         with self.lock:
             self._ledger.landed(landing, followers)
+
+    def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
+        """An upstream answered, and this is its bill."""
+        with self.lock:
+            self._ledger.spent(bill, cacheable=cacheable)
 
 
 class Lease:

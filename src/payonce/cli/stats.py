@@ -58,11 +58,36 @@ def _print(figures: dict[str, Any]) -> None:
     ]
     if avoided["calls_without_price"]:
         rows.append(("of unknown price", f"{avoided['calls_without_price']} of the avoided calls"))
+    if paid["estimated_calls"]:
+        rows.append(
+            ("of that estimated", f"{paid['estimated_dollars']} paid, by price for {paid['estimated_calls']} calls")
+        )
     table(("", "total"), rows)
+    if figures["prompt_cache"]["calls"]:
+        say()
+        table(("prompt cache", "total"), _prompt(figures["prompt_cache"]))
     for title, name in (("not a hit, because", "reasons"), ("not kept, because", "unkept")):
         if figures[name]:
             say()
             table((title, "count", ""), [_why(*found) for found in figures[name].items()], right=("count",))
+
+
+def _prompt(cache: dict[str, Any]) -> list[tuple[str, str]]:
+    share = "-" if cache["read_share"] is None else f"{cache['read_share']:.1%} of {cache['input_tokens']} input tokens"
+    rows = [
+        ("read", share),
+        ("saved, net of premiums", f"{cache['net']} dollars, {cache['unaided']} of it without Payonce"),
+        ("  discount on reads", cache["read_saving"]),
+        ("  premium on writes", cache["write_premium"]),
+    ]
+    if cache["unread_tokens"]:
+        rows.append(("  of that never read", f"{cache['unread']}, {cache['unread_tokens']} tokens"))
+    if cache["missed_tokens"]:
+        rows.append(("avoidable misses", f"{cache['missed']} dollars, {cache['missed_tokens']} tokens"))
+    for name, what in (("unknown_usage", "usage"), ("unknown_price", "price")):
+        if cache[name]:
+            rows.append((f"of unknown {what}", f"{cache[name]} of {cache['calls']} calls"))
+    return rows
 
 
 def _why(id: str, count: int) -> tuple[str, str, str]:  # noqa: A002 - the word of the table of reasons

@@ -10,10 +10,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from payonce.ledger.money import Bill
+from payonce.ledger.spending import enter, enter_missed, enter_unread, prompt_figures
+from payonce.ledger.unread import Expired
 from payonce.model.entry import Entry, Tokens
 from payonce.model.receipt import Landing, Outcome, Receipt, Saved
 
@@ -118,6 +122,22 @@ class Ledger:
             if followers:
                 self.now.avoided(tokens, landing.took, followers)
 
+    def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
+        """An upstream answered, and this is its bill (`payonce.ledger.money.price`). Once for every answer, never for a
+        hit. `cacheable` is False for a call that the response cache took no part in: such are not in what was paid."""
+        self.fresh = True
+        enter(self.now.counts, bill, cacheable=cacheable)
+
+    def unread(self, expired: Expired) -> None:
+        """Written prefixes expired unread."""
+        self.fresh = True
+        enter_unread(self.now.counts, expired)
+
+    def missed(self, tokens: int, cost: Decimal | None) -> None:
+        """An answer read less of a live entry than it could (`payonce.ledger.money.avoidable`)."""
+        self.fresh = True
+        enter_missed(self.now.counts, tokens, cost)
+
     def fast_hits(self, histogram: list[int], nanoseconds: int) -> None:
         """The fast lane answered: so many requests in each latency bucket, `nanoseconds` in all."""
         self.fresh = True
@@ -203,6 +223,12 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
             "dollars": dollars(counts["paid.nano_dollars"]),
             "input_tokens": counts["paid.input_tokens"],
             "output_tokens": counts["paid.output_tokens"],
+            "estimated_dollars": dollars(counts["paid.estimated_nano_dollars"]),
+            "estimated_calls": counts["paid.estimated_calls"],
+        },
+        "prompt_cache": {
+            name.removesuffix("_nano"): dollars(figure) if name.endswith("_nano") else figure
+            for name, figure in prompt_figures(counts).items()
         },
         "bytes_served": counts["bytes.served"],
         "reasons": _group(counts, "reasons."),

@@ -1,0 +1,288 @@
+"""What the planner remembers of requests it has seen: a tree of prefixes, the conversations in it, and their habits.
+
+Each block of a request is a place in the tree, by its hash; those where requests end, may part or were marked hold a
+`Node`. A new request is followed down the tree as far as it is known: that tells which conversation it continues, and
+which shared beginnings it uses again. Everything is bounded, the least recently used goes first. This room must never
+hold a text, nor decide where a marker stands.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from payonce.optimise.chances import Cell, Exposure, Hazards, Waits, blend, chances, rhythm, spread
+from payonce.optimise.prefix import Prefix, openings
+
+_OFTEN = 3
+"""From so many uses on, a beginning counts as one that is used often."""
+
+
+class Talk:
+    """One conversation: its habits, and what is known of the hosts that served it."""
+
+    __slots__ = ("broken", "habits", "host", "identity", "misses", "pinned", "pinned_until", "turn", "turns")
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+        self.habits = Cell(fade=0.9)
+        self.turns = 0
+        self.turn: Exposure | None = None
+        self.broken = False
+        self.host = ""
+        self.misses = 0
+        self.pinned = ""
+        self.pinned_until = 0.0
+
+
+class Node:
+    """A place where requests end, may part or were marked. The times are when an entry of either lifetime ends, as far
+    as we know, and from when on it can be read."""
+
+    __slots__ = ("habits", "last", "ready", "talk", "turn", "until_long", "until_short", "uses", "wait")
+
+    def __init__(self) -> None:
+        self.uses = 0
+        self.last = 0.0
+        self.habits: Cell | None = None
+        self.wait: Exposure | None = None
+        self.turn: Exposure | None = None
+        self.talk: Talk | None = None
+        self.until_short = self.until_long = self.ready = float("-inf")
+
+    def until(self) -> float:
+        return max(self.until_short, self.until_long)
+
+
+@dataclass(slots=True)
+class Beginning:
+    """A place on the way of a request where others may part from it: chances of another use within five minutes, then
+    within half an hour, then within the hour."""
+
+    at: int
+    node: Node
+    chances: tuple[float, float, float]
+
+
+@dataclass(slots=True)
+class Sight:
+    """A request, followed down the tree. `known` is its last block that was seen before, -1 if none was; `nodes` are
+    the nodes on its way by block; `tail` are the chances that the conversation goes on."""
+
+    known: int
+    nodes: dict[int, Node]
+    beginnings: list[Beginning]
+    talk: Talk
+    continued: bool
+    tail: tuple[float, float, float]
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Beliefs:
+    """What is believed before anything was seen: chances (five minutes, hour after that), and how many exposures each
+    level's estimate is worth to the level below."""
+
+    first: tuple[float, float] = (0.08, 0.02)
+    first_with_tools: tuple[float, float] = (0.18, 0.03)
+    later: tuple[float, float] = (0.6, 0.1)
+    seen: tuple[float, float] = (0.8, 0.08)
+    after_tool: tuple[float, float] = (0.88, 0.03)
+    broken: tuple[float, float] = (0.08, 0.02)
+    once: tuple[float, float] = (0.12, 0.04)
+    twice: tuple[float, float] = (0.5, 0.1)
+    often: tuple[float, float] = (0.7, 0.1)
+    everybody: float = 2.0
+    tenant: float = 1.5
+    place: float = 1.5
+    own: float = 4.0
+    beginning: float = 1.5
+
+
+class Memory:
+    """The tree. `places` bounds the blocks remembered, `waits` the open exposures, `cells` the habits of kinds."""
+
+    def __init__(
+        self, beliefs: Beliefs | None = None, *, places: int = 40_000, waits: int = 20_000, cells: int = 5_000
+    ) -> None:
+        self.beliefs = beliefs or Beliefs()
+        self._tree: OrderedDict[bytes, Node | None] = OrderedDict()
+        self._talks: OrderedDict[tuple[bytes, int], Talk] = OrderedDict()
+        self._cells: OrderedDict[tuple[object, ...], Cell] = OrderedDict()
+        self._waits = Waits(waits)
+        self._most_places = places
+        self._most_cells = cells
+        self._clock = float("-inf")
+        self._priors = {name: spread(*getattr(self.beliefs, name)) for name in _KINDS}
+
+    def arrive(self, prefix: Prefix, seed: bytes, now: float, identity: str) -> tuple[Sight, float]:
+        """Follow a request down the tree and leave its trace; `identity` names the conversation if it is a new one.
+        Gives the clock too, which never goes back."""
+        now = self._clock = max(self._clock, now)
+        self._waits.advance(now)
+        known = self._known(prefix)
+        nodes = self._on_the_way(prefix, known)
+        talk, continued = self._conversation(prefix, seed, nodes, known, now, identity)
+        self._part(prefix, known, nodes)
+        beginnings = [self._begin(prefix, seed, at, nodes, now) for at in _candidates(prefix, nodes)]
+        kind, prior = self._kind(prefix, talk, continued=continued)
+        root = prefix.digests[prefix.system - 1] if prefix.system else seed
+        shared = (
+            self._cell(("tail", kind), 0.995),
+            self._cell((seed, kind), 0.99),
+            self._cell((seed, root, kind), 0.98),
+        )
+        b = self.beliefs
+        hazards = blend(prior, [(shared[0], b.everybody), (shared[1], b.tenant), (shared[2], b.place)])
+        own = blend(hazards, [(talk.habits, b.own)])
+        tail = rhythm(chances(hazards), chances(own))
+        self._remember(prefix)
+        if prefix.digests:
+            end = self.node(prefix, len(prefix) - 1, nodes)
+            end.talk = talk
+            if end.turn is not None and end.turn.open:
+                self._waits.end(end.turn, now)
+            end.turn = talk.turn = self._waits.begin(now, (*shared, talk.habits))
+        return Sight(known, nodes, beginnings, talk, continued, tail, kind), now
+
+    def node(self, prefix: Prefix, at: int, nodes: dict[int, Node]) -> Node:
+        """The node at a block, made where there is none."""
+        node = nodes.get(at)
+        if node is None:
+            node = nodes[at] = self._tree.get(prefix.digests[at]) or Node()
+            self._tree[prefix.digests[at]] = node
+        return node
+
+    # ---------------------------------------------------------------------------------------------- the tree
+
+    def _known(self, prefix: Prefix) -> int:
+        tree = self._tree
+        for at in range(len(prefix) - 1, -1, -1):
+            if prefix.digests[at] in tree:
+                return at
+        return -1
+
+    def _on_the_way(self, prefix: Prefix, known: int) -> dict[int, Node]:
+        get = self._tree.get
+        found = ((at, get(prefix.digests[at])) for at in range(known + 1))
+        return {at: node for at, node in found if node is not None}
+
+    def _remember(self, prefix: Prefix) -> None:
+        tree = self._tree
+        for digest in prefix.digests:
+            if digest in tree:
+                tree.move_to_end(digest)
+            else:
+                tree[digest] = None
+        while len(tree) > self._most_places:
+            tree.popitem(last=False)
+
+    def _part(self, prefix: Prefix, known: int, nodes: dict[int, Node]) -> None:
+        """Where a request leaves a way that others took and that has no node yet, make one: there they part."""
+        if known < 0 or known == len(prefix) - 1 or (known in nodes and nodes[known].talk is not None):
+            return
+        at = next((at for at in range(known, -1, -1) if prefix.able[at]), -1)
+        if at >= 0 and at not in nodes:
+            node = self.node(prefix, at, nodes)
+            node.uses = 1
+
+    # ---------------------------------------------------------------------------------- conversations and habits
+
+    def _conversation(
+        self, prefix: Prefix, seed: bytes, nodes: dict[int, Node], known: int, now: float, identity: str
+    ) -> tuple[Talk, bool]:
+        """The conversation that a request goes on with, else a new one; its last turn has found its successor."""
+        ends = [at for at, node in nodes.items() if node.talk is not None and at <= known]
+        continued = bool(ends)
+        talk: Talk | None = None
+        if ends:
+            end = nodes[max(ends)]
+            talk = end.talk
+            if end.turn is not None:
+                self._waits.end(end.turn, now)
+        if talk is None:
+            talk = self._broken(prefix, seed, now)
+        if talk is None:
+            talk = Talk(identity)
+        talk.broken = talk.turns > 0 and not continued
+        talk.turns += 1
+        self._talks[seed, prefix.talk[-1] if prefix.talk else 0] = talk
+        self._talks.move_to_end((seed, prefix.talk[-1] if prefix.talk else 0))
+        while len(self._talks) > self._most_cells:
+            self._talks.popitem(last=False)
+        return talk, continued
+
+    def _broken(self, prefix: Prefix, seed: bytes, now: float) -> Talk | None:
+        """The conversation whose messages are the same, though something before them changed."""
+        for told in reversed(prefix.talk[:-1]):
+            talk = self._talks.get((seed, told))
+            if talk is not None:
+                if talk.turn is not None:
+                    self._waits.fail(talk.turn, now)
+                return talk
+        return None
+
+    def _kind(self, prefix: Prefix, talk: Talk, *, continued: bool) -> tuple[str, Hazards]:
+        if talk.broken:
+            return "broken", self._priors["broken"]
+        if prefix.last == "tool":
+            return ("seen tool" if continued else "tool"), self._priors["after_tool" if continued else "later"]
+        if continued:
+            return "seen", self._priors["seen"]
+        if prefix.turns:
+            return "later", self._priors["later"]
+        return ("first tools", self._priors["first_with_tools"]) if prefix.tools else ("first", self._priors["first"])
+
+    def _begin(self, prefix: Prefix, seed: bytes, at: int, nodes: dict[int, Node], now: float) -> Beginning:
+        node = self.node(prefix, at, nodes)
+        if node.wait is not None:
+            self._waits.end(node.wait, now)
+        node.uses += 1
+        node.last = now
+        often = min(node.uses, _OFTEN)
+        name = prefix.names[at]
+        cells = [self._cell((name, often), 0.995), self._cell((seed, name, often), 0.99)]
+        levels: list[tuple[Cell | None, float]] = [(cells[0], self.beliefs.everybody), (cells[1], self.beliefs.tenant)]
+        if at >= prefix.system > 0:
+            cells.append(self._cell((seed, prefix.digests[prefix.system - 1], name, often), 0.98))
+            levels.append((cells[-1], self.beliefs.place))
+        if node.habits is None:
+            node.habits = Cell(fade=0.9)
+        levels.append((node.habits, self.beliefs.beginning))
+        hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels)
+        node.wait = self._waits.begin(now, (*cells, node.habits))
+        return Beginning(at, node, chances(hazards, unread=0.7))
+
+    def _cell(self, key: tuple[object, ...], fade: float) -> Cell:
+        cells = self._cells
+        cell = cells.get(key)
+        if cell is None:
+            cell = cells[key] = Cell(fade)
+            if len(cells) > self._most_cells:
+                cells.popitem(last=False)
+        else:
+            cells.move_to_end(key)
+        return cell
+
+
+_KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", "once", "twice", "often")
+_MOST_OPENINGS = 3
+
+
+def _candidates(prefix: Prefix, nodes: dict[int, Node]) -> Iterable[int]:
+    """The blocks where others may part: by the body's structure, and where they were seen to."""
+    system, turn = [], []
+    found = set()
+    for at in openings(prefix):
+        if at < prefix.tools:
+            found.add(at)
+        elif at < prefix.system:
+            system.append(at)
+        else:
+            turn.append(at)
+    found.update(system[:1] + system[-2:])
+    found.update(turn[:1] + turn[-2:])
+    parted = [at for at, node in nodes.items() if node.wait is not None or (node.uses and node.talk is None)]
+    found.update(parted[:2] + parted[-4:])
+    return sorted(at for at in found if prefix.able[at])

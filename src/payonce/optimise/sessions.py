@@ -1,0 +1,104 @@
+"""Keeping a conversation on one host: what names it, in which field each upstream wants that, and when to ask for a host
+by name.
+
+A conversation is named by the client's own `session_id`, `x-session-id` or `prompt_cache_key`; else by a hash of tenant
+and opening messages, which a continuation inherits by the longest known prefix. What is sent is a hash: neither a
+credential nor a prompt. A client's own fields are never replaced. This room must never see a whole body's text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from payonce.optimise.memory import Talk
+from payonce.optimise.traits import Traits, tables
+
+Upstream = Literal["openrouter", "anthropic", "openai", "other"]
+Headers = Sequence[tuple[bytes, bytes]]
+HeaderChange = tuple[bytes, bytes | None]
+
+_BETAS: Final = frozenset((b"anthropic-beta", b"x-anthropic-beta"))
+_LONGEST: Final = 256
+"""OpenRouter takes session ids of at most so many characters."""
+_PIN_FOR: Final = 3600.0
+_MISSES_BEFORE_PIN: Final = 2
+"""So many turns that read too little from another host than before; then the host is asked for by name."""
+
+
+def own_name(body: Mapping[str, Any], headers: Headers, session: str | None) -> str:
+    """The name the client gave the conversation, "" where it gave none."""
+    for given in (session, body.get("session_id"), dict(headers).get(b"x-session-id"), body.get("prompt_cache_key")):
+        if given:
+            text = given.decode("latin-1") if isinstance(given, bytes) else str(given)
+            return text[:_LONGEST]
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sticky:
+    """What to add: members of the body, changes to headers."""
+
+    members: dict[str, Any]
+    headers: tuple[HeaderChange, ...] = ()
+
+
+def stick(
+    body: Mapping[str, Any], headers: Headers, talk: Talk, traits: Traits, upstream: Upstream, dialect: str
+) -> Sticky:
+    """The fields that keep this conversation on its host, as far as the client did not set them itself."""
+    members: dict[str, Any] = {}
+    changes: list[HeaderChange] = []
+    given = dict(headers)
+    named = "session_id" in body or b"x-session-id" in given
+    if upstream == "openrouter" and not named and "prompt_cache_key" not in body:
+        members["session_id"] = talk.identity
+    takes_key = dialect in {"chat", "responses"} and traits.key and upstream in {"openai", "openrouter"}
+    if takes_key and "prompt_cache_key" not in body:
+        members["prompt_cache_key"] = talk.identity
+    header = traits.conversation_header.encode()
+    if header and upstream == "other" and header not in given:
+        changes.append((header, talk.identity.encode()))
+    return Sticky(members, tuple(changes))
+
+
+def retired(headers: Headers) -> tuple[HeaderChange, ...]:
+    """The beta headers without tokens that no host needs any more and some refuse."""
+    gone = {token.encode() for token in tables()["retired_betas"]}
+    changes: list[HeaderChange] = []
+    for name, value in headers:
+        if name in _BETAS:
+            tokens = [token.strip() for token in value.split(b",")]
+            kept = [token for token in tokens if token not in gone]
+            if len(kept) < len(tokens):
+                changes.append((name, b",".join(kept) if kept else None))
+    return tuple(changes)
+
+
+def pin(body: Mapping[str, Any], talk: Talk, upstream: Upstream, now: float) -> dict[str, Any]:
+    """The preference for the host that served, where reads stay low because hosts change; empty where not."""
+    if upstream != "openrouter" or "provider" in body or not talk.pinned or talk.pinned_until <= now:
+        return {}
+    return {"provider": {"order": [talk.pinned], "allow_fallbacks": True}}
+
+
+def served(talk: Talk, host: str, now: float, *, fell_short: bool, read: bool) -> None:
+    """An answer came from `host`; `fell_short` says that it read less than was kept, `read` that it read enough."""
+    if not host:
+        return
+    flipped = bool(talk.host) and talk.host != host
+    if fell_short and flipped:
+        talk.misses += 1
+        if talk.misses >= _MISSES_BEFORE_PIN:
+            talk.pinned, talk.pinned_until, talk.misses = host, now + _PIN_FOR, 0
+    elif read and not flipped and talk.misses:
+        talk.misses -= 1
+    if talk.pinned == host:
+        talk.pinned_until = now + _PIN_FOR
+    talk.host = host
+
+
+def unpin(talk: Talk) -> None:
+    """The pinned host failed: let the upstream choose again."""
+    talk.pinned, talk.pinned_until, talk.misses = "", 0.0, 0
