@@ -21,8 +21,19 @@ def fold(events: Iterable[object]) -> dict[str, Any] | None:
     held: dict[str, Any] | None = None
     for event in islice(events, EVENTS):
         for found in _carried(event):
-            held = _over({} if held is None else held, found)
+            held = _over({} if held is None else _unsplit(held, found), found)
     return held
+
+
+def _unsplit(held: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """`held` without its writes by time to live where `found` has fewer writes and does not say how long they live:
+    after a compaction, Anthropic's `message_start` tells of another step than its `message_delta`."""
+    split, whole = held.get("cache_creation"), found.get("cache_creation_input_tokens")
+    if not isinstance(split, dict) or not isinstance(whole, int) or isinstance(found.get("cache_creation"), dict):
+        return held
+    if sum(size for size in split.values() if isinstance(size, int)) <= whole:
+        return held
+    return {name: value for name, value in held.items() if name != "cache_creation"}
 
 
 def _carried(event: object) -> list[dict[str, Any]]:

@@ -49,7 +49,11 @@ def _find(snapshot: Any, model: str, provider: str | None) -> Row | None:
         author, _, name = model.removeprefix("~").partition("/")
         return _found(snapshot, model, "openrouter") or _found(snapshot, name, author)
     if provider is not None and "://" in provider:
-        provider = next((one.id for one in snapshot.providers if re.match(one.api_pattern, provider)), None)
+        # The table's patterns are prefixes: a host that only begins like a provider's is not that provider.
+        url = provider
+        provider = next(
+            (one.id for one in snapshot.providers if re.match(f"(?:{one.api_pattern})(?![\\w.-])", url)), None
+        )
         if provider is None:
             return None
     return _found(snapshot, model, provider)

@@ -93,9 +93,10 @@ class Reading:
                 setattr(self, missing, rest)
                 self.inferred.append("cache_" + missing)
                 return
-        elif rest > 0:  # what nobody marked for an hour: the server's own breakpoints are 5m
+        elif rest > 0:  # a stream's first split and last sum: what server tools wrote since lives 5 minutes
             self.write_5m, self.write_1h = short + rest, long
             self.inferred.append("cache_write_5m")
+            return
         else:
             self.write_5m, self.write_1h = short, long
         if rest:
@@ -164,11 +165,14 @@ def read_inclusive(reading: Reading, *, cached: bool) -> None:
     inside = reading.inside("prompt_tokens_details", "input_tokens_details", "input_token_details")
     after = reading.inside("completion_tokens_details", "output_tokens_details", "output_token_details")
     reading.total = reading.count(native or usage, "prompt_tokens", "input_tokens", "total_input_tokens")
-    reading.read = reading.agree(
-        "the cached input",
-        reading.count(inside, *_READ_INSIDE),
-        reading.count(usage, *_READ, "total_cached_tokens"),
-    )
+    precise = reading.count(inside, "cache_read_input_tokens")  # beside it, cached_tokens may hold writes too
+    reading.read = precise
+    if precise is None:
+        reading.read = reading.agree(
+            "the cached input",
+            reading.count(inside, *_READ_INSIDE),
+            reading.count(usage, *_READ, "total_cached_tokens"),
+        )
     whole = reading.agree("the written input", reading.count(inside, *_WRITTEN_INSIDE), reading.count(usage, *_WRITTEN))
     reading.written(whole, inside.get("cache_creation", usage.get("cache_creation")))
     hidden = len(reading.anomalies) > clear and None in {reading.read, reading.write_5m}
