@@ -48,13 +48,15 @@ class Case:
     """Whether its provider has ever read anything of this conversation from a cache."""
     diagnostics: Mapping[str, Any] | None = None
     price_of: PriceOf = field(default=no_price)
+    blind: bool = False
+    """Whether what is not reported is judged by the requests alone."""
 
 
 def diagnose(case: Case) -> list[Finding]:
     """What went wrong between the two turns; empty where nothing did, or where nobody can know."""
     before, now = case.before, case.now
     if now.read is None:
-        return []
+        return _assumed(case) if case.blind else []
     expected = _expected(case)
     if expected is not None and expected - now.read > max(SLACK, expected // 100):
         return _missed(case, expected, expected - now.read)
@@ -104,6 +106,24 @@ def _missed(case: Case, expected: int, missing: int) -> list[Finding]:
     return [_unchanged(case, missing, reach)]
 
 
+def _assumed(case: Case) -> list[Finding]:
+    """What must have kept the turn from being read, whatever was: for recordings that hold no usage."""
+    before, now = case.before, case.now
+    if not before.marks and case.habit.marking in (Marking.NEEDED, Marking.UNKNOWN):
+        return []  # nothing was kept, or nobody knows
+    if before.model != now.model:
+        return [_finding(case, why.MODEL_CHANGED, None, "model", before=before.model, after=now.model)]
+    change = first_change(before, case.chain, case.body, case.texts)
+    reach = before.deepest[0] if before.deepest is not None else len(before.digests) - 1
+    if change is not None and change.block <= reach:
+        return _changed(case, change, 0, None)
+    if salt := _salt(before, now):
+        cause = why.CACHE_KEY_CHANGED if salt[0] == "prompt_cache_key" else why.PARAMETER_CHANGED
+        return [_finding(case, cause, None, salt[0], before=excerpt(salt[1]), after=excerpt(salt[2]))]
+    late = _late(case) if before.marks else None
+    return [_finding(case, late[0], None, "", detail=late[1])] if late else []
+
+
 def _automatic(case: Case) -> bool:
     return case.habit.marking is not Marking.NEEDED and not case.before.marks
 
@@ -116,13 +136,18 @@ def _salt(before: Turn, now: Turn) -> tuple[str, str, str] | None:
     return None
 
 
-def _changed(case: Case, change: Change, expected: int, missing: int) -> list[Finding]:
+def _changed(case: Case, change: Change, expected: int, missing: int | None) -> list[Finding]:
     """What a change explains, and apart from it what time or another host did to the rest."""
     now = case.now
     kept = max((tokens for block, tokens in case.before.points if block < change.block), default=0)
     rest = min(kept, expected) - (now.read or 0)
     second: list[Finding] = []
-    if rest > max(SLACK, expected // 4) and not now.read and (late := _late(case) or _elsewhere(case)):
+    if (
+        missing is not None
+        and rest > max(SLACK, expected // 4)
+        and not now.read
+        and (late := _late(case) or _elsewhere(case))
+    ):
         second = [_finding(case, late[0], rest, "", detail=late[1])]
         missing -= rest
     first = _finding(

@@ -33,7 +33,7 @@ _POINTS: Final = 24
 
 class Watch:
     """See the room's first paragraph. `limit` is how many conversations are followed, `text` how many characters of
-    prompts are kept to show what differs."""
+    prompts are kept to show what differs. `blind` judges exchanges without usage by their requests alone."""
 
     def __init__(
         self,
@@ -42,12 +42,14 @@ class Watch:
         text: int = 4 << 20,
         price_of: PriceOf = no_price,
         minimum_of: MinimumOf = no_minimum,
+        blind: bool = False,
     ) -> None:
         self._lineages = Lineages(limit, limit * _BLOCKS_EACH)
         self._prefixes = Prefixes(limit)
         self._texts = Texts(text)
         self._price_of = price_of
         self._minimum_of = minimum_of
+        self._blind = blind
         self._found: dict[tuple[str, ...], Finding] = {}
         self.counts: Counter[str] = Counter()
         """`seen`, `judged` (the provider reported reads), `unknown`, `unreadable`, `dropped`."""
@@ -137,6 +139,7 @@ class Watch:
                 caches=lineage.cached,
                 diagnostics=seen.diagnostics,
                 price_of=self._price_of,
+                blind=self._blind,
             )
         )
 
