@@ -19,6 +19,7 @@ from payonce.testing.providers.rules import (
     LastMarkerRules,
     MarkerRules,
     Rates,
+    Ready,
     RefusedError,
     Split,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "Outage",
     "Provider",
     "Rates",
+    "Ready",
     "RefusedError",
     "Router",
     "Served",

@@ -13,7 +13,7 @@ from payonce.testing.providers.boundary import prefix_salt
 from payonce.testing.providers.entries import Entries
 from payonce.testing.providers.machines import Machines
 from payonce.testing.providers.marked import chain, running_sums
-from payonce.testing.providers.rules import AutomaticRules, Split
+from payonce.testing.providers.rules import AutomaticRules, Ready, Split
 
 
 class AutomaticCache:
@@ -25,7 +25,7 @@ class AutomaticCache:
         self._seen = Entries(rules.lifetime)
         self._machines = Machines(rules.per_minute)
 
-    def account(self, asked: Asked, *, scope: str, now: float, first_token_after: float) -> Split:
+    def account(self, asked: Asked, *, scope: str, now: float, ready: Ready) -> Split:
         """How the prompt is billed, and what is kept of it."""
         rules = self.rules
         if rules.tools_after_system:
@@ -40,12 +40,11 @@ class AutomaticCache:
         if read < rules.minimum:
             read = 0
         if read and not rules.fixed:
-            for one in keys[: hit + 1]:
-                self._kept.renew(one, now)
-        self._keep(asked, keys, now, now + first_token_after)
+            self._kept.renew(keys[: hit + 1], now)
+        self._keep(asked, keys, now, ready)
         return Split(read, 0, 0, (sums[-1] if sums else 0) - read)
 
-    def _keep(self, asked: Asked, keys: list[bytes], now: float, readable: float) -> None:
+    def _keep(self, asked: Asked, keys: list[bytes], now: float, ready: Ready) -> None:
         if not self.rules.units:
             ends = list(range(len(keys)))
         else:
@@ -54,6 +53,6 @@ class AutomaticCache:
             parted = max((at for at, one in enumerate(keys) if self._seen.live(one, now)), default=-1)
             ends += [parted] if parted >= 0 else []
             for one in keys:
-                self._seen.keep(one, now, now)
+                self._seen.keep(one, Ready(now), now)
         for at in ends:
-            self._kept.keep(keys[at], readable, now, renew=False)
+            self._kept.keep(keys[at], ready, now, renew=False)

@@ -13,7 +13,7 @@ from payonce.testing.providers.blocks import SYSTEM, TOOLS, Asked, digest
 from payonce.testing.providers.entries import Entries
 from payonce.testing.providers.machines import Machines
 from payonce.testing.providers.marked import chain, running_sums
-from payonce.testing.providers.rules import BoundaryRules, RefusedError, Split
+from payonce.testing.providers.rules import BoundaryRules, Ready, RefusedError, Split
 
 _RELEVANT: Final = (
     "parallel_tool_calls", "text", "response_format", "reasoning", "reasoning_effort", "verbosity",
@@ -34,7 +34,7 @@ class BoundaryCache:
         self._entries = Entries(rules.lifetime)
         self._machines = Machines(rules.per_minute)
 
-    def account(self, asked: Asked, *, scope: str, now: float, first_token_after: float) -> Split:
+    def account(self, asked: Asked, *, scope: str, now: float, ready: Ready) -> Split:
         """How the prompt is billed, and what is kept of it."""
         sums = running_sums(asked.blocks)
         total = sums[-1] if sums else 0
@@ -52,9 +52,9 @@ class BoundaryCache:
         hit = max(live, default=-1)
         written = self._written(explicit, ends, sums, hit)
         if hit >= 0:
-            self._entries.renew(keys[hit], now)
+            self._entries.renew(keys[hit : hit + 1], now)
         for at in written:
-            self._entries.keep(keys[at], now + first_token_after, now)
+            self._entries.keep(keys[at], ready, now)
         read = sums[hit] if hit >= 0 else 0
         last = max((sums[at] for at in written), default=read)
         return Split(read, last - read, 0, total - last)

@@ -1,11 +1,35 @@
-"""What a cache without lifetimes of several kinds keeps: a key, from when it can be read, and until when.
+"""What a cache keeps: a key, from when it can be read, and until when.
 
 This room must never know what a key stands for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from payonce.testing.providers.rules import Ready
+
 _FEW = 1000
+
+
+@dataclass(slots=True)
+class Entry:
+    """One kept prefix: readable once any of the answers whose requests wrote it has begun, until it expires."""
+
+    written: float
+    ready: tuple[Ready, ...]
+    until: float
+
+    def live(self, now: float) -> bool:
+        """Whether it can be read."""
+        return now < self.until and any(one.at <= now for one in self.ready)
+
+    def again(self, ready: Ready, now: float, until: float) -> None:
+        """It is written once more while it lives."""
+        if not any(one.at <= now for one in self.ready):
+            self.ready = (*self.ready, ready)
+        self.until = max(self.until, until)
 
 
 class Entries:
@@ -13,7 +37,7 @@ class Entries:
 
     def __init__(self, lifetime: float) -> None:
         self._lifetime = lifetime
-        self._kept: dict[bytes, tuple[float, float]] = {}
+        self._kept: dict[bytes, Entry] = {}
         self._limit = _FEW
 
     def __len__(self) -> int:
@@ -21,22 +45,23 @@ class Entries:
 
     def live(self, key: bytes, now: float) -> bool:
         """Whether the entry can be read."""
-        readable, until = self._kept.get(key, (0.0, 0.0))
-        return readable <= now < until
+        entry = self._kept.get(key)
+        return entry is not None and entry.live(now)
 
-    def keep(self, key: bytes, readable: float, now: float, *, renew: bool = True) -> None:
-        """Keep an entry from now on; one that lives already is renewed, or left as it is."""
-        before = self._kept.get(key)
-        if before is not None and now < before[1]:
-            if not renew:
-                return
-            readable = min(readable, before[0])
-        self._kept[key] = (readable, now + self._lifetime)
+    def keep(self, key: bytes, ready: Ready, now: float, *, renew: bool = True) -> None:
+        """Keep an entry from now on; one that lives already is renewed, or its end is left as it is."""
+        before, until = self._kept.get(key), now + self._lifetime
+        if before is not None and now < before.until:
+            before.again(ready, now, until if renew else before.until)
+            return
+        self._kept[key] = Entry(now, (ready,), until)
         if len(self._kept) > self._limit:
-            self._kept = {name: kept for name, kept in self._kept.items() if now < kept[1]}
+            self._kept = {name: kept for name, kept in self._kept.items() if now < kept.until}
             self._limit = max(_FEW, 2 * len(self._kept))
 
-    def renew(self, key: bytes, now: float) -> None:
-        """Let a living entry live on from now."""
-        if self.live(key, now):
-            self._kept[key] = (self._kept[key][0], now + self._lifetime)
+    def renew(self, keys: Iterable[bytes], now: float) -> None:
+        """Let living entries live on from now."""
+        for key in keys:
+            entry = self._kept.get(key)
+            if entry is not None and entry.live(now):
+                entry.until = now + self._lifetime

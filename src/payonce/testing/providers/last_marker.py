@@ -9,7 +9,7 @@ from __future__ import annotations
 from payonce.testing.providers.blocks import Asked
 from payonce.testing.providers.entries import Entries
 from payonce.testing.providers.marked import chain, running_sums
-from payonce.testing.providers.rules import LastMarkerRules, RefusedError, Split
+from payonce.testing.providers.rules import LastMarkerRules, Ready, RefusedError, Split
 
 
 class LastMarkerCache:
@@ -19,7 +19,7 @@ class LastMarkerCache:
         self.rules = rules
         self._entries = Entries(rules.lifetime)
 
-    def account(self, asked: Asked, *, scope: str, now: float, first_token_after: float) -> Split:
+    def account(self, asked: Asked, *, scope: str, now: float, ready: Ready) -> Split:
         """How the prompt is billed, and what is kept of it."""
         sums = running_sums(asked.blocks)
         total = (sums[-1] if sums else 0) + self.rules.closing
@@ -35,5 +35,5 @@ class LastMarkerCache:
         key, length = chain(asked, scope)[marked[-1]], sums[marked[-1]]
         if self._entries.live(key, now):
             return Split(read=length, plain=total - length)
-        self._entries.keep(key, now + first_token_after, now, renew=False)
+        self._entries.keep(key, ready, now, renew=False)
         return Split(write=length, plain=total - length)

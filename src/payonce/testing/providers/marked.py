@@ -13,18 +13,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from payonce.testing.providers.blocks import MESSAGES, Asked, Block, Mark
-from payonce.testing.providers.rules import LONG, MarkerRules, RefusedError, Split
+from payonce.testing.providers.entries import Entry
+from payonce.testing.providers.rules import LONG, MarkerRules, Ready, RefusedError, Split
 
 _RUNS: Final = frozenset({"tool_use", "tool_result"})
-
-
-@dataclass(slots=True)
-class _Entry:
-    """What is kept of one prefix for one lifetime: readable from the first answer's beginning, until it expires."""
-
-    written: float
-    readable: float
-    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +56,10 @@ class MarkedCache:
 
     def __init__(self, rules: MarkerRules) -> None:
         self.rules = rules
-        self._entries: dict[bytes, dict[str, _Entry]] = {}
+        self._entries: dict[bytes, dict[str, Entry]] = {}
         self._swept = 0
 
-    def account(self, asked: Asked, *, scope: str, now: float, first_token_after: float) -> Split:
+    def account(self, asked: Asked, *, scope: str, now: float, ready: Ready) -> Split:
         """How the prompt is billed, and what is kept of it. RefusedError (400) as the provider documents it."""
         marks = self._marks(asked)
         path = _Path(asked.blocks, chain(asked, scope), running_sums(asked.blocks), self._places(asked.blocks))
@@ -83,7 +75,7 @@ class MarkedCache:
                 self._refresh(key, None, now)
         for at, mark in active:
             if at > hit:
-                self._write(path.keys[at], mark.ttl, now, now + first_token_after)
+                self._write(path.keys[at], mark.ttl, now, ready)
         self._sweep(now)
         return self._split(path, active, hit)
 
@@ -165,8 +157,8 @@ class MarkedCache:
         """Whether a marker sees an entry of this lifetime."""
         return not (self.rules.one_hour_reads_5m == "no" and mark is not None and mark.ttl == LONG and ttl != LONG)
 
-    def _live(self, key: bytes, entry: _Entry, now: float) -> bool:
-        if not entry.readable <= now < entry.until + self.rules.linger:
+    def _live(self, key: bytes, entry: Entry, now: float) -> bool:
+        if not entry.live(now):
             return False
         if self.rules.eviction <= 0:
             return True
@@ -175,31 +167,30 @@ class MarkedCache:
 
     def _refresh(self, key: bytes, mark: Mark | None, now: float) -> None:
         kept = self._entries.get(key, {})
+        extends = self.rules.one_hour_reads_5m == "extends" and mark is not None and mark.ttl == LONG
         for ttl, entry in list(kept.items()):
             if self._seen(ttl, mark) and self._live(key, entry, now):
-                entry.until = max(entry.until, now + self.rules.lifetimes[ttl])
-                if (
-                    mark is not None
-                    and mark.ttl == LONG
-                    and self.rules.one_hour_reads_5m == "extends"
-                    and LONG not in kept
-                ):
-                    kept[LONG] = _Entry(entry.written, entry.readable, now + self.rules.lifetimes[LONG])
+                entry.until = max(entry.until, now + self._lifetime(ttl))
+                if extends and LONG not in kept:
+                    kept[LONG] = Entry(entry.written, entry.ready, now + self._lifetime(LONG))
 
-    def _write(self, key: bytes, ttl: str, now: float, ready: float) -> None:
-        until = now + self.rules.lifetimes[ttl]
+    def _lifetime(self, ttl: str) -> float:
+        return self.rules.lifetimes[ttl] + self.rules.linger
+
+    def _write(self, key: bytes, ttl: str, now: float, ready: Ready) -> None:
+        until = now + self._lifetime(ttl)
         kept = self._entries.setdefault(key, {})
         before = kept.get(ttl)
-        if before is not None and now < before.until + self.rules.linger:
-            before.readable, before.until = min(before.readable, ready), max(before.until, until)
+        if before is not None and now < before.until:
+            before.again(ready, now, until)
         else:
-            kept[ttl] = _Entry(now, ready, until)
+            kept[ttl] = Entry(now, (ready,), until)
 
     def _sweep(self, now: float) -> None:
         """Drop what has expired, now and then: twice as many entries as after the last time."""
         if len(self._entries) < max(1000, 2 * self._swept):
             return
         for key, kept in list(self._entries.items()):
-            if all(now >= entry.until + self.rules.linger for entry in kept.values()):
+            if all(now >= entry.until for entry in kept.values()):
                 del self._entries[key]
         self._swept = len(self._entries)

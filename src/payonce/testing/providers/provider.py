@@ -13,14 +13,14 @@ from typing import Any, Protocol
 
 from payonce.testing.providers.blocks import Asked, Sizes
 from payonce.testing.providers.render import render
-from payonce.testing.providers.rules import Rates, RefusedError, Split
+from payonce.testing.providers.rules import Rates, Ready, RefusedError, Split
 from payonce.testing.providers.usage import EMITTERS
 
 
 class Cache(Protocol):
     """What a model of a cache does with one request."""
 
-    def account(self, asked: Asked, *, scope: str, now: float, first_token_after: float) -> Split:
+    def account(self, asked: Asked, *, scope: str, now: float, ready: Ready) -> Split:
         """How the prompt is billed, and what is kept of it; RefusedError where the provider answers 4xx."""
 
 
@@ -94,7 +94,7 @@ class Provider:
         `answer_after` seconds later."""
         try:
             asked = render(body, dialect, self.sizes, headers)
-            split = self.account(asked, tenant, now, first_token_after, answer_after)
+            split = self.account(asked, tenant, now, self.ready(now, first_token_after, answer_after))
         except RefusedError as error:
             return Served(error.status, host=self.host, error=str(error))
         rates = self.rates.at(split.total)
@@ -103,9 +103,10 @@ class Provider:
         discount = split.total * rates.input - prompt
         return Served(200, usage, split, prompt, prompt + output_tokens * rates.output, self.host, None, discount)
 
-    def account(
-        self, asked: Asked, tenant: str, now: float, first_token_after: float, answer_after: float | None
-    ) -> Split:
+    def ready(self, now: float, first_token_after: float, answer_after: float | None) -> Ready:
+        """When what a request writes can be read."""
+        return Ready(now + (answer_after if self.whole_answer and answer_after is not None else first_token_after))
+
+    def account(self, asked: Asked, tenant: str, now: float, ready: Ready) -> Split:
         """The split of a rendered request."""
-        ready = first_token_after if answer_after is None or not self.whole_answer else answer_after
-        return self.cache.account(asked, scope=tenant, now=now, first_token_after=ready)
+        return self.cache.account(asked, scope=tenant, now=now, ready=ready)

@@ -15,7 +15,7 @@ from typing import Any
 
 from payonce.testing.providers.provider import Provider, Served
 from payonce.testing.providers.render import render
-from payonce.testing.providers.rules import RefusedError
+from payonce.testing.providers.rules import Ready, RefusedError
 from payonce.testing.providers.usage import openrouter
 
 _MOST_KNOWN = 20_000
@@ -63,14 +63,17 @@ class Router:
         first_token_after: float = 1.0,
         output_tokens: int = 0,
         answer_after: float | None = None,
+        ready: Ready | None = None,
     ) -> Served:
-        """Answer one request that starts at `now`, by the host that its conversation sticks to, or a drawn one."""
+        """Answer one request that starts at `now`, by the host that its conversation sticks to, or a drawn one.
+
+        `ready`, where it is given, says when the answer began, in place of the two lengths of time."""
         fields = {name.lower(): value for name, value in (headers or {}).items()}
         try:
             asked = render(body, dialect, self.hosts[0].sizes, fields)
             session, key = self._conversation(body, fields, asked.opening, tenant, asked.model)
             host, pinned = self._host(body, key, now)
-            split = host.account(asked, tenant, now, first_token_after, answer_after)
+            split = host.account(asked, tenant, now, ready or host.ready(now, first_token_after, answer_after))
         except RefusedError as error:
             return Served(error.status, error=str(error))
         if not pinned and host.rates.read < host.rates.input and (session or split.read):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from math import inf
 from typing import Literal
 
 SHORT = "5m"
@@ -72,6 +73,15 @@ class Split:
             + self.write_1h * rates.write_1h
             + self.plain * rates.input
         )
+
+
+class Ready:
+    """When an answer began, so that what its request wrote can be read: a time, or not yet known."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, at: float = inf) -> None:
+        self.at = at
 
 
 class RefusedError(Exception):
