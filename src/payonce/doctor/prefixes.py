@@ -55,7 +55,7 @@ class Prefixes:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._written: OrderedDict[tuple[Scope, str, int], Written] = OrderedDict()
+        self._written: OrderedDict[tuple[Scope, str, int, str], Written] = OrderedDict()
         self._families: OrderedDict[tuple[Scope, str, int], Turn] = OrderedDict()
 
     def __len__(self) -> int:
@@ -74,7 +74,8 @@ class Prefixes:
     def _same(self, scope: Scope, turn: Turn, chain: Chain, least: int) -> Miss | None:
         """The very same prefix was written before."""
         for block, _ in reversed(turn.marks):
-            known = self._written.get((scope, turn.model, _prefix(turn, block)))
+            prefix = scope, turn.model, _prefix(turn, block)
+            known = self._written.get((*prefix, turn.host)) or self._written.get((*prefix, ""))
             if known is None:
                 continue
             tokens = min(known.tokens, turn.tokens_to(block)) if not known.exact else known.tokens
@@ -120,20 +121,21 @@ class Prefixes:
         for block, ttl in turn.marks:
             deepest = block == turn.marks[-1][0]
             tokens = min(turn.held, turn.total) if deepest else turn.tokens_to(block)
-            key = scope, turn.model, _prefix(turn, block)
-            known = self._written.get(key)
-            if known is not None and (known.started > turn.started or turn.started < known.ready):
-                continue  # the one that can be read first
             written = Written(turn.started, turn.ready, float(ttl), turn.host, tokens, deepest, turn.number)
-            self._written[key] = written
-            self._written.move_to_end(key)
+            prefix = scope, turn.model, _prefix(turn, block)
+            for key in {(*prefix, turn.host), (*prefix, "")}:
+                known = self._written.get(key)
+                if known is None or known.ready <= turn.started:  # else the one that can be read first stays
+                    self._written[key] = written
+                    self._written.move_to_end(key)
         if turn.static:
             static = replace(turn, digests=turn.digests[: turn.static], sizes=turn.sizes[: turn.static], points=())
             self._families[scope, turn.model, _family(turn)] = static
             self._families.move_to_end((scope, turn.model, _family(turn)))
-        for held in (self._written, self._families):
-            while len(held) > self._limit:
-                held.popitem(last=False)
+        while len(self._written) > 2 * self._limit:
+            self._written.popitem(last=False)
+        while len(self._families) > self._limit:
+            self._families.popitem(last=False)
 
 
 _TELLING: Final = frozenset((why.TOOLS_REORDERED, why.TOOL_CHANGED, why.VOLATILE_TEXT))
@@ -141,13 +143,16 @@ _TELLING: Final = frozenset((why.TOOLS_REORDERED, why.TOOL_CHANGED, why.VOLATILE
 
 
 def _why_not(known: Written, turn: Turn) -> tuple[Cause | None, str]:
+    elsewhere = bool(known.host and turn.host and known.host != turn.host)
     if turn.started < known.ready and known.started < turn.ready:
+        if elsewhere:
+            return None, ""  # neither could have read the other's
         early = known.ready - turn.started
         return why.CONCURRENT, f"sent {early:.1f} s before request {known.number} had begun to answer"
     gap = turn.started - known.started
     if gap < 0 or gap > known.lives:
         return None, ""
-    if known.host and turn.host and known.host != turn.host:
+    if elsewhere:
         return why.HOST_CHANGED, f"from {known.host} to {turn.host}"
     return (why.EVICTED, f"{gap:.0f} s after request {known.number} had it") if known.exact else (None, "")
 
