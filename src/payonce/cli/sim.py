@@ -18,7 +18,9 @@ from payonce.cli.output import complain, say, table
 def sim(*, host: str = "127.0.0.1", port: int = 4242, first_token: float = 0.6, tokens_per_second: float = 60.0) -> int:
     """Run the simulated provider: OpenRouter's wire format without a model, a key or a bill.
 
-    It runs until Ctrl-C. GET /_sim/bill says what it would have charged; POST /_sim/reset starts over.
+    It keeps prompt caches as the providers document theirs, by model name: anthropic/*, openai/*, google/*, deepseek/*
+    and more. It runs until Ctrl-C. GET /_sim/bill says what it would have charged; POST /_sim/clock?advance=SECONDS
+    lets its clock jump ahead, so that what is cached grows older; POST /_sim/reset starts over.
 
     Parameters
     ----------
@@ -31,13 +33,18 @@ def sim(*, host: str = "127.0.0.1", port: int = 4242, first_token: float = 0.6, 
     tokens_per_second
         How fast an answer is said; 0 says it at once.
     """
-    from payonce.testing.sim import running_sim
+    from payonce.testing.sim import CacheMeter, running_sim
 
     with ExitStack() as stack:
         try:
             provider = stack.enter_context(
                 running_sim(
-                    host=host, port=port, first_token=first_token, tokens_per_second=tokens_per_second, record=False
+                    host=host,
+                    port=port,
+                    first_token=first_token,
+                    tokens_per_second=tokens_per_second,
+                    record=False,
+                    meter=CacheMeter(),
                 )
             )
         except OSError as error:

@@ -132,14 +132,24 @@ _SHORT_SHARES: Final = (0.05, 0.2, 0.3, 0.2, 0.15, 0.1)
 _LONG_SHARES: Final = (0.5, 0.3, 0.2)
 
 
-def blend(prior: Hazards, levels: Sequence[tuple[Cell | None, float]]) -> Hazards:
+def blend(prior: Hazards, levels: Sequence[tuple[Cell | None, float]], frailty: float = 0.0) -> Hazards:
     """The hazards after what each level saw, from the most general to the most special; the number is how many
-    exposures the level above is worth."""
+    exposures the level above is worth. `frailty` says how far more (or fewer) uses than expected in the intervals so
+    far let expect more (or fewer) in those to come."""
     hazards = list(prior)
     for cell, weight in levels:
-        if cell is not None:
-            ends, seen = cell.ends, cell.seen
-            hazards = [(ends[i] + weight * hazards[i]) / (seen[i] + weight) for i in range(_BINS)]
+        if cell is None:
+            continue
+        ends, seen = cell.ends, cell.seen
+        came = expected = weight
+        for i in range(_BINS):
+            hazard = hazards[i]
+            if frailty:
+                came += ends[i]
+                expected += seen[i] * hazard
+                if i >= SHORT:
+                    hazard = min(0.9, hazard * (came / expected) ** frailty)
+            hazards[i] = (ends[i] + weight * hazard) / (seen[i] + weight)
     return tuple(hazards)
 
 

@@ -91,13 +91,14 @@ class Beliefs:
     after_tool: tuple[float, float] = (0.88, 0.03)
     broken: tuple[float, float] = (0.08, 0.02)
     once: tuple[float, float] = (0.12, 0.04)
-    twice: tuple[float, float] = (0.5, 0.1)
-    often: tuple[float, float] = (0.7, 0.1)
+    twice: tuple[float, float] = (0.5, 0.2)
+    often: tuple[float, float] = (0.7, 0.2)
     everybody: float = 2.0
     tenant: float = 1.5
     place: float = 1.5
     own: float = 4.0
     beginning: float = 1.5
+    frailty: float = 1.0
 
 
 class Memory:
@@ -250,7 +251,7 @@ class Memory:
         if node.habits is None:
             node.habits = Cell(fade=0.9)
         levels.append((node.habits, self.beliefs.beginning))
-        hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels)
+        hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels, self.beliefs.frailty)
         node.wait = self._waits.begin(now, (*cells, node.habits))
         return Beginning(at, node, chances(hazards, unread=0.7))
 

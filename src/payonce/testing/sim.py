@@ -7,8 +7,8 @@ that a test can prove which call produced it; an embedding depends on model and 
 says what of the input came from a prompt cache.
 
 A fault is chosen by the request header `X-Sim-Fault: NAME[=ARG]`, by a model name such as `sim/fault-429` or
-`sim/small:fault-cut=100`, or beforehand by `fault_next`; the table is in sim_faults.py. `GET /_sim/bill` and
-`POST /_sim/reset` are for clients in other processes.
+`sim/small:fault-cut=100`, or beforehand by `fault_next`; the table is in sim_faults.py. `GET /_sim/bill`,
+`POST /_sim/clock?advance=SECONDS` and `POST /_sim/reset` are for clients in other processes.
 
 This room must never know Payonce: it stands for the other side.
 """
@@ -30,6 +30,7 @@ from payonce.testing import sim_wire as wire
 from payonce.testing.sim_answer import Answer, Origin, answer, generation_id
 from payonce.testing.sim_ask import Ask, AskError, members
 from payonce.testing.sim_bill import MODELS, Bill, Books, tenant_of
+from payonce.testing.sim_cache import NATIVE, CacheMeter
 from payonce.testing.sim_call import Call, api_key, joined, lifespan, read_body
 from payonce.testing.sim_faults import UNBILLED, Fault, delivery, from_model, parse
 from payonce.testing.sim_instead import answer_instead
@@ -38,9 +39,10 @@ from payonce.testing.sim_reply import ClientLeftError, Receive, Reply, Scope, Se
 from payonce.testing.sim_server import listening, serving
 from payonce.testing.sim_tongues import TONGUES, Tongue, tongue_of
 
-__all__ = ["Bill", "Call", "SimOptions", "SimulatedProvider", "running_sim", "tenant_of"]
+__all__ = ["Bill", "CacheMeter", "Call", "SimOptions", "SimulatedProvider", "running_sim", "tenant_of"]
 
 _KEPT_GENERATIONS: Final = 10_000
+_LONGEST_JUMP: Final = 366 * 86400.0
 
 
 class SimulatedProvider:
@@ -49,7 +51,7 @@ class SimulatedProvider:
     `first_token` is in seconds and `tokens_per_second` 0 means at once; `answer_tokens` is the length of prose that no
     limit cuts; `comments` is the number of keep-alive comments before the first event. `record=False` keeps no
     requests, for long runs. `clock` gives seconds since 1970. `meter` counts input; the one by default knows no prompt
-    cache. `base_url` is set by `running_sim`.
+    cache, `CacheMeter()` has the strict models of the providers' own. `base_url` is set by `running_sim`.
     """
 
     def __init__(
@@ -75,7 +77,8 @@ class SimulatedProvider:
         self._answer_tokens = answer_tokens
         self._comments = comments
         self._record = record
-        self._clock = clock
+        self._ahead = 0.0
+        self._clock: Callable[[], float] = lambda: clock() + self._ahead
         self._plain = PlainMeter()
         self._meter: Meter = meter or self._plain
         self._numbers = itertools.count(1)
@@ -98,6 +101,11 @@ class SimulatedProvider:
         """Queues one fault, or None, for each of the next requests."""
         for fault in faults:
             self.fault_next(fault)
+
+    def advance(self, seconds: float) -> float:
+        """Let the provider's clock jump ahead, so that what its caches keep grows older; the time it then shows."""
+        self._ahead += max(0.0, seconds)
+        return self._clock()
 
     def reset(self) -> None:
         """Empties the bill, the calls, the counters and the queue of faults. Numbers go on: no answer comes twice."""
@@ -163,6 +171,8 @@ class SimulatedProvider:
                 await reply.json(200, wire.generation(known, streamed=streamed))
             case "GET", "/_sim/bill":
                 await reply.json(200, orjson.dumps(self.statement()))
+            case "POST", "/_sim/clock":
+                await reply.json(200, orjson.dumps({"now": self.advance(_seconds(scope["query_string"]))}))
             case "POST", "/_sim/reset":
                 self.reset()
                 await reply.json(200, b"{}")
@@ -179,7 +189,8 @@ class SimulatedProvider:
         fault = self._fault(headers, ask.model.id)
         name = fault.name if fault else ""
         meter = self._plain if name in UNBILLED else self._meter
-        given = meter.charge(ask.endpoint, ask.body, headers, now)
+        told = {**headers, NATIVE: "true"} if tongue.native else headers
+        given = meter.charge(ask.endpoint, ask.body, told, now)
         origin = Origin(reply.id, int(now), number, self._seed)
         made = answer(ask, given, fault, origin, tokens=self._answer_tokens)
         if name not in UNBILLED:
@@ -255,6 +266,18 @@ def _read(tongue: Tongue, headers: Mapping[str, str], body: bytes) -> Ask:
         return tongue.read(asked)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise AskError(400, f"Invalid request: {error}") from None
+
+
+def _seconds(query: bytes) -> float:
+    """`advance=SECONDS` of a query."""
+    text = parse_qs(query.decode("latin-1")).get("advance", [""])[0]
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_JUMP:
+        raise AskError(400, "Say how far: /_sim/clock?advance=SECONDS")
+    return seconds
 
 
 class SimOptions(TypedDict, total=False):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
 
+from payonce.testing.providers.catalogue import family_of
+
 
 @dataclass(frozen=True, slots=True)
 class SimModel:
@@ -52,11 +54,17 @@ MODELS: Final[dict[str, SimModel]] = {
 
 
 def model_of(id: str) -> SimModel:  # noqa: A002
-    """The model of that id. Any other name is served too, at the prices of sim/small, or of Claude where it is one."""
+    """The model of that id. Any other name is served too, at the prices of its family, or else of sim/small."""
     known = MODELS.get(id)
     if known is not None:
         return known
-    base = replace(_CLAUDE, provider="Anthropic") if "claude" in id else _SMALL
+    family, base = family_of(id), _SMALL
+    if family.caches:
+        rates = family.rates
+        base = replace(
+            _SMALL, provider=family.hosts[0], prompt=rates.input, completion=rates.output, cache_read=rates.read,
+            cache_write=rates.write, cache_write_1h=rates.write_1h,
+        )  # fmt: skip
     return replace(base, id=id, canonical=f"{id}-20260301", name=f"{id} (simulated)")
 
 

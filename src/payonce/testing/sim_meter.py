@@ -30,7 +30,8 @@ class Meter(Protocol):
 
     def charge(self, endpoint: str, body: Mapping[str, Any], headers: Mapping[str, str], now: float) -> Input:
         """The input tokens of a request that arrived at `now`. `endpoint` is `chat/completions`, `messages` or
-        `responses`; names of headers are in lower case, the API key's among them. Raises AskError where the provider
+        `responses`; names of headers are in lower case, the API key's among them, and
+        `x-sim-native` where Anthropic's own endpoint was asked. Raises AskError where the provider
         refuses the request (a fifth breakpoint). The input's `provider` may name another host than the model's own."""
         ...
 

@@ -35,6 +35,7 @@ class Family:
     hosts: tuple[str, ...]
     overlap: bool = False
     whole_answer: bool = False
+    caches: bool = True
 
     def provider(self, rates: Rates | None = None, *, host: str = "", sizes: Sizes | None = None) -> Provider:
         """One host with an empty cache, at these prices or the family's own."""
@@ -169,6 +170,5 @@ def family_of(model: str) -> Family:
     for pattern, make in _FAMILIES:
         if re.match(pattern, name):
             return make(name)
-    return Family(
-        "no prompt cache", _NoCache, Rates.times("1", output="4", read="1", write="1"), "plain", ("somewhere",)
-    )
+    rates = Rates.times("1", output="4", read="1", write="1")
+    return Family("no prompt cache", _NoCache, rates, "plain", ("somewhere",), caches=False)
