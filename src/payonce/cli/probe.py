@@ -24,6 +24,7 @@ from payonce.cli.progress import Gauge, progress
 from payonce.config import Settings, load
 from payonce.doctor.excerpts import redacted
 from payonce.doctor.findings import plain
+from payonce.doctor.models import Marking, habit_of
 from payonce.errors import PayonceError, SettingsError
 from payonce.ledger.prices import Prices
 from payonce.model.call import Call, Headers
@@ -134,15 +135,15 @@ class _Run:
                 prices.learn_models(listed.body, provider=self._url)
             except (TimeoutError, PayonceError):
                 pass  # a table may know the price
-        traits = Catalogue().traits(model)
+        minimum = Catalogue().traits(model).minimum or None
         guess = 3000
         rates = prices.rates(model, provider=self._url, prompt_tokens=guess) or prices.rates(model, prompt_tokens=guess)
         return Plan(
             model,
             endpoint,
             secrets.token_hex(6),
-            traits.minimum or None,
-            traits.kind in ("marker", "paid-auto", "unknown"),
+            minimum,
+            habit_of(model, "").marking is not Marking.UNUSED and "openai.com" not in self._url,
             rates,
         )
 
@@ -257,9 +258,9 @@ def _count(tokens: int | None) -> str:
 
 
 def _headline(plan: Plan, verdict: Verdict) -> str:
-    how = "marked prefixes" if plan.marked else "prefixes, without markers"
+    how = "a marked prefix is" if plan.marked else "a prefix is, without a marker,"
     if verdict.works:
-        return f"the prompt cache of {plan.model} works: {how} are read when they come again"
+        return f"the prompt cache of {plan.model} works: {how} read when it comes again"
     return f"nothing was read from the prompt cache of {plan.model}"
 
 

@@ -16,11 +16,11 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 MARKS: Final = ("cache_control", "prompt_cache_breakpoint")
-_INSTRUCTIONS: Final = frozenset(("system", "developer"))
-_PICTURES: Final = frozenset(("image", "image_url", "input_image", "input_audio", "input_file", "file"))
+_INSTRUCTIONS: Final = ("system", "developer")
+_PICTURES: Final = ("image", "image_url", "input_image", "input_audio", "input_file", "file")
 _PICTURE: Final = 6000
 _LARGE: Final = 20_000
-_TEXTS: Final = frozenset(("text", "input_text", "output_text"))
+_TEXTS: Final = ("text", "input_text", "output_text")
 _BODY = frozenset(("content", "tool_calls", *MARKS))
 
 Path = tuple[str | int, ...]

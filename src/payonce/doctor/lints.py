@@ -75,7 +75,7 @@ def lint_headers(headers: Mapping[str, str], body: Mapping[str, Any]) -> Iterato
     for name in ("anthropic_beta", "betas"):
         values = body.get(name)
         for value in values if isinstance(values, list) else ():
-            if value in RETIRED:
+            if isinstance(value, str) and value in RETIRED:
                 yield Finding(why.RETIRED_HEADER, where=name, detail=str(value))
 
 

@@ -17,8 +17,7 @@ from payonce.doctor.models import Habit, Marking
 MOST = 4
 """Markers a request may carry (Anthropic: "A maximum of 4 blocks with cache_control may be provided")."""
 
-_UNMARKABLE = {"thinking": "thinking", "redacted_thinking": "thinking"}
-_CHAT_MARKABLE = frozenset(("text", "image_url", "file", "input_audio"))
+_THINKING = ("thinking", "redacted_thinking")
 
 
 def lint_markers(body: Mapping[str, Any], chain: Chain, dialect: str, habit: Habit) -> Iterator[Finding]:
@@ -95,7 +94,7 @@ def _unmarkable(block: Any) -> str:
     if not isinstance(block, dict):
         return ""
     kind = block.get("type")
-    if kind in _UNMARKABLE:
+    if kind in _THINKING:
         return "thinking blocks can't be marked; they are cached with what follows them"
     if kind == "text" and not block.get("text"):
         return "an empty text can't be marked"
