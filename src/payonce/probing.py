@@ -33,11 +33,10 @@ _OVERHEAD: Final = 16
 """Tokens of the question and of the frames around it, about."""
 _DENSE: Final = 1.5
 """Tokens of a word at most (English words, newer tokenizers): for the estimate, not for the figures."""
-_WORDS: Final = tuple(
-    (
-        "the of and to in is that for it as was with be by on not he his but at are this have from or had an they "
-        "which one you were all her she there would their we him been has when who will no more if out so up said"
-    ).split()
+_WORDS: Final = (
+    *("the", "of", "and", "to", "in", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "he"),
+    *("his", "but", "at", "are", "this", "have", "from", "or", "had", "an", "they", "which", "one", "you", "were"),
+    *("all", "her", "she", "there", "would", "their", "we", "him", "been", "has", "when", "who", "will", "no"),
 )
 
 

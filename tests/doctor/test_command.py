@@ -1,4 +1,4 @@
-"""`payonce doctor`, as a user types it: a request, a log, or the gateways on a store; what it prints and how it ends."""
+"""`payonce doctor`, as a user types it: a request, a log, or gateways on a store; what it prints and how it ends."""
 
 from __future__ import annotations
 

@@ -96,6 +96,8 @@ def _file(file: Path, dialect: str | None, *, as_json: bool) -> int:
             records = read_records(lines)
         with progress("reading", None if single else file.stat().st_size) as gauge:
             report, bad = _judge(records, dialect, gauge, lines.tell)
+        if single is not None:  # there is but one to speak of
+            report = Report(report.counts, tuple(dataclasses.replace(one, requests=()) for one in report.findings))
     code = _end(report, as_json=as_json)
     return 2 if bad else code
 
