@@ -236,3 +236,42 @@ def test_a_change_and_a_pause_at_once_are_both_named_and_share_the_loss() -> Non
     assert [one.id for one in found] == ["history-rewritten", "ttl-expired"]
     held = stage.usages[-2]["cache_read_input_tokens"] + stage.usages[-2]["cache_creation_input_tokens"]
     assert sum(one.tokens or 0 for one in found) == held
+
+
+def test_a_conversation_that_goes_on_under_another_session_is_still_followed() -> None:
+    stage, talk, at = opened("s", turns=3)
+    talk.say(9)
+    assert stage.send(talk, at, session="other") == ()
+    talk.say(10)
+    finding = only(stage.send(talk, at + 20, session="third", host="elsewhere"))
+    assert finding.id == "host-changed"
+
+
+@sessions
+def test_the_same_request_asked_again_after_an_hour_is_no_finding(session: str | None) -> None:
+    stage, talk = Stage(), Talk()
+    talk.say(1)
+    for hour in range(3):
+        assert stage.send(talk, 5000.0 + 3600 * hour, session=session) == ()
+    assert stage.usages[-1]["cache_read_input_tokens"] == 0
+
+
+def test_two_programs_that_are_asked_the_same_question_are_two_conversations() -> None:
+    stage = Stage()
+    first, second = Talk(system=words(5, 500)), Talk(system=words(6, 500))
+    at = 1000.0
+    for turn in range(4):
+        for talk in (first, second):
+            talk.say(turn)
+            assert stage.send(talk, at) == ()
+            at += 10
+
+
+def test_parallel_subagents_of_one_session_are_told_apart() -> None:
+    stage, at = Stage(), 1000.0
+    agents = [Talk(system=words(50 + n, 400), tools=[tool("read")]) for n in range(3)]
+    for turn in range(5):
+        for number, talk in enumerate(agents):
+            talk.say(100 * number + turn)
+            assert stage.send(talk, at, session="one for all") == ()
+            at += 5

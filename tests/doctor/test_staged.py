@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -236,6 +237,54 @@ def test_a_deprecated_header(theatre: Theatre) -> None:
     (finding,) = theatre.send(talk, headers=RETIRED)
     assert (finding.id, finding.where) == ("retired-header", "headers.anthropic-beta")
     assert finding.detail == "prompt-caching-2024-07-31"
+
+
+FAMILIES = (
+    *("openai/gpt-5-mini", "openai/gpt-5.6", "deepseek/deepseek-chat", "x-ai/grok-4", "moonshotai/kimi-k2"),
+    *("google/gemini-2.5-pro", "qwen/qwen3-max", "anthropic/claude-haiku-5.5", "mistralai/mistral-large"),
+)
+
+
+def through_openrouter(model: str, seed: int, *, named: bool, turns: int = 12) -> list[tuple[str, str]]:
+    """A conversation with any model, as OpenRouter routes and bills it: (host, ids of what was found) of each turn."""
+    router, talk, now, told = family_of(model).router(seed=seed), Talk(), 1_800_000_000.0, []
+    watch = Watch(minimum_of=lambda name: Catalogue().traits(name).minimum or None)
+    for turn in range(turns):
+        talk.say(turn, size=100 + 20 * turn)
+        now += 15 + turn * 13 % 40
+        body = chat({**talk.body(), "model": model, **({"session_id": "s"} if named else {})})
+        served = router.serve(body, dialect="chat", now=now, output_tokens=50, answer_after=4.0)
+        usage = parse(served.usage, dialect="chat", model=model)
+        seen = Seen(body, "chat", now, usage, session="s" if named else None, host=served.host, first_byte=now + 1)
+        told.append((served.host, " ".join(one.id for one in watch.saw(seen))))
+    return told
+
+
+@pytest.mark.parametrize("model", FAMILIES)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_healthy_conversation_with_any_provider_gives_no_finding(model: str, seed: int) -> None:
+    assert {ids for _, ids in through_openrouter(model, seed, named=True)} == {""}
+
+
+def test_without_a_session_a_changing_host_is_named_where_it_changed_and_nowhere_else() -> None:
+    named = 0
+    for seed in range(8):
+        told = through_openrouter("openai/gpt-5.6", seed, named=False)
+        for (before, _), (host, ids) in pairwise(told):
+            assert ids == ("host-changed" if host != before else ""), (seed, told)
+            named += bool(ids)
+    assert named >= 4
+
+
+def test_an_automatic_cache_is_best_effort_but_a_host_that_read_nothing_is_named() -> None:
+    named = 0
+    for seed in range(8):
+        told = through_openrouter("deepseek/deepseek-chat", seed, named=False)
+        for (before, _), (host, ids) in pairwise(told):
+            assert ids in ("", "host-changed")
+            assert not ids or host != before
+            named += bool(ids)
+    assert named >= 4
 
 
 def test_what_was_lost_adds_up_over_turns(theatre: Theatre) -> None:

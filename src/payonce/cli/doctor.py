@@ -21,10 +21,10 @@ from payonce.config_types import duration
 from payonce.doctor import Finding, Report, Seen, Watch, add_up, lint
 from payonce.doctor.causes import Severity
 from payonce.doctor.findings import ranked
-from payonce.doctor.models import MinimumOf, PriceOf
+from payonce.doctor.models import MinimumOf, rates_from
 from payonce.doctor.pages import PREFIX
 from payonce.errors import PayonceError, SettingsError
-from payonce.ledger.prices import Prices, Rates
+from payonce.ledger.prices import Prices
 from payonce.ledger.usage import parse
 from payonce.recorded import BadLine, Record, read_records
 
@@ -126,7 +126,7 @@ def _judge(
 ) -> tuple[Report, int]:
     """Every request looked at by itself, and as a turn of its conversation; how many lines could not be read."""
     prices, minimum_of = Prices(), minimums()
-    watch = Watch(price_of=_price_of(prices), minimum_of=minimum_of, blind=True)
+    watch = Watch(price_of=rates_from(prices), minimum_of=minimum_of, blind=True)
     lints: dict[tuple[str, str, str], Finding] = {}
     told: set[tuple[str, str, str]] = set()
     bad, last = 0, 0.0
@@ -183,13 +183,6 @@ def _seen(record: Record, started: float) -> Seen:
         ended=record.ended,
         number=record.number,
     )
-
-
-def _price_of(prices: Prices) -> PriceOf:
-    def price_of(model: str, _upstream: str, tokens: int, at: float) -> Rates | None:
-        return prices.rates(model, prompt_tokens=tokens, at=at if at > _CLOCKED else None)
-
-    return price_of
 
 
 def minimums() -> MinimumOf:

@@ -73,7 +73,7 @@ def _expected(case: Case) -> int | None:
     held = min(before.held, before.total)
     if case.habit.marking is Marking.NEEDED or before.written:
         return held
-    if not case.caches:
+    if not case.caches and not _flipped(case):
         return None
     same = common(before.digests, case.now.digests)
     prefix = before.tokens_to(same - 1) if same else 0
@@ -83,6 +83,11 @@ def _expected(case: Case) -> int | None:
     if wanted < TAIL or (not changed and case.now.read is not None and case.now.read * 2 >= wanted):
         return None  # automatic caches are best effort: half of it is taken for well
     return None if changed and prefix + case.habit.step >= wanted else wanted
+
+
+def _flipped(case: Case) -> bool:
+    """Whether a model that is known to cache by itself was asked at another host, and read nothing there."""
+    return case.habit.marking is Marking.UNUSED and not case.now.read and _elsewhere(case) is not None
 
 
 # ------------------------------------------------------------------------------------------- less was read
@@ -103,6 +108,8 @@ def _missed(case: Case, expected: int, missing: int) -> list[Finding]:
         name, old, new = salt
         cause = why.CACHE_KEY_CHANGED if name == "prompt_cache_key" else why.PARAMETER_CHANGED
         return [_finding(case, cause, missing, name, before=excerpt(old), after=excerpt(new))]
+    if now.digests == before.digests and _late(case):
+        return []  # the same request, asked again some time later, is no conversation
     return [_unchanged(case, missing, reach)]
 
 

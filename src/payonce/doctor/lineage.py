@@ -67,7 +67,10 @@ class Lineages:
         """
         best: tuple[tuple[int, ...], Lineage] | None = None
         for lineage in self._candidates(scope, session, chain):
-            rank = _rank(lineage, chain, session is not None, alike)
+            named = session is not None and lineage.session == session
+            rank = _rank(lineage, chain, named, alike)
+            if rank is not None and lineage.session != session and not _grown(lineage.turn, chain):
+                continue
             if rank is None:
                 continue
             ranked = (*rank, int(lineage.turn.model == model))
@@ -76,8 +79,8 @@ class Lineages:
         return best[1] if best else None
 
     def _candidates(self, scope: Scope, session: str | None, chain: Chain) -> Iterable[Lineage]:
-        if session is not None:
-            return tuple(reversed(self._sessions.get((scope, session), ())))
+        if session is not None and (branches := self._sessions.get((scope, session))):
+            return tuple(reversed(branches))
         known = self._anchors.get(scope)
         if not known:
             return ()
@@ -116,8 +119,6 @@ class Lineages:
 
     def _anchor(self, lineage: Lineage) -> None:
         """Make it findable by its first and its last messages of some length."""
-        if lineage.session is not None:
-            return
         turn = lineage.turn
         own = [place for place in range(turn.static, len(turn.digests)) if turn.sizes[place] >= _SUBSTANCE]
         places = dict.fromkeys((*range(turn.static, turn.static + 1), *own[:2], *own[-3:]))
@@ -168,6 +169,13 @@ def _rank(lineage: Lineage, chain: Chain, named: bool, alike: Callable[[int, int
     if not unchanged and not named and (len(new) == len(old) or not _same_program(turn, chain, alike)):
         return None  # who says "hi" to two programs has not gone on with one conversation
     return kind, int(unchanged), same
+
+
+def _grown(turn: Turn, chain: Chain) -> bool:
+    """Whether a request has all the messages of an earlier one, an answer among them, and more: the same conversation
+    under another name."""
+    old, new = turn.digests[turn.static :], chain.digests[chain.static :]
+    return 2 <= len(old) < len(new) and common(old, new) == len(old)
 
 
 _OTHER, _STARTS_ALIKE, _LAST_CHANGED, _SHARES, _EXTENDS = range(-1, 4)

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from payonce.ledger.money import EXACT
-from payonce.ledger.prices import Rates
+from payonce.ledger.prices import Prices, Rates
 
 
 class Marking(StrEnum):
@@ -93,6 +93,16 @@ def lost(rates: Rates | None, plain: int, written_5m: int, written_1h: int) -> D
     with localcontext(EXACT):
         paid = plain * rates.input + written_5m * write_5m + written_1h * write_1h
         return max(Decimal(0), paid - (plain + written_5m + written_1h) * rates.cache_read)
+
+
+def rates_from(prices: Prices) -> PriceOf:
+    """The rates of a price list, by the upstream's URL where there is one (else by the model's own name). A time that
+    is no Unix time counts as now."""
+
+    def price_of(model: str, upstream: str, tokens: int, at: float, /) -> Rates | None:
+        return prices.rates(model, provider=upstream or None, prompt_tokens=tokens, at=at if at > 1e9 else None)
+
+    return price_of
 
 
 def no_price(_model: str, _upstream: str, _tokens: int, _at: float, /) -> Rates | None:

@@ -95,7 +95,11 @@ class Watch:
             found += self._next(lineage, seen, chain, turn)
             same = common(lineage.turn.digests, turn.digests)
             turn.points = _points(turn, [point for point in lineage.turn.points if point[0] < same])
-            self._lineages.follow(lineage, turn)
+            if lineage.session == seen.session:
+                self._lineages.follow(lineage, turn)
+            else:  # the same conversation under another name: both may go on
+                earlier, lineage = lineage, self._lineages.begin(scope, seen.session, turn)
+                lineage.turns, lineage.cached = earlier.turns + 1, earlier.cached
         lineage.cached = lineage.cached or bool(turn.read)
         self._prefixes.note(scope, turn)
         self._keep(chain, seen.body)
