@@ -81,6 +81,10 @@ class Waits:
                 for cell in exposure.cells:
                     cell.ended(interval)
 
+    def drop(self, exposure: Exposure, _now: float) -> None:
+        """It is watched no longer: it counts as far as it got."""
+        exposure.open = False
+
     def fail(self, exposure: Exposure, now: float) -> None:
         """It will not be used again: something before it changed. It survives every interval at once."""
         if exposure.open:
@@ -132,25 +136,35 @@ _SHORT_SHARES: Final = (0.05, 0.2, 0.3, 0.2, 0.15, 0.1)
 _LONG_SHARES: Final = (0.5, 0.3, 0.2)
 
 
-def blend(prior: Hazards, levels: Sequence[tuple[Cell | None, float]], frailty: float = 0.0) -> Hazards:
+def blend(prior: Hazards, levels: Sequence[tuple[Cell | None, float]], late: float | None = None) -> Hazards:
     """The hazards after what each level saw, from the most general to the most special; the number is how many
-    exposures the level above is worth. `frailty` says how far more (or fewer) uses than expected in the intervals so
-    far let expect more (or fewer) in those to come."""
+    exposures the level above is worth.
+
+    With `late`, the prior's later intervals are set by what was learned of the first five minutes: what is used again
+    often is used again late, too. It is the chance of a use within the hour where there was none in five minutes, for
+    a prefix that surely is used again; for one that surely isn't, a tenth of that.
+    """
     hazards = list(prior)
-    for cell, weight in levels:
-        if cell is None:
-            continue
-        ends, seen = cell.ends, cell.seen
-        came = expected = weight
-        for i in range(_BINS):
-            hazard = hazards[i]
-            if frailty:
-                came += ends[i]
-                expected += seen[i] * hazard
-                if i >= SHORT:
-                    hazard = min(0.9, hazard * (came / expected) ** frailty)
-            hazards[i] = (ends[i] + weight * hazard) / (seen[i] + weight)
+    _blend(hazards, levels, 0, SHORT)
+    if late is not None:
+        left = 1.0
+        for hazard in hazards[:SHORT]:
+            left *= 1.0 - hazard
+        chance = late * (0.1 + 0.9 * (1.0 - left))
+        rest = 1.0
+        for i, share in enumerate(_LONG_SHARES):
+            hazards[SHORT + i] = share * chance / rest
+            rest -= share * chance
+    _blend(hazards, levels, SHORT, _BINS)
     return tuple(hazards)
+
+
+def _blend(hazards: list[float], levels: Sequence[tuple[Cell | None, float]], first: int, end: int) -> None:
+    for cell, weight in levels:
+        if cell is not None:
+            ends, seen = cell.ends, cell.seen
+            for i in range(first, end):
+                hazards[i] = (ends[i] + weight * hazards[i]) / (seen[i] + weight)
 
 
 Chances = tuple[float, float, float]
@@ -176,3 +190,10 @@ def rhythm(general: Chances, own: Chances) -> Chances:
         return general
     scale = goes_on / own_goes_on
     return own[0] * scale, own[1] * scale, own[2] * scale
+
+
+def either(one: tuple[float, float], other: tuple[float, float]) -> tuple[float, float]:
+    """The chances (within five minutes, after that within the hour) that one of two independent things happens."""
+    none_short = (1.0 - one[0]) * (1.0 - other[0])
+    none = max(0.0, 1.0 - one[0] - one[1]) * max(0.0, 1.0 - other[0] - other[1])
+    return 1.0 - none_short, max(0.0, none_short - none)

@@ -20,14 +20,14 @@ from payonce.optimise.traits import Traits
 @dataclass(frozen=True, slots=True)
 class Point:
     """A prefix that could be kept: it ends at block `at`, holds `tokens`, and is used again within five minutes with
-    the chance `short`, after that within the hour with the chance `long`. `grows` says that it is the end of a
-    conversation, behind which later turns write more."""
+    the chance `short`, after that within the hour with the chance `long`. `grows` is the share of these uses
+    that are a next turn of the same conversation, behind which more is written then."""
 
     at: int
     tokens: float
     short: float
     long: float
-    grows: bool = False
+    grows: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,8 @@ def _worth(point: Point, traits: Traits, reads_short: float, *, hour: bool) -> f
     chance = point.short + point.long if hour else point.short
     lasting = traits.write_1h if hour and traits.write_1h is not None else traits.write_5m
     fixed = lasting - traits.read
-    if not point.grows:
-        return chance * fixed
-    return chance * (reads_short * _missed(point, traits) + (1.0 - reads_short) * fixed)
+    later = reads_short * point.grows
+    return chance * (later * _missed(point, traits) + (1.0 - later) * fixed)
 
 
 def _missed(point: Point, traits: Traits) -> float:
@@ -132,7 +131,8 @@ def _raised(
         if exposed <= 0:
             continue
         done += exposed
-        soon = min(1.0, max(point.long, sqrt(point.long * _RARE))) if point.grows else point.long
+        rare = min(1.0, max(point.long, sqrt(point.long * _RARE)))
+        soon = point.grows * rare + (1.0 - point.grows) * point.long
         free += exposed * _missed(point, traits) * soon
         ever = point.long / max(_LEAST_END, 1.0 - point.short - point.long)
         again += exposed * (lost * ever - longer)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from payonce.optimise.chances import either
 from payonce.optimise.decide import NOTHING, Choice, Kept, Point, choose, mortal
 from payonce.optimise.learned import Account, Model
 from payonce.optimise.memory import Memory, Node, Sight
@@ -126,13 +127,12 @@ class Keeper:
             if one.at >= last or self.tokens(one.at) < self.least:
                 continue
             near_seen = near_seen or one.at == near
-            short = max(one.chances[0], goes_on[0])
-            long = min(max(one.chances[1] + one.chances[2], goes_on[1]), 1.0 - short)
-            short, long = mortal(short, long)
-            yield Point(one.at, self.tokens(one.at), short, long)
+            others = (one.chances[0], one.chances[1] + one.chances[2])
+            share = sum(goes_on) / max(sum(goes_on) + sum(others), 1e-9)
+            yield Point(one.at, self.tokens(one.at), *mortal(*either(goes_on, others)), share)
         if near >= 0 and not near_seen and self._is_after(near) and self.tokens(near) >= self.least:
-            yield Point(near, self.tokens(near), *goes_on, grows=True)
-        yield Point(last, self.tokens(last), *goes_on, grows=True)
+            yield Point(near, self.tokens(near), *goes_on, grows=1.0)
+        yield Point(last, self.tokens(last), *goes_on, grows=1.0)
 
     def _is_after(self, at: int) -> bool:
         return all(one.at < at for one in self.sight.beginnings) and self.alive >= 0

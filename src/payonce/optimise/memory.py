@@ -22,7 +22,7 @@ _OFTEN = 3
 class Talk:
     """One conversation: its habits, and what is known of the hosts that served it."""
 
-    __slots__ = ("broken", "habits", "host", "identity", "misses", "pinned", "pinned_until", "turn", "turns")
+    __slots__ = ("broken", "end", "habits", "host", "identity", "misses", "pinned", "pinned_until", "turn", "turns")
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
@@ -30,6 +30,7 @@ class Talk:
         self.turns = 0
         self.turn: Exposure | None = None
         self.broken = False
+        self.end: Node | None = None
         self.host = ""
         self.misses = 0
         self.pinned = ""
@@ -85,20 +86,21 @@ class Beliefs:
     level's estimate is worth to the level below."""
 
     first: tuple[float, float] = (0.08, 0.02)
-    first_with_tools: tuple[float, float] = (0.18, 0.03)
+    first_with_tools: tuple[float, float] = (0.4, 0.06)
     later: tuple[float, float] = (0.6, 0.1)
     seen: tuple[float, float] = (0.8, 0.08)
     after_tool: tuple[float, float] = (0.88, 0.03)
     broken: tuple[float, float] = (0.08, 0.02)
-    once: tuple[float, float] = (0.12, 0.04)
+    once: tuple[float, float] = (0.08, 0.02)
     twice: tuple[float, float] = (0.5, 0.2)
     often: tuple[float, float] = (0.7, 0.2)
     everybody: float = 2.0
     tenant: float = 1.5
+    pace: float = 1.0
     place: float = 1.5
-    own: float = 4.0
+    own: float = 3.0
     beginning: float = 1.5
-    frailty: float = 1.0
+    late: float = 0.7
 
 
 class Memory:
@@ -125,17 +127,19 @@ class Memory:
         known = self._known(prefix)
         nodes = self._on_the_way(prefix, known)
         talk, continued = self._conversation(prefix, seed, nodes, known, now, identity)
+        follows = continued and talk.end is not None and any(node is talk.end for node in nodes.values())
         self._part(prefix, known, nodes)
-        beginnings = [self._begin(prefix, seed, at, nodes, now) for at in _candidates(prefix, nodes)]
+        beginnings = [self._begin(prefix, seed, at, nodes, now, follows=follows) for at in _candidates(prefix, nodes)]
         kind, prior = self._kind(prefix, talk, continued=continued)
         root = prefix.digests[prefix.system - 1] if prefix.system else seed
         shared = (
             self._cell(("tail", kind), 0.995),
+            self._cell((seed, "pace"), 0.98),
             self._cell((seed, kind), 0.99),
             self._cell((seed, root, kind), 0.98),
         )
         b = self.beliefs
-        hazards = blend(prior, [(shared[0], b.everybody), (shared[1], b.tenant), (shared[2], b.place)])
+        hazards = blend(prior, [(shared[0], b.everybody), (shared[1], b.pace), (shared[2], b.tenant), (shared[3], b.place)])
         own = blend(hazards, [(talk.habits, b.own)])
         tail = rhythm(chances(hazards), chances(own))
         self._remember(prefix)
@@ -144,6 +148,7 @@ class Memory:
             end.talk = talk
             if end.turn is not None and end.turn.open:
                 self._waits.end(end.turn, now)
+            talk.end = end
             end.turn = talk.turn = self._waits.begin(now, (*shared, talk.habits))
         return Sight(known, nodes, beginnings, talk, continued, tail, kind), now
 
@@ -235,11 +240,16 @@ class Memory:
             return "later", self._priors["later"]
         return ("first tools", self._priors["first_with_tools"]) if prefix.tools else ("first", self._priors["first"])
 
-    def _begin(self, prefix: Prefix, seed: bytes, at: int, nodes: dict[int, Node], now: float) -> Beginning:
+    def _begin(
+        self, prefix: Prefix, seed: bytes, at: int, nodes: dict[int, Node], now: float, *, follows: bool
+    ) -> Beginning:
+        """A beginning is used again. What it waits for are others than the conversation that used it last, whose next
+        turn finds more; that turn only ends the watch."""
         node = self.node(prefix, at, nodes)
         if node.wait is not None:
-            self._waits.end(node.wait, now)
-        node.uses += 1
+            (self._waits.drop if follows else self._waits.end)(node.wait, now)
+        if not follows or not node.uses:
+            node.uses += 1
         node.last = now
         often = min(node.uses, _OFTEN)
         name = prefix.names[at]
@@ -251,7 +261,7 @@ class Memory:
         if node.habits is None:
             node.habits = Cell(fade=0.9)
         levels.append((node.habits, self.beliefs.beginning))
-        hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels, self.beliefs.frailty)
+        hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels, self.beliefs.late)
         node.wait = self._waits.begin(now, (*cells, node.habits))
         return Beginning(at, node, chances(hazards, unread=0.7))
 
