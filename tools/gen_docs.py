@@ -62,8 +62,9 @@ def findings() -> str:
     lines = [
         "# What the doctor finds",
         "",
-        "Every finding of [`payonce doctor`](doctor.md) has one of these ids. The third column says what it takes to",
-        "see it: one request, or two of a conversation. Written by `tools/gen_docs.py` from `payonce/doctor/causes.py`.",
+        "Every finding of [`payonce doctor`](doctor.md) has one of these ids. The third column says what it takes",
+        "to see it: one request, or two of a conversation.",
+        "Written by `tools/gen_docs.py` from `payonce/doctor/causes.py`.",
     ]
     for severity, title in _SEVERITIES.items():
         lines += ["", f"## {title}", "", "| id | what it is | seen in | what to change |", "|---|---|---|---|"]

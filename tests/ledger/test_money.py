@@ -68,6 +68,9 @@ def test_a_recorded_answer_costs_what_was_charged(row: dict[str, Any]) -> None:
     assert bill.input_cost is not None
     assert abs(bill.input_cost - usage.input_cost) < Decimal("1e-15")
     assert (bill.cost, bill.estimated, bill.scale) == (usage.cost, False, 1)
+    assert bill.saving is not None
+    assert bill.uncached_cost is not None
+    assert abs(bill.saving - (bill.uncached_cost - bill.input_cost)) < Decimal("1e-15")
     uncharged = price(replace(usage, cost=None, input_cost=None), rates)
     assert uncharged.estimated
     assert uncharged.cost is not None

@@ -107,12 +107,14 @@ def test_an_upstreams_prices_are_not_anothers() -> None:
     assert rates(made, SONNET["id"], provider="http://127.0.0.1:8080/api/v1").input == Decimal("0.000003")
     assert made.rates(SONNET["id"], provider="http://127.0.0.1:9090/api/v1") is None
     assert made.rates(SONNET["id"]) is None
+    assert prices(SONNET).rates(SONNET["id"], provider="http://127.0.0.1:9090/api/v1") is None
     made = prices(SONNET, provider=OPENROUTER)
     assert rates(made, SONNET["id"]).input == Decimal("0.000003")
     assert rates(made, SONNET["id"], provider="openrouter").input == Decimal("0.000003")
 
 
 def test_hours_and_days_of_the_week_change_prices() -> None:
+    end = {"utc_end": 1300}
     night = {"utc_start": 1630, "utc_end": 30, "prompt": "0.0000005"}
     made = prices(priced(overrides=[night]))
     for hour, minute, wanted in (
@@ -126,6 +128,9 @@ def test_hours_and_days_of_the_week_change_prices() -> None:
     made = prices(priced(overrides=[{"utc_days": ["saturday", "sunday"], "prompt": "0.0000005"}]))
     assert rates(made).input == Decimal("0.0000005")
     assert rates(made, at=NOVEMBER + 2 * 86400).input == Decimal("0.000001")
+    for day, wanted in enumerate(("0.0000005", "0.000001", "0.000001")):  # Saturday, Sunday, Monday
+        made = prices(priced(overrides=[{"utc_days": ["saturday"], "utc_start": 1100, "prompt": "0.0000005"} | end]))
+        assert rates(made, at=NOVEMBER + day * 86400).input == Decimal(wanted)
 
 
 def test_later_overrides_win_key_by_key() -> None:

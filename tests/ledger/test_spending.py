@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -225,6 +226,7 @@ def test_stats_print_the_prompt_cache_only_where_there_was_one(
     assert "0.01755 dollars, -0.00675 of it without Payonce" in out
     assert "33.0% of 27300 input tokens" in out
     assert "1 of 3 calls" in out
+    assert ("payonce[prices]" in out) == (find_spec("genai_prices") is None)
     assert "estimated" in out
     assert main(["stats", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["prompt_cache"]["claimed"] == "0.0243"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -12,6 +13,7 @@ from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
 from payonce.cli.output import print_json, say, size, span, table
 from payonce.config_types import duration
 from payonce.errors import SettingsError
+from payonce.ledger.prices import MISSING_EXTRA
 from payonce.ledger.tally import add_up, summary
 from payonce.model.ports import Notebook
 from payonce.model.reason import REASONS
@@ -66,6 +68,8 @@ def _print(figures: dict[str, Any]) -> None:
     if figures["prompt_cache"]["calls"]:
         say()
         table(("prompt cache", "total"), _prompt(figures["prompt_cache"]))
+        if figures["prompt_cache"]["unknown_price"] and find_spec("genai_prices") is None:
+            say(MISSING_EXTRA)
     for title, name in (("not a hit, because", "reasons"), ("not kept, because", "unkept")):
         if figures[name]:
             say()

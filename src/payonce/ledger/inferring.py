@@ -15,7 +15,7 @@ from payonce.ledger.money import EXACT
 from payonce.ledger.price_rows import Rates
 from payonce.ledger.usage import Usage
 
-_CLOSE: Final = Decimal("0.05")
+_CLOSE: Final = Decimal("0.02")
 """How far from a whole token count the result may lie. Charges are exact to far less than a token; a wrong price, host
 or tier shows in the fraction."""
 
