@@ -181,21 +181,24 @@ def test_a_store_without_findings_says_so_and_ends_with_0(capsys: pytest.Capture
 def test_a_diary_notes_what_is_new_and_turns_its_page_with_the_day() -> None:
     watch = watched()
     diary = Diary(watch, "w", 10 * DAY + 5.0)
-    first = diary.leaf(10 * DAY + 6.0)
+    first = diary.leaf(10 * DAY + 7.0)
     assert first is not None
     assert first[0] == f"doctor/{10 * DAY}/w"
-    assert diary.leaf(10 * DAY + 7.0) is None
+    assert diary.leaf(10 * DAY + 8.0) is None
+    watch.saw(Seen({"model": "m", "messages": []}, "chat", 1.0))
+    assert diary.leaf(10 * DAY + 9.0) is None  # counts alone can wait
+    assert diary.leaf(10 * DAY + 40.0) is not None
     watch.saw(Seen({"model": "m", "messages": []}, "chat", 1.0))
     last = diary.leaf(11 * DAY + 1.0)  # what the old day still has to say
     assert last is not None
     assert last[0] == first[0]
     assert watch.report() == []
     watch.saw(Seen({"model": "m", "messages": []}, "chat", 2.0))
-    new = diary.leaf(11 * DAY + 2.0)
+    new = diary.leaf(11 * DAY + 2.0, last=True)
     assert new is not None
     assert new[0] == f"doctor/{11 * DAY}/w"
     total = add_up(dict((first, last, new)))
-    assert total.counts["seen"] == 6
+    assert total.counts["seen"] == 7
 
 
 @pytest.mark.parametrize(

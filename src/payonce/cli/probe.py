@@ -19,17 +19,16 @@ from cyclopts import Parameter
 from payonce.cli.findings import money
 from payonce.cli.flags import AsJson, ConfigFile, Switch
 from payonce.cli.keys import key_fields, one_upstream
-from payonce.cli.output import print_json, say, table
+from payonce.cli.output import print_json, say
+from payonce.cli.probe_report import print_probe, probe_json
 from payonce.cli.progress import Gauge, progress
 from payonce.config import Settings, load
-from payonce.doctor.excerpts import redacted
-from payonce.doctor.findings import plain
 from payonce.doctor.models import Marking, habit_of
 from payonce.errors import PayonceError, SettingsError
 from payonce.ledger.prices import Prices
 from payonce.model.call import Call, Headers
 from payonce.model.ports import Answer, Upstream, UpstreamFault
-from payonce.probing import CALLS, Answered, Endpoint, Plan, Step, Verdict, conclude, probe
+from payonce.probing import CALLS, Answered, Endpoint, Plan, Step, conclude, probe
 
 _MOST = 32 << 20
 """Bytes of an answer that are read at most."""
@@ -201,9 +200,9 @@ class _Run:
     def _report(self, plan: Plan, steps: list[Step]) -> int:
         verdict = conclude(plan, steps)
         if self._as_json:
-            print_json(_as_json(plan, steps, verdict, self._url))
+            print_json(probe_json(plan, steps, verdict, self._url))
         else:
-            _print(plan, steps, verdict)
+            print_probe(plan, steps, verdict)
         if steps[-1].status != 200:
             return 2 if len(steps) == 1 else 1
         return 0 if verdict.works else 1
@@ -217,90 +216,3 @@ async def _whole(answer: Answer) -> bytes:
         if length > _MOST:
             raise PayonceError("the upstream's answer is larger than any answer to a probe; check --upstream")
     return b"".join(pieces)
-
-
-# ------------------------------------------------------------------------------------------- what is printed
-
-
-_NAMES = {"long": "well above the minimum", "below": "a little below", "above": "a little above"}
-
-
-def _print(plan: Plan, steps: list[Step], verdict: Verdict) -> None:
-    rows = [
-        (
-            _NAMES[step.name] if step.time == 1 else "  again",
-            _count(step.usage.input_total),
-            _count(step.usage.cache_read),
-            _count(step.usage.cache_write),
-            step.host or "-",
-            "-" if step.cost is None else money(step.cost) + (" (estimate)" if step.estimated else ""),
-            f"{step.seconds:.1f} s" if step.status == 200 else f"status {step.status}",
-        )
-        for step in steps
-    ]
-    table(
-        ("prefix", "input", "read", "written", "host", "price", "time"),
-        rows,
-        right=("input", "read", "written", "price"),
-    )
-    say()
-    say(_headline(plan, verdict))
-    if (shortest := _shortest(verdict)) and verdict.works:
-        say(shortest)
-    for line in verdict.advice:
-        say(redacted(line))
-    if verdict.cost is not None:
-        say(f"this probe cost {money(verdict.cost)}" + (" by the price list" if verdict.estimated else ""))
-
-
-def _count(tokens: int | None) -> str:
-    return "?" if tokens is None else f"{tokens:,}"
-
-
-def _headline(plan: Plan, verdict: Verdict) -> str:
-    how = "a marked prefix is" if plan.marked else "a prefix is, without a marker,"
-    if verdict.works:
-        return f"the prompt cache of {plan.model} works: {how} read when it comes again"
-    return f"nothing was read from the prompt cache of {plan.model}"
-
-
-def _shortest(verdict: Verdict) -> str:
-    if verdict.cached is None:
-        return ""
-    if verdict.uncached is None:
-        return f"the shortest prefix that was cached had {verdict.cached:,} tokens; none was too short"
-    return f"the minimum lies between {verdict.uncached:,} tokens (not cached) and {verdict.cached:,} (cached)"
-
-
-def _as_json(plan: Plan, steps: list[Step], verdict: Verdict, url: str) -> dict[str, Any]:
-    estimate = plan.estimate()
-    return {
-        "model": plan.model,
-        "upstream": url,
-        "endpoint": plan.endpoint,
-        "marked": plan.marked,
-        "works": verdict.works,
-        "minimum": {"documented": plan.minimum, "not_cached": verdict.uncached, "cached": verdict.cached},
-        "hosts": list(verdict.hosts),
-        "estimate": None if estimate is None else {"dollars": plain(estimate[0]), "most": plain(estimate[1])},
-        "dollars": None if verdict.cost is None else plain(verdict.cost),
-        "dollars_estimated": verdict.estimated,
-        "calls_without_price": verdict.unpriced,
-        "advice": [redacted(line) for line in verdict.advice],
-        "calls": [
-            {
-                "prefix": step.name,
-                "time": step.time,
-                "status": step.status,
-                "input": step.usage.input_total,
-                "read": step.usage.cache_read,
-                "written": step.usage.cache_write,
-                "host": step.host,
-                "dollars": None if step.cost is None else plain(step.cost),
-                "estimated": step.estimated,
-                "seconds": round(step.seconds, 3),
-                "error": redacted(step.error),
-            }
-            for step in steps
-        ],
-    }

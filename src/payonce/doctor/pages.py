@@ -17,6 +17,8 @@ from payonce.doctor.watch import Watch
 
 PREFIX: Final = "doctor/"
 DAY: Final = 86400
+SELDOM: Final = 30.0
+"""Seconds between two notes of a page on which nothing but the counts is new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,24 +35,28 @@ class Report:
 
 
 class Diary:
-    """One worker's pages: notes what its watch found, when something is new, and turns the page with the day."""
+    """One worker's pages: notes what its watch found, and turns the page with the day."""
 
     def __init__(self, watch: Watch, worker: str, now: float) -> None:
         self._watch = watch
         self._worker = worker
         self._day = int(now) // DAY * DAY
-        self._noted = 0
+        self._noted = 0, 0
+        self._noted_at = now
 
-    def leaf(self, now: float) -> tuple[str, bytes] | None:
-        """The present page as a record to note, if it changed since; None if not."""
-        record, seen = None, self._watch.counts["seen"]
-        if seen != self._noted:
-            self._noted = seen
-            record = f"{PREFIX}{self._day}/{self._worker}", encode(self._watch)
+    def leaf(self, now: float, *, last: bool = False) -> tuple[str, bytes] | None:
+        """The present page as a record to note, where there is a new finding; where only more was seen, now and then, at
+        the end of the day, or when it is the `last` time. None else."""
+        watch, record = self._watch, None
         day = int(now) // DAY * DAY
+        found, seen = watch.revision, watch.counts["seen"]
+        due = last or day != self._day or now - self._noted_at >= SELDOM
+        if found != self._noted[0] or (due and seen != self._noted[1]):
+            self._noted, self._noted_at = (found, seen), now
+            record = f"{PREFIX}{self._day}/{self._worker}", encode(watch)
         if day != self._day:
-            self._day, self._noted = day, 0
-            self._watch.clear()
+            self._day, self._noted = day, (found, 0)
+            watch.clear()
         return record
 
 

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from payonce.doctor.blocks import Chain, find, render, text_of
+from payonce.doctor.case import Case
 from payonce.doctor.causes import WRONG, Severity
-from payonce.doctor.diagnose import Case, diagnose, provider_says
+from payonce.doctor.diagnose import diagnose
 from payonce.doctor.excerpts import Texts, alike
 from payonce.doctor.findings import Finding, ranked
 from payonce.doctor.lineage import Lineage, Lineages, Scope, common
@@ -24,6 +25,7 @@ from payonce.doctor.markers import lint_markers
 from payonce.doctor.models import MinimumOf, PriceOf, habit_of, lost, no_minimum, no_price
 from payonce.doctor.prefixes import Miss, Prefixes
 from payonce.doctor.seen import Seen, Turn, take
+from payonce.doctor.told import provider_says
 
 KINDS: Final = 200
 """Kinds of findings that are added up; of more, the cheapest is dropped and counted."""
@@ -51,6 +53,8 @@ class Watch:
         self._minimum_of = minimum_of
         self._blind = blind
         self._found: dict[tuple[str, ...], Finding] = {}
+        self.revision = 0
+        """Grows with every finding."""
         self.counts: Counter[str] = Counter()
         """`seen`, `judged` (the provider reported reads), `unknown`, `unreadable`, `dropped`."""
 
@@ -182,6 +186,7 @@ class Watch:
                 texts.keep(digest, text_of(find(body, chain.paths[place]))[0])
 
     def _add(self, finding: Finding) -> None:
+        self.revision += 1
         key = finding.id, finding.upstream, finding.model, _kind(finding.where)
         held = self._found.get(key)
         self._found[key] = finding if held is None else held.plus(finding)
