@@ -90,6 +90,13 @@ def test_a_marker_where_none_may_be_is_an_error(block: dict[str, Any], where: st
     assert found(body) == [("marker-misplaced", "messages[1].content[0]" + where)]
 
 
+def test_a_marker_on_a_message_that_is_cleared_later_is_an_error() -> None:
+    body = talk(tail_mark=None)
+    block = {"type": "text", "text": "soon gone", "cache_control": MARK}
+    body["messages"].append({"role": "system", "clear_at": "next_user_message", "content": [block]})
+    assert found(body) == [("marker-misplaced", "messages[3].content[0].cache_control")]
+
+
 def test_a_marker_on_a_tool_that_is_loaded_later_is_an_error() -> None:
     body = talk(tools=[{**tool("read"), "defer_loading": True, "cache_control": MARK}])
     assert found(body) == [("marker-misplaced", "tools[0].cache_control")]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payonce.doctor import Finding, Seen, Watch
+from payonce.doctor import Finding, Seen, Watch, diagnostics_in
 from payonce.doctor.excerpts import Texts, alike, difference, excerpt, redacted
 from payonce.doctor.watch import KINDS
 from payonce.ledger.usage import Usage, parse
@@ -177,6 +177,22 @@ def test_a_provider_that_can_not_tell_is_no_finding(diagnostics: dict[str, Any] 
     stage, talk = Stage(), Talk()
     talk.say(1)
     assert stage.send(talk, 1000.0, diagnostics=diagnostics) == ()
+
+
+@pytest.mark.parametrize(
+    ("document", "found"),
+    [
+        ({"id": "msg_1", "diagnostics": {"cache_miss_reason": None}}, True),
+        ({"type": "message_start", "message": {"diagnostics": {"cache_miss_reason": {"type": "unavailable"}}}}, True),
+        ({"type": "response.completed", "response": {"prompt_cache_diagnostics": {"type": "cache_hit"}}}, True),
+        ({"id": "msg_1", "diagnostics": None}, False),
+        ([], False),
+        (None, False),
+        ({"message": "text"}, False),
+    ],
+)
+def test_the_providers_diagnostics_are_found_in_answers_and_events(document: object, found: bool) -> None:
+    assert (diagnostics_in(document) is not None) is found
 
 
 @pytest.mark.parametrize("secret", SECRETS)

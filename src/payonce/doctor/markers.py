@@ -78,7 +78,7 @@ def _misplaced(body: Mapping[str, Any], chain: Chain) -> Iterator[Finding]:
         if mark.top:
             continue
         block = find(body, mark.path[:-1])
-        because = _unmarkable(block)
+        because = _unmarkable(block) or _unmarkable(find(body, mark.path[:2]), of_message=True)
         if because:
             yield Finding(why.MARKER_MISPLACED, where=spell(mark.path), block=mark.block, detail=because)
     for place, path in enumerate(chain.paths):
@@ -89,10 +89,12 @@ def _misplaced(body: Mapping[str, Any], chain: Chain) -> Iterator[Finding]:
             )
 
 
-def _unmarkable(block: Any) -> str:
-    """Why a block may carry no marker; "" where it may."""
+def _unmarkable(block: Any, *, of_message: bool = False) -> str:
+    """Why a block, or the blocks of a message, may carry no marker; "" where they may."""
     if not isinstance(block, dict):
         return ""
+    if of_message:
+        return "a message that is cleared later can't be marked" if "clear_at" in block else ""
     kind = block.get("type")
     if kind in _THINKING:
         return "thinking blocks can't be marked; they are cached with what follows them"
@@ -100,8 +102,6 @@ def _unmarkable(block: Any) -> str:
         return "an empty text can't be marked"
     if block.get("defer_loading") is True:
         return "a tool that is loaded later can't be marked"
-    if "clear_at" in block:
-        return "a message that is cleared later can't be marked"
     return ""
 
 

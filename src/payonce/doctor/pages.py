@@ -45,8 +45,8 @@ class Diary:
         self._noted_at = now
 
     def leaf(self, now: float, *, last: bool = False) -> tuple[str, bytes] | None:
-        """The present page as a record to note, where there is a new finding; where only more was seen, now and then, at
-        the end of the day, or when it is the `last` time. None else."""
+        """The present page as a record to note, where there is a new finding; where only more was seen, now and then,
+        at the end of the day, or when it is the `last` time. None else."""
         watch, record = self._watch, None
         day = int(now) // DAY * DAY
         found, seen = watch.revision, watch.counts["seen"]

@@ -31,6 +31,19 @@ _OPENAI: Final = {
 }
 
 
+def diagnostics_in(document: object) -> Mapping[str, Any] | None:
+    """The provider's own account of a cache miss, in a decoded answer or in one event of a stream; None where it gives
+    none. To be put into `Seen.diagnostics`."""
+    if not isinstance(document, Mapping):
+        return None
+    for holder in (document, document.get("message"), document.get("response")):
+        if isinstance(holder, Mapping):
+            for name in ("diagnostics", "prompt_cache_diagnostics"):
+                if isinstance(found := holder.get(name), Mapping):
+                    return found
+    return None
+
+
 def provider_says(diagnostics: Mapping[str, Any] | None) -> tuple[Cause, str, int | None] | None:
     """The cause that a provider itself names, its word for it, and the tokens it says were missed.
 
