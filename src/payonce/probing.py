@@ -227,6 +227,8 @@ def conclude(plan: Plan, steps: list[Step]) -> Verdict:
 def _advice(plan: Plan, steps: list[Step], good: list[Step], least: int | None, *, works: bool) -> list[str]:
     if steps and steps[-1].status != 200:
         last = steps[-1]
+        if not last.status:
+            return [f"the rest was not asked: {last.error}"]
         said = f" ({last.error})" if last.error else ""
         return [f"the upstream answered {last.status}{said}: check the key, the model's name and --upstream"]
     hosts = {step.host for step in good if step.host}

@@ -149,6 +149,8 @@ def test_markers_that_nobody_reads_are_a_notice() -> None:
     [
         ("Current time: 2026-11-21T10:15:30Z.", "volatile-text"),
         ("You are helpful. 2026-11-20 23:59:01", "volatile-text"),
+        ("[2025-03-01 08:15:59] session begins", "volatile-text"),
+        ("The time now is 2025-03-01T08:15:59Z", "volatile-text"),
         ("The time is Friday, November 21, 2026 at 10:15 AM.", "volatile-text"),
         ("Now: Fri Nov 21 10:15:30 UTC 2026", "volatile-text"),
         ("It is now 10:15 PM.", "volatile-text"),
@@ -180,6 +182,8 @@ def test_changing_text_before_a_marker_is_found(text: str, cause: str) -> None:
         "Office hours are 9:00 to 17:30. Call 555-0123-4567.",
         "Step 1 of 3: read. Step 2 of 3: think. Use at most 5 iterations.",
         "The session id is passed by the tool; never print the request id.",
+        "Flight 136 departs 2024-05-16T10:00:00 and costs $120.",
+        "Your account was created on 2021-03-04.",
         "Prices between 1,000 and 1999999999 are fine.",
         "Keep answers under 300 tokens. Section 4.2.1 applies; ratio 16:9.",
     ],

@@ -104,7 +104,9 @@ def test_nothing_is_spent_unless_somebody_agrees(
             return True
 
     monkeypatch.setattr(sys, "stdin", Terminal("no\n"))
-    assert told(capsys, CLAUDE)[:2] == (1, "nothing was asked, nothing was spent\n")
+    code, out, err = told(capsys, CLAUDE)
+    assert (code, out) == (1, "")
+    assert err.endswith("nothing was asked, nothing was spent\n")
     assert sim.bill.calls == 0
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     assert told(capsys, CLAUDE)[0] == 0
@@ -135,6 +137,20 @@ def test_a_key_that_is_refused_or_missing_ends_with_2(
     monkeypatch.setenv("PAYONCE_UPSTREAM", DEAD)
     code, _, err = told(capsys, CLAUDE, "--yes", "--key-env", "")
     assert (code, "check the upstream URL" in err) == (2, True)
+
+
+def test_what_was_spent_is_told_though_the_upstream_went_away(
+    sim: SimulatedProvider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sim.script([None, None, None, "reset"])
+    code, out, _ = told(capsys, CLAUDE, "--yes", "--json")
+    said = json.loads(out)
+    assert (code, [call["status"] for call in said["calls"]]) == (1, [200, 200, 200, 0])
+    assert Decimal(said["dollars"]) > 0
+    assert said["advice"][0].startswith("the rest was not asked: ")
+    sim.script([None, "500"])
+    code, out, _ = told(capsys, CLAUDE, "--yes")
+    assert (code, "the upstream answered 500" in out) == (1, True)
 
 
 # What is made of answers, without a wire

@@ -9,7 +9,8 @@ import asyncio
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Annotated, Any, Literal
 
@@ -19,10 +20,11 @@ from cyclopts import Parameter
 from payonce.cli.findings import money
 from payonce.cli.flags import AsJson, ConfigFile, Switch
 from payonce.cli.keys import key_fields, one_upstream
-from payonce.cli.output import print_json, say
+from payonce.cli.output import complain, print_json
 from payonce.cli.probe_report import print_probe, probe_json
 from payonce.cli.progress import Gauge, progress
 from payonce.config import Settings, load
+from payonce.doctor.excerpts import redacted
 from payonce.doctor.models import Marking, habit_of
 from payonce.errors import PayonceError, SettingsError
 from payonce.ledger.prices import Prices
@@ -74,11 +76,43 @@ def probe_model(
         ("x-api-key" if native else "authorization") if key_header is None else key_header,
     )
     asked: Endpoint = endpoint or ("messages" if native else "chat/completions")
-    run = _Run(settings, url, (*fields, *_HEADERS[asked]), as_json=json, yes=yes, pause=pause)
+    run = _Run(settings, url, (*fields, *_HEADERS[asked]), pause)
     try:
-        return asyncio.run(run.all(model, asked))
+        plan = asyncio.run(run.plan(model, asked))
+        if not _agreed(plan, url, yes=yes):
+            complain("nothing was asked, nothing was spent")
+            return 1
+        steps = asyncio.run(run.steps(plan))
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
+    verdict = conclude(plan, steps)
+    if json:
+        print_json(probe_json(plan, steps, verdict, url))
+    else:
+        print_probe(plan, steps, verdict)
+    if steps[-1].status != 200:
+        return 2 if len(steps) == 1 else 1
+    return 0 if verdict.works else 1
+
+
+def _agreed(plan: Plan, url: str, *, yes: bool) -> bool:
+    """Say what it will cost, and ask whether to go on."""
+    estimate = plan.estimate()
+    cost = "at a price that is not known"
+    if estimate is not None:
+        cost = f"for about {money(estimate[0])} (an estimate; at most {money(estimate[1])})"
+    minimum = f"{plan.minimum:,}" if plan.minimum else f"unknown, taken for {plan.around:,}"
+    text = (
+        f"payonce probe asks {redacted(url)} for {plan.model}: {CALLS} calls of up to {plan.long:,} words, {cost}. "
+        f"The documented minimum is {minimum} tokens."
+    )
+    print(text, file=sys.stderr, flush=True)
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise SettingsError("this costs money, and nobody is there to agree: run it again with --yes")
+    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 _JSON = ((b"content-type", b"application/json"), (b"accept", b"application/json"))
@@ -89,39 +123,39 @@ _HEADERS: dict[Endpoint, Headers] = {
 
 
 class _Run:
-    """One run of the command, on its own loop."""
+    """One run of the command: two short lives of an event loop, since nothing runs while somebody is asked."""
 
-    def __init__(
-        self, settings: Settings, url: str, headers: Headers, *, as_json: bool, yes: bool, pause: float
-    ) -> None:
+    def __init__(self, settings: Settings, url: str, headers: Headers, pause: float) -> None:
         self._settings = settings
         self._url = url
         self._headers = headers
-        self._as_json = as_json
-        self._yes = yes
         self._pause = pause
 
-    async def all(self, model: str, endpoint: Endpoint) -> int:
-        """Estimate, ask, probe, report."""
+    async def plan(self, model: str, endpoint: Endpoint) -> Plan:
+        """What to ask, with the upstream's own prices where it lists them."""
+        async with self._open() as client:
+            return await self._plan(client, model, endpoint)
+
+    async def steps(self, plan: Plan) -> list[Step]:
+        """Every call, as it was answered."""
+        session = b"payonce-probe-" + plan.nonce.encode()
+        async with self._open() as client:
+            ask = partial(self._ask, client, plan.endpoint, (*self._headers, (b"x-session-id", session)))
+            with progress("probing", CALLS) as gauge:
+                return await self._steps(plan, ask, gauge)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[Upstream]:
         from payonce.gateway.deadlines import keep_deadlines
         from payonce.gateway.upstream import HttpUpstream
 
-        loop = asyncio.get_running_loop()
         client = HttpUpstream(self._url, self._settings)
-        keeper = loop.create_task(keep_deadlines((), (client,), self._settings))
+        keeper = asyncio.get_running_loop().create_task(keep_deadlines((), (client,), self._settings))
         try:
-            plan = await self._plan(client, model, endpoint)
-            if not await loop.run_in_executor(None, self._agreed, plan):
-                say("nothing was asked, nothing was spent")
-                return 1
-            session = b"payonce-probe-" + plan.nonce.encode()
-            ask = partial(self._ask, client, endpoint, (*self._headers, (b"x-session-id", session)))
-            with progress("probing", CALLS) as gauge:
-                steps = await self._steps(plan, ask, gauge)
+            yield client
         finally:
             keeper.cancel()
             client.close()
-        return self._report(plan, steps)
 
     async def _plan(self, client: Upstream, model: str, endpoint: Endpoint) -> Plan:
         from payonce.optimise.traits import Catalogue
@@ -146,28 +180,18 @@ class _Run:
             rates,
         )
 
-    def _agreed(self, plan: Plan) -> bool:
-        """Say what it will cost, and ask whether to go on."""
-        estimate = plan.estimate()
-        cost = "at a price that is not known"
-        if estimate is not None:
-            cost = f"for about {money(estimate[0])} (an estimate; at most {money(estimate[1])})"
-        minimum = f"{plan.minimum:,}" if plan.minimum else f"unknown, taken for {plan.around:,}"
-        text = (
-            f"payonce probe asks {self._url} for {plan.model}: {CALLS} calls of up to {plan.long:,} words, {cost}. "
-            f"The documented minimum is {minimum} tokens."
-        )
-        print(text, file=sys.stderr, flush=True)
-        if self._yes:
-            return True
-        if not sys.stdin.isatty():
-            raise SettingsError("this costs money, and nobody is there to agree: run it again with --yes")
-        print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
-
     async def _steps(self, plan: Plan, ask: Callable[[bytes], Awaitable[Answered]], gauge: Gauge) -> list[Step]:
         steps: list[Step] = []
-        async for step in probe(plan, ask, partial(asyncio.sleep, self._pause)):
+
+        async def send(body: bytes) -> Answered:
+            try:
+                return await ask(body)
+            except PayonceError as error:  # what was spent before is still to be told
+                if not steps:
+                    raise
+                return Answered(0, {"error": str(error)})
+
+        async for step in probe(plan, send, partial(asyncio.sleep, self._pause)):
             steps.append(step)
             spent = conclude(plan, steps).cost
             gauge.show(len(steps), "" if spent is None else f"{money(spent)} spent")
@@ -196,16 +220,6 @@ class _Run:
             document = None
         taken = asyncio.get_running_loop().time() - began
         return Answered(answer.head.status, document if isinstance(document, dict) else {}, taken)
-
-    def _report(self, plan: Plan, steps: list[Step]) -> int:
-        verdict = conclude(plan, steps)
-        if self._as_json:
-            print_json(probe_json(plan, steps, verdict, self._url))
-        else:
-            print_probe(plan, steps, verdict)
-        if steps[-1].status != 200:
-            return 2 if len(steps) == 1 else 1
-        return 0 if verdict.works else 1
 
 
 async def _whole(answer: Answer) -> bytes:

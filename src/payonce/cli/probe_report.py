@@ -66,7 +66,7 @@ def probe_json(plan: Plan, steps: list[Step], verdict: Verdict, url: str) -> dic
     estimate = plan.estimate()
     return {
         "model": plan.model,
-        "upstream": url,
+        "upstream": redacted(url),
         "endpoint": plan.endpoint,
         "marked": plan.marked,
         "works": verdict.works,

@@ -85,6 +85,7 @@ _PRESENT = re.compile(
     r"|created|refreshed|it is|local)\b",
     re.IGNORECASE,
 )
+_TODAY = re.compile(r"\b(?:current(?:ly)?|now|today(?:'s)?|as of|it is|date(?: is|:))", re.IGNORECASE)
 _EXAMPLE = re.compile(
     r"\b(?:e\.?g\.?|example|examples|such as|for instance|format(?:ted)?|formats|like|default(?:s)?|iso.?8601"
     r"|between|until|since|before|after|released?|version|cutoff|cut-off|founded|born|published|effective)\b",
@@ -144,8 +145,13 @@ def _shape(text: str) -> str:
 def _times(text: str, now: float | None, *, careful: bool) -> Iterator[Volatile]:
     for pattern in (_STAMP, _PROSE_STAMP, _UNIX_DATE):
         for found in pattern.finditer(text):
-            near = pattern is _STAMP and _is_near(found[0], now)
-            if near or not (careful or _exemplary(text, found)):
+            if pattern is _STAMP and now is not None:
+                counts = _is_near(found[0], now) or (
+                    not careful and _leads(text, found) and not _exemplary(text, found)
+                )
+            else:
+                counts = not (careful or _exemplary(text, found))
+            if counts:
                 yield Volatile("a time", *found.span())
     for found in _EPOCH.finditer(text):
         number = float(found[0][:10])
@@ -159,7 +165,7 @@ def _times(text: str, now: float | None, *, careful: bool) -> Iterator[Volatile]
 
 def _days(text: str, now: float | None) -> Iterator[Volatile]:
     for found in _DAY.finditer(text):
-        if _is_near(found[0], now) or (_is_said_present(text, found) and not _exemplary(text, found)):
+        if _is_near(found[0], now) or (_TODAY.search(_before(text, found)) and not _exemplary(text, found)):
             yield Volatile("a date", *found.span(), pace="daily")
 
 
@@ -176,6 +182,11 @@ def _is_near(written: str, now: float | None) -> bool:
 def _before(text: str, found: re.Match[str]) -> str:
     """The words before a find, on its line."""
     return text[max(0, found.start() - _AROUND) : found.start()].rpartition("\n")[2]
+
+
+def _leads(text: str, found: re.Match[str]) -> bool:
+    """Whether it is said to be the present time, or begins its line, as in a log."""
+    return _is_said_present(text, found) or not _before(text, found).strip(" \t[(<#*-")
 
 
 def _is_said_present(text: str, found: re.Match[str]) -> bool:
