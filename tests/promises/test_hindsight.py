@@ -11,7 +11,7 @@ from decimal import Decimal
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from payonce.testing.providers import MarkedCache, MarkerRules, Rates
+from payonce.testing.providers import MarkedCache, MarkerRules, Rates, Ready
 from payonce.testing.providers import hindsight as bounds
 from payonce.testing.providers.blocks import MESSAGES, Asked, Block, Mark, digest
 from payonce.testing.providers.hindsight import Asking, lower_bound
@@ -51,7 +51,9 @@ def cheapest(requests: list[Sent], rules: MarkerRules) -> Decimal:
     for marks in itertools.product(*(list(placements(len(r.path))) for r in requests)):
         cache, cost = MarkedCache(rules), Decimal(0)
         for request, at in zip(requests, marks, strict=True):
-            split = cache.account(asked(request.path, at), scope="", now=request.at, first_token_after=request.wait)
+            split = cache.account(
+                asked(request.path, at), scope="", now=request.at, ready=Ready(request.at + request.wait)
+            )
             cost += split.cost(RATES)
         best = min(best, cost)
     return best

@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("payonce.cli.export:export", "Write stored answers to a file of JSON lines."),
     "import": ("payonce.cli.bring_in:bring_in", "Bring the answers of such a file into a store."),
     "stats": ("payonce.cli.stats:stats", "What the cache did and saved."),
+    "simulate": ("payonce.cli.simulate:simulate", "What recorded requests cost, and would cost with Payonce."),
     "why": ("payonce.cli.why:why", "Which part of two requests makes their keys differ."),
 }
 """Every verb: where it is, and what it does in one sentence."""

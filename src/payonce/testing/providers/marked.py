@@ -9,22 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from payonce.testing.providers.blocks import MESSAGES, Asked, Block, Mark
-from payonce.testing.providers.rules import LONG, MarkerRules, RefusedError, Split
+from payonce.testing.providers.entries import Entry
+from payonce.testing.providers.rules import LONG, MarkerRules, Ready, RefusedError, Split
 
+_THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 _RUNS: Final = frozenset({"tool_use", "tool_result"})
-
-
-@dataclass(slots=True)
-class _Entry:
-    """What is kept of one prefix for one lifetime: readable from the first answer's beginning, until it expires."""
-
-    written: float
-    readable: float
-    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +52,26 @@ def running_sums(blocks: Sequence[Block]) -> list[int]:
     return sums
 
 
+def _without_old_thinking(asked: Asked) -> Asked:
+    """The prompt as older models see it: no thinking from before the user's last message that is no tool result."""
+    spoke = [at for at, block in enumerate(asked.blocks) if block.role == "user" and block.kind != "tool_result"]
+    last = spoke[-1] if spoke else -1
+    kept = (block for at, block in enumerate(asked.blocks) if at > last or block.kind not in _THINKING)
+    return replace(asked, blocks=tuple(kept))
+
+
 class MarkedCache:
     """The entries of one host. The clock is an argument; calls come in the order of their times."""
 
     def __init__(self, rules: MarkerRules) -> None:
         self.rules = rules
-        self._entries: dict[bytes, dict[str, _Entry]] = {}
+        self._entries: dict[bytes, dict[str, Entry]] = {}
         self._swept = 0
 
-    def account(
-        self, asked: Asked, *, scope: str, now: float, first_token_after: float, answer_after: float = 0.0
-    ) -> Split:
+    def account(self, asked: Asked, *, scope: str, now: float, ready: Ready) -> Split:
         """How the prompt is billed, and what is kept of it. RefusedError (400) as the provider documents it."""
+        if not self.rules.keeps_thinking:
+            asked = _without_old_thinking(asked)
         marks = self._marks(asked)
         path = _Path(asked.blocks, chain(asked, scope), running_sums(asked.blocks), self._places(asked.blocks))
         active = [(at, mark) for at, mark in marks if path.sums[at] >= self.rules.minimum]
@@ -83,7 +84,6 @@ class MarkedCache:
         if hit >= 0 and self.rules.reads_refresh_ancestors:
             for key in path.keys[: hit + 1]:
                 self._refresh(key, None, now)
-        ready = now + (answer_after if self.rules.readable_after_answer else first_token_after)
         for at, mark in active:
             if at > hit:
                 self._write(path.keys[at], mark.ttl, now, ready)
@@ -168,8 +168,8 @@ class MarkedCache:
         """Whether a marker sees an entry of this lifetime."""
         return not (self.rules.one_hour_reads_5m == "no" and mark is not None and mark.ttl == LONG and ttl != LONG)
 
-    def _live(self, key: bytes, entry: _Entry, now: float) -> bool:
-        if not entry.readable <= now < entry.until + self.rules.linger:
+    def _live(self, key: bytes, entry: Entry, now: float) -> bool:
+        if not entry.live(now):
             return False
         if self.rules.eviction <= 0:
             return True
@@ -178,31 +178,30 @@ class MarkedCache:
 
     def _refresh(self, key: bytes, mark: Mark | None, now: float) -> None:
         kept = self._entries.get(key, {})
+        extends = self.rules.one_hour_reads_5m == "extends" and mark is not None and mark.ttl == LONG
         for ttl, entry in list(kept.items()):
             if self._seen(ttl, mark) and self._live(key, entry, now):
-                entry.until = max(entry.until, now + self.rules.lifetimes[ttl])
-                if (
-                    mark is not None
-                    and mark.ttl == LONG
-                    and self.rules.one_hour_reads_5m == "extends"
-                    and LONG not in kept
-                ):
-                    kept[LONG] = _Entry(entry.written, entry.readable, now + self.rules.lifetimes[LONG])
+                entry.until = max(entry.until, now + self._lifetime(ttl))
+                if extends and LONG not in kept:
+                    kept[LONG] = Entry(entry.written, entry.ready, now + self._lifetime(LONG))
 
-    def _write(self, key: bytes, ttl: str, now: float, ready: float) -> None:
-        until = now + self.rules.lifetimes[ttl]
+    def _lifetime(self, ttl: str) -> float:
+        return self.rules.lifetimes[ttl] + self.rules.linger
+
+    def _write(self, key: bytes, ttl: str, now: float, ready: Ready) -> None:
+        until = now + self._lifetime(ttl)
         kept = self._entries.setdefault(key, {})
         before = kept.get(ttl)
-        if before is not None and now < before.until + self.rules.linger:
-            before.readable, before.until = min(before.readable, ready), max(before.until, until)
+        if before is not None and now < before.until:
+            before.again(ready, now, until)
         else:
-            kept[ttl] = _Entry(now, ready, until)
+            kept[ttl] = Entry(now, (ready,), until)
 
     def _sweep(self, now: float) -> None:
         """Drop what has expired, now and then: twice as many entries as after the last time."""
         if len(self._entries) < max(1000, 2 * self._swept):
             return
         for key, kept in list(self._entries.items()):
-            if all(now >= entry.until + self.rules.linger for entry in kept.values()):
+            if all(now >= entry.until for entry in kept.values()):
                 del self._entries[key]
         self._swept = len(self._entries)

@@ -13,16 +13,14 @@ from typing import Any, Protocol
 
 from payonce.testing.providers.blocks import Asked, Sizes
 from payonce.testing.providers.render import render
-from payonce.testing.providers.rules import Rates, RefusedError, Split
+from payonce.testing.providers.rules import Rates, Ready, RefusedError, Split
 from payonce.testing.providers.usage import EMITTERS
 
 
 class Cache(Protocol):
     """What a model of a cache does with one request."""
 
-    def account(
-        self, asked: Asked, *, scope: str, now: float, first_token_after: float, answer_after: float = 0.0
-    ) -> Split:
+    def account(self, asked: Asked, *, scope: str, now: float, ready: Ready) -> Split:
         """How the prompt is billed, and what is kept of it; RefusedError where the provider answers 4xx."""
 
 
@@ -57,16 +55,28 @@ class Served:
 
 
 class Provider:
-    """One host with one cache. `convention` names how it writes usage (`usage.EMITTERS`)."""
+    """One host with one cache.
+
+    `convention` names how it writes usage (`usage.EMITTERS`); `whole_answer` says that what it keeps can be read only
+    once the answer that made it has ended.
+    """
 
     def __init__(
-        self, cache: Cache, rates: Rates, *, convention: str = "anthropic", sizes: Sizes | None = None, host: str = ""
+        self,
+        cache: Cache,
+        rates: Rates,
+        *,
+        convention: str = "anthropic",
+        sizes: Sizes | None = None,
+        host: str = "",
+        whole_answer: bool = False,
     ) -> None:
         self.cache = cache
         self.rates = rates
         self.convention = convention
         self.sizes = sizes or Sizes()
         self.host = host
+        self.whole_answer = whole_answer
 
     def serve(
         self,
@@ -80,10 +90,11 @@ class Provider:
         output_tokens: int = 0,
         answer_after: float | None = None,
     ) -> Served:
-        """Answer one request that starts at `now`; its answer begins `first_token_after` seconds later."""
+        """Answer one request that starts at `now`; its answer begins `first_token_after` seconds later, and has ended
+        `answer_after` seconds later."""
         try:
             asked = render(body, dialect, self.sizes, headers)
-            split = self.account(asked, tenant, now, first_token_after, answer_after)
+            split = self.account(asked, tenant, now, self.ready(now, first_token_after, answer_after))
         except RefusedError as error:
             return Served(error.status, host=self.host, error=str(error))
         rates = self.rates.at(split.total)
@@ -92,9 +103,10 @@ class Provider:
         discount = split.total * rates.input - prompt
         return Served(200, usage, split, prompt, prompt + output_tokens * rates.output, self.host, None, discount)
 
-    def account(
-        self, asked: Asked, tenant: str, now: float, first_token_after: float, answer_after: float | None
-    ) -> Split:
+    def ready(self, now: float, first_token_after: float, answer_after: float | None) -> Ready:
+        """When what a request writes can be read."""
+        return Ready(now + (answer_after if self.whole_answer and answer_after is not None else first_token_after))
+
+    def account(self, asked: Asked, tenant: str, now: float, ready: Ready) -> Split:
         """The split of a rendered request."""
-        whole = first_token_after if answer_after is None else answer_after
-        return self.cache.account(asked, scope=tenant, now=now, first_token_after=first_token_after, answer_after=whole)
+        return self.cache.account(asked, scope=tenant, now=now, ready=ready)

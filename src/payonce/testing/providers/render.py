@@ -26,9 +26,18 @@ from payonce.testing.providers.blocks import (
 from payonce.testing.providers.rules import RefusedError
 
 Json = dict[str, Any]
+_OPTIONS: Final = (
+    "prompt_cache_options", "prompt_cache_key", "session_id", "provider", "parallel_tool_calls", "text",
+    "response_format", "reasoning", "reasoning_effort", "verbosity", "context_management", "service_tier",
+)  # fmt: skip
+"""What some cache's rules look at besides the blocks."""
 _IMAGES: Final = frozenset({"image", "image_url", "input_image"})
 _DOCUMENTS: Final = frozenset({"document", "file", "input_file"})
 _TEXTS: Final = frozenset({"text", "input_text", "output_text"})
+_SYNTAX: Final = frozenset({
+    "type", "cache_control", "prompt_cache_breakpoint", "signature", "id", "tool_use_id", "call_id", "tool_call_id",
+})  # fmt: skip
+"""Members whose text is no part of the prompt's length."""
 
 
 def render(body: Mapping[str, Any], dialect: str, sizes: Sizes, headers: Mapping[str, str] | None = None) -> Asked:
@@ -39,7 +48,7 @@ def render(body: Mapping[str, Any], dialect: str, sizes: Sizes, headers: Mapping
         raise RefusedError("model: Field required")
     blocks = tuple(readers[dialect](body, sizes))
     automatic = mark_of({"cache_control": body["cache_control"]}) if body.get("cache_control") is not None else None
-    options = {name: body[name] for name in ("prompt_cache_options", "prompt_cache_key", "session_id") if name in body}
+    options = {name: body[name] for name in _OPTIONS if name in body}
     return Asked(model, blocks, automatic, _salts(body, headers or {}, blocks), options, _opening(blocks))
 
 
@@ -54,10 +63,9 @@ def _opening(blocks: tuple[Block, ...]) -> bytes:
 
 def _salts(body: Mapping[str, Any], headers: Mapping[str, str], blocks: Iterable[Block]) -> tuple[bytes, bytes, bytes]:
     """What besides its blocks each level depends on (prompt-caching facts, table of what invalidates what)."""
-    effort = (
-        (body.get("output_config") or {}).get("effort", "high") if isinstance(body.get("output_config"), dict) else 0
-    )
-    form = body["output_config"].get("format") if isinstance(body.get("output_config"), dict) else None
+    given = body.get("output_config")
+    config: Mapping[str, Any] = given if isinstance(given, dict) else {}
+    effort, form = config.get("effort", "high"), config.get("format")
     pictures = any(block.kind in _IMAGES for block in blocks)
     thinking = body.get("thinking") or body.get("reasoning")
     betas = ",".join(sorted(filter(None, (word.strip() for word in headers.get("anthropic-beta", "").split(",")))))
@@ -90,7 +98,7 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
     elif isinstance(value, dict):
         for name, inner in value.items():
-            if name not in {"type", "cache_control", "prompt_cache_breakpoint", "signature"}:
+            if name not in _SYNTAX:
                 yield from _texts(inner)
     elif value is not None:
         yield str(value)
@@ -118,6 +126,9 @@ def _block(level: int, role: str, part: Json, sizes: Sizes, message: int = -1, m
     kind = str(part.get("type", "tool"))
     if kind in _TEXTS:
         key = digest(role, "text", part.get("text"), without_markers(part.get("citations")))
+    elif kind == "tool_result":
+        inside = [without_markers(inner) for inner in _parts(part.get("content"))]
+        key = digest(role, without_markers(part) | {"content": inside})
     else:
         key = digest(role, without_markers(part))
     return Block(level, kind, role, key, _length(part, sizes), mark or mark_of(part), _refuses(part, kind), message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from math import inf
 from typing import Literal
 
 SHORT = "5m"
@@ -74,6 +75,15 @@ class Split:
         )
 
 
+class Ready:
+    """When an answer began, so that what its request wrote can be read: a time, or not yet known."""
+
+    __slots__ = ("at",)
+
+    def __init__(self, at: float = inf) -> None:
+        self.at = at
+
+
 class RefusedError(Exception):
     """The provider answers 4xx: `status`, and the message in the provider's own words where they are known."""
 
@@ -82,12 +92,62 @@ class RefusedError(Exception):
         self.status = status
 
 
+@dataclass(frozen=True, slots=True)
+class BoundaryRules:
+    """OpenAI's paid automatic cache (GPT-5.6 and later): exact boundaries, few writes, one sliding lifetime.
+
+    `first` and `latest` explicit breakpoints and `earlier` ends of messages are looked up. Above `per_minute` requests
+    of one key and opening (the first so many tokens), traffic goes to a further machine, which knows nothing of the
+    first.
+    """
+
+    minimum: int
+    lifetime: float = 1800.0
+    most: int = 4
+    first: int = 2
+    latest: int = 50
+    earlier: int = 20
+    per_minute: int = 15
+    opening: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class AutomaticRules:
+    """A cache that needs no markers and charges no writes; hits are counted in steps of so many tokens.
+
+    `units` keeps whole units only: up to the end of a message, or up to where two earlier requests parted. `fixed`
+    lifetimes are not renewed by reads. `per_minute` None means that traffic never overflows to another machine.
+    """
+
+    minimum: int
+    step: int
+    lifetime: float
+    units: bool = False
+    fixed: bool = False
+    tools_after_system: bool = False
+    per_minute: int | None = None
+    opening: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LastMarkerRules:
+    """Gemini behind OpenRouter: only the last marker counts, found again exactly, for a fixed time."""
+
+    minimum: int
+    lifetime: float = 300.0
+    closing: int = 0
+
+
 LongReads = Literal["no", "reads", "extends"]
 
 
 @dataclass(frozen=True, slots=True)
 class MarkerRules:
     """A cache that is told by markers what to keep: Anthropic, and Qwen with a single lifetime.
+
+    `linger` is how much longer than promised an entry lives, `eviction` how likely one is gone before its time,
+    `closing` the tokens after the last block that no marker covers, by the kind of that block. Without
+    `keeps_thinking` a new message of the user drops the thinking before it.
 
     The last group are the questions that the documentation leaves open, each with both readings: whether a marker of
     1h reads a live entry of 5m (and then makes it last an hour), whether a read refreshes the entries of shorter
@@ -101,8 +161,8 @@ class MarkerRules:
     linger: float = 0.0
     eviction: float = 0.0
     seed: int = 0
-    readable_after_answer: bool = False
     closing: Mapping[str, int] = field(default_factory=dict)
+    keeps_thinking: bool = True
     one_hour_reads_5m: LongReads = "reads"
     reads_refresh_ancestors: bool = True
     collapse_tool_runs: bool = True
