@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import socket
 from decimal import Decimal
@@ -204,3 +205,14 @@ def test_the_dear_reading_is_never_cheaper(capsys: pytest.CaptureFixture[str]) -
     _, dear, _ = told(capsys, name, "--pessimistic")
     assert dear["reading"] == "pessimistic"
     assert dollars(dear, "recorded") >= dollars(cheap, "recorded")
+
+
+def test_what_can_be_read_only_once_is_refused_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, json.dumps(talk(1)[0]).encode() + b"\n")
+    os.close(writing)
+    try:
+        assert main(["simulate", f"/dev/fd/{reading}"]) == 2
+    finally:
+        os.close(reading)
+    assert "write it into a file first" in capsys.readouterr().err

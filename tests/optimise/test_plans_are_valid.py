@@ -36,8 +36,9 @@ _MESSAGE = st.one_of(
     st.builds(lambda t: {"role": "system", "content": [{"type": "text", "text": t}], "clear_at": "next_user_message"}, _TEXTS),
 )  # fmt: skip
 _TOOL = st.builds(
-    lambda name, size, later: {"name": name, "description": text(size, name), "input_schema": {}}
-    | ({"defer_loading": True} if later else {}),
+    lambda name, size, later: (
+        {"name": name, "description": text(size, name), "input_schema": {}} | ({"defer_loading": True} if later else {})
+    ),
     st.text("abc", min_size=1, max_size=3),
     st.integers(1, 900),
     st.booleans(),

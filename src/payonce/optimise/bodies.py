@@ -167,7 +167,7 @@ def _talk(messages: list[Json], reader: Reader, add: _Adder, start: int = 0) -> 
     out = reader.out
     out.opening = -1
     reader.spoken, before = 0, ""
-    reader.heard = [out.digests[-1] if out.digests else b""]
+    reader.heard = [out.digests[-1] if out.digests else reader.seed]
     for index in range(start, len(messages)):
         message = messages[index]
         role = message.get("role") or ("assistant" if message.get("type") in _ANSWERS else "tool")

@@ -58,13 +58,13 @@ class Reader:
     """Adds up the blocks of one body. `heard` holds the bytes of what came before the first answer, `spoken` a hash of
     the messages alone."""
 
-    __slots__ = ("heard", "out", "spoken", "spot", "state", "total")
+    __slots__ = ("heard", "out", "seed", "spoken", "spot", "state", "total")
 
     def __init__(self, seed: bytes) -> None:
         self.out = Prefix()
         self.spoken = 0
         self.heard: list[bytes] | None = None
-        self.state = seed
+        self.seed = self.state = seed
         self.total = 0
         self.spot = 0
 
