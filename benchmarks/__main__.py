@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.parts import Bench, Part, entries, first_byte, hits, key, litellm, memory, misses, uncached
+from benchmarks.parts import Bench, Part, entries, first_byte, hits, key, litellm, memory, misses, prefix, uncached
 from benchmarks.rounds import Row
 
 PARTS: dict[str, Part] = {
@@ -23,6 +23,7 @@ PARTS: dict[str, Part] = {
     "memory": memory.measure,
     "key": key.measure,
     "litellm": litellm.measure,
+    "prefix": prefix.measure_prefix,
 }
 _PLAIN_WIDTH = 150
 """How wide the table is where nobody is looking at a terminal."""

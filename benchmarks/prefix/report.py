@@ -25,6 +25,7 @@ class Row:
     draw: str
     reading: str
     workload: str
+    seed: int
     requests: int
     bound: float
     bills: dict[str, Bill]
@@ -49,6 +50,11 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
     return {name: mean(row.ratio(name) for row in rows) for name in rows[0].bills}
 
 
+def by_workload(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of each workload together: one for each seed."""
+    return [[row for row in rows if row.workload == name] for name in dict.fromkeys(row.workload for row in rows)]
+
+
 def chosen(rows: Sequence[Row], draw: str, reading: str) -> list[Row]:
     """The rows of one draw under one reading."""
     return [row for row in rows if (row.draw, row.reading) == (draw, reading)]
@@ -66,19 +72,20 @@ def show(console: Console, rows: Sequence[Row]) -> None:
         table.add_column("workload")
         for name in ("requests", "bound $", *part[0].bills):
             table.add_column(name, justify="right")
-        for row in part:
-            table.add_row(*_cells(row))
+        for same in by_workload(part):
+            table.add_row(*_cells(same))
         table.add_section()
         table.add_row("geometric mean", "", "", *(f"{value:.3f}" for value in means(part).values()), style="bold")
         console.print(table)
 
 
-def _cells(row: Row) -> list[str]:
-    ratios = [
-        f"{row.ratio(name):.2f}" + (f" ({bill.refused} x 400)" if bill.refused else "")
-        for name, bill in row.bills.items()
-    ]
-    return [row.workload, str(row.requests), f"{row.bound:.4f}", *ratios]
+def _cells(rows: list[Row]) -> list[str]:
+    """One line: requests and bound added up over the seeds, ratios as their geometric mean."""
+    ratios = []
+    for name, ratio in means(rows).items():
+        refused = sum(row.bills[name].refused for row in rows)
+        ratios.append(f"{ratio:.2f}" + (f" ({refused} x 400)" if refused else ""))
+    return [rows[0].workload, str(sum(row.requests for row in rows)), f"{sum(row.bound for row in rows):.4f}", *ratios]
 
 
 def markdown(rows: Sequence[Row], draw: str, reading: str) -> str:
@@ -86,7 +93,7 @@ def markdown(rows: Sequence[Row], draw: str, reading: str) -> str:
     part = chosen(rows, draw, reading)
     names = list(part[0].bills)
     lines = [f"| workload | requests | bound, $ | {' | '.join(names)} |", "|---|" + "---:|" * (len(names) + 2)]
-    lines += [f"| {' | '.join(_cells(row))} |" for row in part]
+    lines += [f"| {' | '.join(_cells(same))} |" for same in by_workload(part)]
     lines.append("| **geometric mean** | | | " + " | ".join(f"**{v:.2f}**" for v in means(part).values()) + " |")
     return "\n".join(lines)
 
@@ -97,7 +104,8 @@ def as_json(rows: Sequence[Row]) -> str:
         {
             "rows": [
                 {
-                    "draw": row.draw, "reading": row.reading, "workload": row.workload, "requests": row.requests,
+                    "draw": row.draw, "reading": row.reading, "workload": row.workload, "seed": row.seed,
+                    "requests": row.requests,
                     "bound": f"{row.bound:.9f}",
                     "strategies": {
                         name: {

@@ -7,7 +7,7 @@ planned without them.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import count
@@ -15,17 +15,61 @@ from typing import Any
 
 from benchmarks.prefix.strategies import Strategy
 from benchmarks.prefix.traffic import Request
-from payonce.testing.providers import MarkedCache, MarkerRules, Provider, Rates, Served, Split
-from payonce.testing.providers.blocks import Sizes
+from payonce.testing.providers import (
+    BoundaryCache,
+    BoundaryRules,
+    MarkedCache,
+    MarkerRules,
+    Provider,
+    Rates,
+    Served,
+    Sizes,
+    Split,
+)
 from payonce.testing.providers.hindsight import Asking, lower_bound
 from payonce.testing.providers.render import render
 
-RATES = Rates.times("3", output="5", read="0.1", write="1.25", write_1h="2")
+_CLAUDE = Rates.times("3", output="5", read="0.1", write="1.25", write_1h="2")
 """Claude Sonnet 4.5: 3 dollars a million tokens."""
-OPTIMISTIC = MarkerRules(minimum=1024)
-PESSIMISTIC = OPTIMISTIC.pessimistic()
-READINGS = {"optimistic": OPTIMISTIC, "pessimistic": PESSIMISTIC}
-"""The open questions of the documentation, read both ways."""
+_GPT = Rates.times("5", output="6", read="0.1", write="1.25")
+_OPTIMISTIC = MarkerRules(minimum=1024)
+_HALF_HOUR = MarkerRules(minimum=1024, lifetimes={"5m": 1800.0})
+"""The bound's rules for GPT-5.6: one lifetime of half an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """A provider model: what makes one, and the rules that the bound is held to. `model` is asked in place of the
+    workload's own, where it is given."""
+
+    provider: Callable[[], Provider]
+    rates: Rates
+    rules: MarkerRules
+    model: str = ""
+
+    def requests(self, given: Sequence[Request]) -> list[Request]:
+        """The workload as this provider is asked it."""
+        if not self.model:
+            return list(given)
+        return [request.asked_of(self.model) for request in given]
+
+
+def _claude(rules: MarkerRules) -> World:
+    return World(lambda: Provider(MarkedCache(rules), _CLAUDE), _CLAUDE, rules)
+
+
+GPT = "gpt-5.6"
+WORLDS = {
+    "optimistic": _claude(_OPTIMISTIC),
+    "pessimistic": _claude(_OPTIMISTIC.pessimistic()),
+    GPT: World(
+        lambda: Provider(BoundaryCache(BoundaryRules(1024)), _GPT, convention="openai"),
+        _GPT,
+        _HALF_HOUR,
+        "openai/gpt-5.6",
+    ),
+}
+"""Claude under both readings of the open questions of its documentation, and GPT-5.6 with its paid automatic writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +81,9 @@ class Bill:
     refused: int
 
 
-def run(requests: Sequence[Request], strategy: Strategy, rules: MarkerRules) -> Bill:
-    """Send every request in order, each answer observed once it has ended. A refused request is billed unmarked."""
-    provider = Provider(MarkedCache(rules), RATES)
+def run(requests: Sequence[Request], strategy: Strategy, world: World) -> Bill:
+    """Send every request in order, each answer observed once it has ended. A refused request is billed as it was."""
+    provider = world.provider()
     waiting: list[tuple[float, int, Any, dict[str, Any]]] = []
     numbers = count()
     cost, refused = Decimal(0), 0
@@ -61,15 +105,17 @@ def run(requests: Sequence[Request], strategy: Strategy, rules: MarkerRules) -> 
 
 def _served(provider: Provider, body: dict[str, Any], request: Request) -> Served:
     return provider.serve(
-        body, dialect=request.dialect, now=request.at, tenant=request.tenant, first_token_after=request.first_token,
+        body,
+        dialect=request.dialect,
+        now=request.at,
+        tenant=request.tenant,
+        first_token_after=request.first_token,
         output_tokens=request.output_tokens,
-    )  # fmt: skip
+    )
 
 
-def bound(requests: Sequence[Request], rules: MarkerRules) -> Decimal:
-    """The least that the workload could have cost under these rules."""
+def bound(requests: Sequence[Request], world: World) -> Decimal:
+    """The least that the workload could have cost."""
     sizes = Sizes()
-    asked = [
-        Asking(render(r.body, r.dialect, sizes), r.tenant, r.at, r.at + r.first_token) for r in requests
-    ]  # fmt: skip
-    return lower_bound(asked, rules, RATES)
+    asked = [Asking(render(r.body, r.dialect, sizes), r.tenant, r.at, r.at + r.first_token) for r in requests]
+    return lower_bound(asked, world.rules, world.rates)

@@ -99,6 +99,17 @@ STATIC: dict[str, Callable[[], Strategy]] = {
 """Every static strategy by name."""
 
 
+def _explicit(body: Json, _dialect: str) -> None:
+    body["prompt_cache_options"] = {"mode": "explicit"}
+
+
+PAID: dict[str, Callable[[], Strategy]] = {
+    "no caching": lambda: Static(_explicit),
+    "left alone": Static,
+}
+"""Where the provider writes and charges by itself: switched off, or not."""
+
+
 class Planned:
     """Payonce's planner: it learns from the usage of each answer, and starts knowing nothing."""
 

@@ -9,7 +9,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,10 @@ class Request:
     @property
     def ended(self) -> float:
         return self.at + self.duration
+
+    def asked_of(self, model: str) -> Request:
+        """The same request of another model."""
+        return replace(self, model=model, body=self.body | {"model": model})
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -28,9 +29,9 @@ DRAWS = ("train", "held-out")
 Maker = Callable[[random.Random, str], Iterable[Request]]
 
 
-def workload(name: str, draw: str) -> list[Request]:
-    """The requests of one workload: the same for the same name and draw."""
-    made = WORKLOADS[name](random.Random(f"{name}/{draw}"), draw)
+def workload(name: str, draw: str, seed: int = 0) -> list[Request]:
+    """The requests of one workload: the same for the same name, draw and seed."""
+    made = WORKLOADS[name](random.Random(f"{name}/{draw}" + (f"/{seed}" if seed else "")), draw)
     return sorted(made, key=lambda request: request.at)
 
 
@@ -198,14 +199,11 @@ def _timestamp_no_tools(dice: random.Random, draw: str) -> Iterable[Request]:
         body = {name: value for name, value in request.body.items() if name != "tools"}
         clock = f"Current time: {request.at:.3f}\n\n"
         made = body | {"system": clock + body["system"]}
-        yield Request(request.at, made, "messages", duration=request.duration, first_token=request.first_token)
+        yield replace(request, body=made)
 
 
 def _with_body(request: Request, change: Json) -> Request:
-    return Request(
-        request.at, request.body | change, request.dialect, request.tenant, request.session, request.model,
-        request.output_tokens, request.first_token, request.duration,
-    )  # fmt: skip
+    return replace(request, body=request.body | change)
 
 
 def _around_minimum(dice: random.Random, tokens: int, ask: int) -> Iterable[Request]:
@@ -258,3 +256,7 @@ WORKLOADS: dict[str, Maker] = {
 
 ONE_SHOT = ("one-shot, long", "one-shot, short", "one-shot, chat bodies", "clock, no tools")
 """Where nothing can be reused, or nothing worth it: a plan may hardly cost more than no caching."""
+
+CHAT = ("talks, chat bodies", "talks, slow, chat bodies", "agent loops, chat bodies", "documents, chat bodies",
+        "one-shot, chat bodies")  # fmt: skip
+"""Workloads of chat bodies: GPT-5.6 is asked these."""

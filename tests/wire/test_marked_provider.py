@@ -264,6 +264,20 @@ def test_pictures_that_appear_lose_the_messages() -> None:
     assert ask(one, BASE | {"messages": messages}, 10).read == ask(one, BASE | {"messages": [later]}, 11).read
 
 
+@pytest.mark.parametrize(("keeps", "read"), [(True, 2101), (False, 2000)])
+def test_older_models_drop_thinking_when_the_user_speaks_again(keeps: bool, read: int) -> None:
+    one = provider(replace(RULES, keeps_thinking=keeps))
+    thought = said(
+        {"type": "thinking", "thinking": "t" * 200, "signature": "s"},
+        {"type": "tool_use", "id": "i", "name": "f", "input": {}},
+    )
+    result = {"type": "tool_result", "tool_use_id": "i", "content": "r" * 200}
+    ask(one, body(user(text(2000, EPHEMERAL))), 0)
+    assert ask(one, body(user(text(2000)), thought, user(result | {"cache_control": EPHEMERAL})), 5).read == 2000
+    later = body(user(text(2000)), thought, user(result), said(text(9)), user(text(9, EPHEMERAL)))
+    assert ask(one, later, 9).read == read
+
+
 def test_tenants_do_not_share() -> None:
     one, given = provider(), body(user(text(2000, EPHEMERAL)))
     ask(one, given, 0, tenant="a")

@@ -147,3 +147,48 @@ def test_odd_requests_are_answered_and_never_break_the_provider(sim: SimulatedPr
     body = {"model": CLAUDE, "max_tokens": 9, "messages": turns}
     assert raw(sim, body, path=PATHS["messages"]).status in {200, 400}
     assert used(raw(sim, asked("messages", part("a", EPHEMERAL)), path=PATHS["messages"])) == (0, 2000)
+
+
+# ------------------------------------------------------------------------------- Anthropic's own account of a miss
+
+
+def diagnosed(sim: SimulatedProvider, previous: str | None, *turns: str, **more: Any) -> tuple[Any, str]:
+    """The account of one turn, and the answer's id."""
+    messages = [{"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(turns)]
+    tools = [{"name": "f", "input_schema": {"type": "object"}}]
+    body: Json = {"model": "claude-sonnet-4.5", "max_tokens": 9, "system": "s" * 400, "messages": messages}
+    body |= {"tools": tools, "diagnostics": {"previous_message_id": previous}, **more}
+    answer = raw(sim, body, path="/anthropic/v1/messages", more=("anthropic-version: 2023-06-01",)).json()
+    return answer["diagnostics"], answer["id"]
+
+
+def test_a_conversation_that_only_grows_has_nothing_to_account_for(sim: SimulatedProvider) -> None:
+    found, first = diagnosed(sim, None, "hi")
+    assert found is None
+    assert diagnosed(sim, first, "hi", "hello", "more")[0] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"model": "claude-opus-5"}, {"type": "model_changed", "cache_missed_input_tokens": 106}),
+        ({"tools": [{"name": "g", "input_schema": {}}]}, {"type": "tools_changed", "cache_missed_input_tokens": 102}),
+        ({"system": "t" * 400}, {"type": "system_changed", "cache_missed_input_tokens": 101}),
+        (
+            {"messages": [{"role": "user", "content": "no"}]},
+            {"type": "messages_changed", "cache_missed_input_tokens": 1},
+        ),
+        ({"tool_choice": {"type": "any"}}, {"type": "unavailable"}),
+        ({"diagnostics": {"previous_message_id": "msg_other"}}, {"type": "previous_message_not_found"}),
+    ],
+)
+def test_a_miss_is_accounted_for_by_its_earliest_level(sim: SimulatedProvider, change: Json, reason: Json) -> None:
+    _, first = diagnosed(sim, None, "hi")
+    assert diagnosed(sim, first, "hi", **change)[0] == {"cache_miss_reason": reason}
+
+
+def test_who_does_not_ask_gets_no_account(sim: SimulatedProvider) -> None:
+    body = asked("messages", part("a"), model="claude-sonnet-4.5")
+    native = raw(sim, body, path="/anthropic/v1/messages", more=("anthropic-version: 2023-06-01",)).json()
+    routed = raw(sim, body | {"model": CLAUDE, "diagnostics": {"previous_message_id": None}}, path=PATHS["messages"])
+    assert "diagnostics" not in native and "diagnostics" not in routed.json()

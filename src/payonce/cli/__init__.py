@@ -35,6 +35,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "payonce.cli.probe:probe_model",
         "Ask a provider whether its prompt cache works, and from which length on.",
     ),
+    "simulate": ("payonce.cli.simulate:simulate", "What recorded requests cost, and would cost with Payonce."),
     "why": ("payonce.cli.why:why", "Which part of two requests makes their keys differ."),
 }
 """Every verb: where it is, and what it does in one sentence."""

@@ -41,6 +41,13 @@ class Cell:
         self.ends[interval] = self.ends[interval] * self.fade + 1.0
         self.seen[interval] = self.seen[interval] * self.fade + 1.0
 
+    def any_ended(self) -> bool:
+        """Whether a next use was seen, and not too long ago."""
+        return sum(self.ends) > _A_USE
+
+
+_A_USE: Final = 0.5
+
 
 class Exposure:
     """One wait for the next use; `cells` are the levels that learn from it."""

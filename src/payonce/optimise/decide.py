@@ -75,9 +75,7 @@ def choose(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: flo
     return best
 
 
-def _weigh(
-    points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, depth: int, long: int
-) -> Choice:
+def _weigh(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, depth: int, long: int) -> Choice:
     gain = premium = 0.0
     done = kept.alive
     for number in range(depth):
@@ -112,9 +110,7 @@ def _missed(point: Point, traits: Traits) -> float:
     return min(again, never, (traits.write_1h or again) - traits.read)
 
 
-def _raised(
-    points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, depth: int, long: int
-) -> float:
+def _raised(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, depth: int, long: int) -> float:
     """What it is worth that an entry of an hour behind live ones of five minutes covers their tokens as well.
 
     If a marker of an hour reads such entries, that costs nothing more; it could as well be done a turn later, so only

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from payonce.optimise.chances import either
-from payonce.optimise.decide import NOTHING, Choice, Kept, Point, choose, mortal
+from payonce.optimise.decide import Choice, Kept, Point, choose, mortal
 from payonce.optimise.learned import Account, Model
-from payonce.optimise.memory import Memory, Node, Sight
+from payonce.optimise.memory import Memory
+from payonce.optimise.nodes import Node, Sight
 from payonce.optimise.prefix import Prefix
 from payonce.optimise.traits import Traits
 
@@ -25,9 +26,11 @@ _NEARLY = 0.8
 _MARGIN = 1.0
 """Entries that end within so many seconds are not relied upon."""
 _WEAK = (0.01, 0.6)
-_STRONG = (0.04, 8.0)
+_STRONG = (0.03, 2.5)
+_BACKED = (0.04, 8.0)
 """How much more than without a cache may have been paid: a share of everything, and so many requests to begin with.
-Where nothing was seen of the prefix or the conversation before, and where something was."""
+Where nothing was seen of the prefix or the conversation before, where something was, and where such a prefix or turn of
+this tenant was seen to be used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,7 @@ class Keeping:
     paid: float = 0.0
     total: float = 0.0
     asks_short: float = 0.0
-    """Tokens that are read only if a marker of an hour reads an entry of five minutes; 0 where nothing depends on it."""
+    """Tokens that are read only if a marker of an hour reads an entry of five minutes; 0 where nothing hangs on it."""
     under: bool = False
     """The whole prompt is under the minimum."""
     likely: float = 0.0
@@ -138,9 +141,12 @@ class Keeper:
         return all(one.at < at for one in self.sight.beginnings) and self.alive >= 0
 
     def _allowed(self, total: float) -> float:
-        strong = self.sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in self.sight.beginnings)
-        share, grant = _STRONG if strong else _WEAK
-        return self.account.allowance(total, share, grant)
+        sight = self.sight
+        if sight.backed or any(one.backed for one in sight.beginnings):
+            return self.account.allowance(total, *_BACKED)
+        if sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in sight.beginnings):
+            return self.account.allowance(total, *_STRONG)
+        return min(self.account.allowance(total, *_WEAK), self.model.account.allowance(total, *_WEAK))
 
     # --------------------------------------------------------------------------------------------------- slots
 
@@ -177,7 +183,7 @@ class Keeper:
         return not any(0 <= spots[other] - spots[at] < self.traits.lookback - 4 for other in wanted if other >= at)
 
     def _guessed(self, deepest: int) -> Iterator[int]:
-        """Where an earlier request of this conversation ended, by the looks of it: another worker may have written it."""
+        """Where an earlier request of this conversation ended, by its looks: another worker may have written it."""
         for turn in reversed(self.prefix.turns):
             at = next((at for at in range(turn - 1, -1, -1) if self.prefix.able[at]), -1)
             if 0 <= at < deepest and self.tokens(at) >= self.least:
@@ -217,6 +223,3 @@ class Keeper:
 def nothing(total: float) -> Keeping:
     """No marker."""
     return Keeping(paid=total, total=total)
-
-
-__all__ = ["NOTHING", "Keeper", "Keeping", "Mark", "Ttl", "nothing"]

@@ -19,6 +19,33 @@ _STANDS_DOWN = 86_400.0
 
 
 @dataclass(slots=True)
+class Account:
+    """What one tenant's prompts of one model cost, in plain tokens, and what they would have without a cache. From it
+    follows how much may be risked."""
+
+    plain: float = 0.0
+    paid: float = 0.0
+    requests: int = 0
+
+    def open(self, tokens: float, expected: float) -> None:
+        """A request goes out, and is expected to cost so much."""
+        self.requests += 1
+        self.plain += tokens
+        self.paid += expected
+
+    def correct(self, tokens: float, paid: float, tokens_expected: float, paid_expected: float) -> None:
+        """The answer says what it was really."""
+        self.plain += tokens - tokens_expected
+        self.paid += paid - paid_expected
+
+    def allowance(self, tokens: float, share: float, grant: float) -> float:
+        """How much may be paid at once without having cost, in all, more than `share` above no caching, plus `grant`
+        average requests to begin with."""
+        mean = (self.plain + tokens) / (self.requests + 1)
+        return grant * mean + share * (self.plain + tokens) - (self.paid - self.plain)
+
+
+@dataclass(slots=True)
 class _Limit:
     """The least prompt that was seen to be cached, and the greatest that was seen not to be."""
 
@@ -39,6 +66,8 @@ class Model:
     """How far a marker of an hour is believed to read a live entry of five minutes."""
     latency: float = 4.0
     """How long an answer takes, in seconds, on average."""
+    account: Account = field(default_factory=Account)
+    """Of all tenants together."""
 
     def per_character(self) -> float:
         return self.tokens / self.characters
@@ -85,9 +114,14 @@ class Model:
         self.refused[host] = now + _STANDS_DOWN
 
     def stands_down(self, host: str, now: float) -> bool:
-        return bool(self.refused) and (self.refused.get(host, 0.0) > now or self.refused.get("", 0.0) > now)
+        """Whether this host refused them, or any did where the host isn't known."""
+        if not self.refused:
+            return False
+        if not host:
+            return max(self.refused.values()) > now
+        return max(self.refused.get(host, 0.0), self.refused.get("", 0.0)) > now
 
-    def reading(self, short_was_read: bool) -> None:  # noqa: FBT001
+    def reading(self, short_was_read: bool) -> None:
         """A marker of an hour met a live entry of five minutes, and read it or not."""
         self.reads_short = 0.2 * self.reads_short + (0.8 if short_was_read else 0.0)
 
@@ -108,30 +142,3 @@ class Models:
         else:
             self._models.move_to_end(name)
         return model
-
-
-@dataclass(slots=True)
-class Account:
-    """What one tenant's prompts of one model cost, in plain tokens, and what they would have without a cache. From it
-    follows how much may be risked."""
-
-    plain: float = 0.0
-    paid: float = 0.0
-    requests: int = 0
-
-    def open(self, tokens: float, expected: float) -> None:
-        """A request goes out, and is expected to cost so much."""
-        self.requests += 1
-        self.plain += tokens
-        self.paid += expected
-
-    def correct(self, tokens: float, paid: float, tokens_expected: float, paid_expected: float) -> None:
-        """The answer says what it was really."""
-        self.plain += tokens - tokens_expected
-        self.paid += paid - paid_expected
-
-    def allowance(self, tokens: float, share: float, grant: float) -> float:
-        """How much may be paid at once without having cost, in all, more than `share` above no caching, plus `grant`
-        average requests to begin with."""
-        mean = (self.plain + tokens) / (self.requests + 1)
-        return grant * mean + share * (self.plain + tokens) - (self.paid - self.plain)

@@ -11,7 +11,7 @@ from payonce.ledger.usage import Usage
 from payonce.optimise import sessions
 from payonce.optimise.keep import Keeping
 from payonce.optimise.learned import Account, Model
-from payonce.optimise.memory import Sight
+from payonce.optimise.nodes import Sight
 from payonce.optimise.prefix import Prefix
 from payonce.optimise.traits import Traits
 
@@ -87,7 +87,8 @@ def _settle(trace: Trace, total: float, usage: Usage) -> None:
     read = float(usage.cache_read or 0)
     plain = max(0.0, total - read - hour - short)
     paid = plain + read * traits.read + short * traits.write_5m + hour * (traits.write_1h or traits.write_5m)
-    trace.account.correct(total, paid, keeping.total, keeping.paid)
+    for account in (trace.account, trace.knows.account):
+        account.correct(total, paid, keeping.total, keeping.paid)
 
 
 def _shared(keeping: Keeping, written: float) -> tuple[float, float]:

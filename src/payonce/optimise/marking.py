@@ -13,7 +13,8 @@ from typing import Literal
 from payonce.optimise.advice import Act, Advice
 from payonce.optimise.keep import Keeper, Keeping, Ttl, nothing
 from payonce.optimise.learned import Account, Model
-from payonce.optimise.memory import Memory, Sight
+from payonce.optimise.memory import Memory
+from payonce.optimise.nodes import Sight
 from payonce.optimise.place import put
 from payonce.optimise.prefix import Json, Prefix
 from payonce.optimise.sessions import Upstream
@@ -34,7 +35,7 @@ _WAYS: dict[tuple[str, str, str], Way] = {
     ("paid-auto", "openai", "chat"): "points",
     ("paid-auto", "openai", "responses"): "points",
 }
-"""Kind of model, upstream and dialect: how markers are written there. OpenRouter's OpenAPI and its prompt-caching guide;
+"""Kind of model, upstream and dialect: how markers are written there. OpenRouter's OpenAPI and prompt-caching guide;
 Anthropic's and OpenAI's prompt-caching documentation."""
 
 _BEGINS = 0.4
@@ -82,7 +83,7 @@ def mark(asked: Asked) -> Marking:
         asked.memory, asked.prefix, asked.sight, asked.traits, asked.knows, asked.account, asked.now, asked.ttl
     ).keep()
     if not keeping.marks:
-        return Marking(asked.body, keeping, (_left(asked, keeping),))
+        return Marking(asked.body, keeping, (_left(keeping),))
     if way == "top":
         return _top(asked, keeping)
     _remember(asked, keeping)
@@ -109,7 +110,7 @@ def _stays_out(asked: Asked, way: Way) -> Advice | None:
     return None
 
 
-def _left(asked: Asked, keeping: Keeping) -> Advice:
+def _left(keeping: Keeping) -> Advice:
     tokens = round(keeping.total)
     if keeping.under:
         return Advice(Act.LEAVE, "the prompt is under the model's minimum", tokens=tokens, chance=keeping.likely)
@@ -199,7 +200,9 @@ def _points(asked: Asked, total: float) -> Marking:
     if chance > pays or sight.continued:
         why = "the conversation goes on: the provider's own caching pays"
         saving = round(total * (chance * (traits.write_5m - traits.read) - (traits.write_5m - 1.0)))
-        return Marking(asked.body, nothing(total), (Advice(Act.LEAVE, why, tokens=round(total), chance=chance, saving=saving),))
+        return Marking(
+            asked.body, nothing(total), (Advice(Act.LEAVE, why, tokens=round(total), chance=chance, saving=saving),)
+        )
     scale = asked.knows.per_character()
     least = asked.knows.minimum(traits.minimum, sight.talk.host)
     shared = [one for one in sight.beginnings if one.at >= prefix.tools and prefix.sizes[one.at] * scale >= least]

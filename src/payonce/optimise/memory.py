@@ -10,97 +10,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
-from payonce.optimise.chances import Cell, Exposure, Hazards, Waits, blend, chances, rhythm, spread
+from payonce.optimise.chances import Cell, Hazards, Waits, blend, chances, rhythm, spread
+from payonce.optimise.nodes import Beginning, Beliefs, Node, Sight, Talk
 from payonce.optimise.prefix import Prefix, openings
 
 _OFTEN = 3
 """From so many uses on, a beginning counts as one that is used often."""
-
-
-class Talk:
-    """One conversation: its habits, and what is known of the hosts that served it."""
-
-    __slots__ = ("broken", "end", "habits", "host", "identity", "misses", "pinned", "pinned_until", "turn", "turns")
-
-    def __init__(self, identity: str) -> None:
-        self.identity = identity
-        self.habits = Cell(fade=0.9)
-        self.turns = 0
-        self.turn: Exposure | None = None
-        self.broken = False
-        self.end: Node | None = None
-        self.host = ""
-        self.misses = 0
-        self.pinned = ""
-        self.pinned_until = 0.0
-
-
-class Node:
-    """A place where requests end, may part or were marked. The times are when an entry of either lifetime ends, as far
-    as we know, and from when on it can be read."""
-
-    __slots__ = ("habits", "last", "ready", "talk", "turn", "until_long", "until_short", "uses", "wait")
-
-    def __init__(self) -> None:
-        self.uses = 0
-        self.last = 0.0
-        self.habits: Cell | None = None
-        self.wait: Exposure | None = None
-        self.turn: Exposure | None = None
-        self.talk: Talk | None = None
-        self.until_short = self.until_long = self.ready = float("-inf")
-
-    def until(self) -> float:
-        return max(self.until_short, self.until_long)
-
-
-@dataclass(slots=True)
-class Beginning:
-    """A place on the way of a request where others may part from it: chances of another use within five minutes, then
-    within half an hour, then within the hour."""
-
-    at: int
-    node: Node
-    chances: tuple[float, float, float]
-
-
-@dataclass(slots=True)
-class Sight:
-    """A request, followed down the tree. `known` is its last block that was seen before, -1 if none was; `nodes` are
-    the nodes on its way by block; `tail` are the chances that the conversation goes on."""
-
-    known: int
-    nodes: dict[int, Node]
-    beginnings: list[Beginning]
-    talk: Talk
-    continued: bool
-    tail: tuple[float, float, float]
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Beliefs:
-    """What is believed before anything was seen: chances (five minutes, hour after that), and how many exposures each
-    level's estimate is worth to the level below."""
-
-    first: tuple[float, float] = (0.08, 0.02)
-    first_with_tools: tuple[float, float] = (0.4, 0.06)
-    later: tuple[float, float] = (0.6, 0.1)
-    seen: tuple[float, float] = (0.8, 0.08)
-    after_tool: tuple[float, float] = (0.88, 0.03)
-    broken: tuple[float, float] = (0.08, 0.02)
-    once: tuple[float, float] = (0.08, 0.02)
-    twice: tuple[float, float] = (0.5, 0.2)
-    often: tuple[float, float] = (0.7, 0.2)
-    everybody: float = 2.0
-    tenant: float = 1.5
-    pace: float = 1.0
-    place: float = 1.5
-    own: float = 3.0
-    beginning: float = 1.5
-    late: float = 0.7
 
 
 class Memory:
@@ -139,7 +55,9 @@ class Memory:
             self._cell((seed, root, kind), 0.98),
         )
         b = self.beliefs
-        hazards = blend(prior, [(shared[0], b.everybody), (shared[1], b.pace), (shared[2], b.tenant), (shared[3], b.place)])
+        hazards = blend(
+            prior, [(shared[0], b.everybody), (shared[1], b.pace), (shared[2], b.tenant), (shared[3], b.place)]
+        )
         own = blend(hazards, [(talk.habits, b.own)])
         tail = rhythm(chances(hazards), chances(own))
         self._remember(prefix)
@@ -150,7 +68,7 @@ class Memory:
                 self._waits.end(end.turn, now)
             talk.end = end
             end.turn = talk.turn = self._waits.begin(now, (*shared, talk.habits))
-        return Sight(known, nodes, beginnings, talk, continued, tail, kind), now
+        return Sight(known, nodes, beginnings, talk, continued, tail, kind, shared[2].any_ended()), now
 
     def node(self, prefix: Prefix, at: int, nodes: dict[int, Node]) -> Node:
         """The node at a block, made where there is none."""
@@ -238,7 +156,7 @@ class Memory:
             return "seen", self._priors["seen"]
         if prefix.turns:
             return "later", self._priors["later"]
-        return ("first tools", self._priors["first_with_tools"]) if prefix.tools else ("first", self._priors["first"])
+        return ("first tools", self._priors["first_with_tools"]) if prefix.calls else ("first", self._priors["first"])
 
     def _begin(
         self, prefix: Prefix, seed: bytes, at: int, nodes: dict[int, Node], now: float, *, follows: bool
@@ -250,7 +168,6 @@ class Memory:
             (self._waits.drop if follows else self._waits.end)(node.wait, now)
         if not follows or not node.uses:
             node.uses += 1
-        node.last = now
         often = min(node.uses, _OFTEN)
         name = prefix.names[at]
         cells = [self._cell((name, often), 0.995), self._cell((seed, name, often), 0.99)]
@@ -263,7 +180,7 @@ class Memory:
         levels.append((node.habits, self.beliefs.beginning))
         hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels, self.beliefs.late)
         node.wait = self._waits.begin(now, (*cells, node.habits))
-        return Beginning(at, node, chances(hazards, unread=0.7))
+        return Beginning(at, node, chances(hazards, unread=0.7), backed=cells[1].any_ended())
 
     def _cell(self, key: tuple[object, ...], fade: float) -> Cell:
         cells = self._cells
@@ -278,7 +195,6 @@ class Memory:
 
 
 _KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", "once", "twice", "often")
-_MOST_OPENINGS = 3
 
 
 def _candidates(prefix: Prefix, nodes: dict[int, Node]) -> Iterable[int]:

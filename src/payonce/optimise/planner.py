@@ -16,14 +16,17 @@ from blake3 import blake3
 from payonce.ledger.usage import parse
 from payonce.optimise import sessions
 from payonce.optimise.advice import Act, Advice
+from payonce.optimise.bodies import read
 from payonce.optimise.keep import Ttl
 from payonce.optimise.learned import Account, Models
 from payonce.optimise.lessons import Trace, forget, learn
 from payonce.optimise.marking import Asked, Dialect, Mode, mark
-from payonce.optimise.memory import Beliefs, Memory, Talk
-from payonce.optimise.prefix import Json, UnreadableError, read
+from payonce.optimise.memory import Memory
+from payonce.optimise.nodes import Beliefs, Talk
+from payonce.optimise.prefix import Json, UnreadableError
 from payonce.optimise.sessions import HeaderChange, Upstream
 from payonce.optimise.traits import Catalogue, PriceList, Traits
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -79,16 +82,20 @@ class Planner:
         except UnreadableError as error:
             return Plan(dict(body), (Advice(Act.LEAVE, str(error)),))
         traits, knows = self._catalogue.traits(model), self._models.of(model)
-        name = sessions.own_name(body, headers, session) or "payonce-" + prefix.identity
-        sight, now = self._memory.arrive(prefix, seed, now, name)
+        own = sessions.own_name(body, headers, session)
+        sight, now = self._memory.arrive(prefix, seed, now, own or "payonce-" + prefix.identity)
+        name = own or sight.talk.identity
         account = self._account(seed)
-        marking = mark(Asked(body, self._memory, prefix, sight, traits, knows, account, now, mode, ttl, upstream, dialect))
-        account.open(marking.keeping.total, marking.keeping.paid)
-        members, changes, more = _stuck(body, headers, sight.talk, traits, upstream, dialect, now)
+        marking = mark(
+            Asked(body, self._memory, prefix, sight, traits, knows, account, now, mode, ttl, upstream, dialect)
+        )
+        for one in (account, knows.account):
+            one.open(marking.keeping.total, marking.keeping.paid)
+        members, changes, more = _stuck(body, headers, name, sight.talk, traits, upstream, dialect, now)
         out = {**marking.body, **members}
         trace = Trace(model, traits, knows, account, sight, prefix, marking.keeping, now, dialect)
         changed = marking.changed or bool(members) or bool(changes)
-        return Plan(out, (*marking.advice, *more), changes, changed, sight.talk.identity, trace)
+        return Plan(out, (*marking.advice, *more), changes, changed, name, trace)
 
     def observe(
         self, plan: Plan, usage: object, *, now: float, provider: str | None = None, failed: bool = False
@@ -135,6 +142,7 @@ _OURS = (b"cache_control", b"prompt_cache", b"session_id")
 def _stuck(
     body: Json,
     headers: Sequence[tuple[bytes, bytes]],
+    session: str,
     talk: Talk,
     traits: Traits,
     upstream: Upstream,
@@ -142,15 +150,17 @@ def _stuck(
     now: float,
 ) -> tuple[Json, tuple[HeaderChange, ...], list[Advice]]:
     """What keeps the conversation on its host: members to add, header changes, and why."""
-    sticky = sessions.stick(body, headers, talk, traits, upstream, dialect)
-    members, advice = dict(sticky.members), []
-    for name in (*sticky.members, *(name.decode() for name, _ in sticky.headers)):
-        advice.append(Advice(Act.STICK, "names the conversation, so that it reaches the same host", where=name))
+    sticky = sessions.stick(body, headers, session, traits, upstream, dialect)
+    members: Json = dict(sticky.members)
+    advice: list[Advice] = []
+    named = (*sticky.members, *(header.decode() for header, _ in sticky.headers))
+    why = "names the conversation, so that it reaches the same host"
+    advice.extend(Advice(Act.STICK, why, where=name) for name in named)
     if pinned := sessions.pin(body, talk, upstream, now):
         members |= pinned
         why = "reads stayed low on changing hosts: the one that served last is asked for, others may fall in"
         advice.append(Advice(Act.PIN, why, where="provider"))
     dropped = sessions.retired(headers)
-    for name, _ in dropped:
-        advice.append(Advice(Act.DROP, "a retired prompt-caching token; some hosts refuse it", where=name.decode()))
+    why = "a retired prompt-caching token; some hosts refuse it"
+    advice.extend(Advice(Act.DROP, why, where=header.decode()) for header, _ in dropped)
     return members, (*sticky.headers, *dropped), advice

@@ -1,5 +1,5 @@
-"""Keeping a conversation on one host: what names it, in which field each upstream wants that, and when to ask for a host
-by name.
+"""Keeping a conversation on one host: what names it, in which field each upstream wants that, and when to ask for a
+host by name.
 
 A conversation is named by the client's own `session_id`, `x-session-id` or `prompt_cache_key`; else by a hash of tenant
 and opening messages, which a continuation inherits by the longest known prefix. What is sent is a hash: neither a
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from payonce.optimise.memory import Talk
+from payonce.optimise.nodes import Talk
 from payonce.optimise.traits import Traits, tables
 
 Upstream = Literal["openrouter", "anthropic", "openai", "other"]
@@ -45,21 +45,20 @@ class Sticky:
 
 
 def stick(
-    body: Mapping[str, Any], headers: Headers, talk: Talk, traits: Traits, upstream: Upstream, dialect: str
+    body: Mapping[str, Any], headers: Headers, name: str, traits: Traits, upstream: Upstream, dialect: str
 ) -> Sticky:
-    """The fields that keep this conversation on its host, as far as the client did not set them itself."""
+    """The fields that keep the conversation `name` on its host, as far as the client did not set them itself."""
     members: dict[str, Any] = {}
     changes: list[HeaderChange] = []
     given = dict(headers)
-    named = "session_id" in body or b"x-session-id" in given
-    if upstream == "openrouter" and not named and "prompt_cache_key" not in body:
-        members["session_id"] = talk.identity
+    if upstream == "openrouter" and "session_id" not in body and b"x-session-id" not in given:
+        members["session_id"] = name
     takes_key = dialect in {"chat", "responses"} and traits.key and upstream in {"openai", "openrouter"}
     if takes_key and "prompt_cache_key" not in body:
-        members["prompt_cache_key"] = talk.identity
+        members["prompt_cache_key"] = name
     header = traits.conversation_header.encode()
     if header and upstream == "other" and header not in given:
-        changes.append((header, talk.identity.encode()))
+        changes.append((header, name.encode()))
     return Sticky(members, tuple(changes))
 
 

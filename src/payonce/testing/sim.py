@@ -191,6 +191,8 @@ class SimulatedProvider:
         meter = self._plain if name in UNBILLED else self._meter
         told = {**headers, NATIVE: "true"} if tongue.native else headers
         given = meter.charge(ask.endpoint, ask.body, told, now)
+        if isinstance(meter, CacheMeter):
+            given = meter.diagnosed(given, ask.body, told, reply.id)
         origin = Origin(reply.id, int(now), number, self._seed)
         made = answer(ask, given, fault, origin, tokens=self._answer_tokens)
         if name not in UNBILLED:

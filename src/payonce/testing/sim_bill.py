@@ -6,6 +6,7 @@ This room must never know HTTP: it is told who called which model and how many t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Final
@@ -77,7 +78,8 @@ def tenant_of(api_key: str) -> str:
 class Input:
     """The input tokens of one request, in parts that do not overlap, and the host that served it.
 
-    `provider` is a name where it is not the model's own; `memo` is the meter's, handed back to it.
+    `provider` is a name where it is not the model's own; `memo` is the meter's, handed back to it; `extra` are members
+    that Anthropic's own answer has besides.
     """
 
     uncached: int
@@ -86,6 +88,7 @@ class Input:
     cache_write_1h: int = 0
     provider: str | None = None
     memo: object = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def written(self) -> int:

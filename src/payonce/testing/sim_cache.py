@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-from payonce.testing.providers import Family, Outage, Ready, Router, Sizes, Split, family_of
+from payonce.testing.providers import Diagnoses, Family, Outage, Ready, Router, Sizes, Split, family_of
+from payonce.testing.providers.render import render
 from payonce.testing.sim_ask import AskError
 from payonce.testing.sim_bill import Input, tenant_of
 
@@ -46,6 +48,7 @@ class CacheMeter:
         self._family = family
         self._sizes = sizes or Sizes()
         self._outages = outages
+        self._diagnoses = Diagnoses()
         self._routers: OrderedDict[tuple[str, bool], Router] = OrderedDict()
 
     def charge(self, endpoint: str, body: Mapping[str, Any], headers: Mapping[str, str], now: float) -> Input:
@@ -65,6 +68,18 @@ class CacheMeter:
         if served.error is not None:
             raise AskError(served.status, served.error)
         return _input(served.split, served.host, ready)
+
+    def diagnosed(self, given: Input, body: Mapping[str, Any], headers: Mapping[str, str], id: str) -> Input:  # noqa: A002
+        """The same input, with Anthropic's own account of how the request parted from the one before, if it is asked
+        for; `id` is the answer's."""
+        wanted = body.get("diagnostics")
+        if NATIVE not in headers or not isinstance(wanted, dict):
+            return given
+        tenant = tenant_of(headers.get("x-api-key") or headers.get("authorization", ""))
+        asked = render(body, "messages", self._sizes, headers)
+        found = self._diagnoses.of(asked, wanted, tenant)
+        self._diagnoses.remember(id, asked, tenant)
+        return replace(given, extra={"diagnostics": found})
 
     def began(self, given: Input, now: float) -> None:
         """What the request wrote can be read from now on."""

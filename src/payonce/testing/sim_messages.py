@@ -90,7 +90,7 @@ class MessagesTongue:
             "usage": usage,
         }
         if self.native:
-            return message
+            return message | dict(answer.charge.input.extra)
         return message | {"container": None, "provider": answer.provider}
 
     def _usage(self, answer: Answer) -> dict[str, Any]:

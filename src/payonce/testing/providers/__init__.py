@@ -9,6 +9,7 @@ from payonce.testing.providers.automatic import AutomaticCache
 from payonce.testing.providers.blocks import Sizes
 from payonce.testing.providers.boundary import BoundaryCache
 from payonce.testing.providers.catalogue import Family, family_of
+from payonce.testing.providers.diagnosis import Diagnoses
 from payonce.testing.providers.last_marker import LastMarkerCache
 from payonce.testing.providers.marked import MarkedCache
 from payonce.testing.providers.provider import Provider, Served
@@ -29,6 +30,7 @@ __all__ = [
     "AutomaticRules",
     "BoundaryCache",
     "BoundaryRules",
+    "Diagnoses",
     "Family",
     "LastMarkerCache",
     "LastMarkerRules",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from payonce.testing.providers.blocks import SYSTEM, TOOLS, Asked
-from payonce.testing.providers.boundary import prefix_salt
+from payonce.testing.providers.boundary import machine_key, prefix_salt
 from payonce.testing.providers.entries import Entries
 from payonce.testing.providers.machines import Machines
 from payonce.testing.providers.marked import chain, running_sums
@@ -33,7 +33,7 @@ class AutomaticCache:
             levels = sorted(asked.blocks, key=lambda block: order.get(block.level, 2))
             asked = replace(asked, blocks=tuple(replace(b, level=order.get(b.level, 2)) for b in levels))
         sums = running_sums(asked.blocks)
-        key = f"{scope}\0{asked.options.get('prompt_cache_key')}\0{asked.opening.hex()}"
+        key = machine_key(asked, scope, rules.opening)
         keys = chain(asked, f"{self._machines.of(key, now)}\0{prefix_salt(asked)}" if rules.per_minute else scope)
         hit = max((at for at, one in enumerate(keys) if self._kept.live(one, now)), default=-1)
         read = sums[hit] // rules.step * rules.step if hit >= 0 else 0

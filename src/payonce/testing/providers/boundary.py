@@ -26,6 +26,17 @@ def prefix_salt(asked: Asked) -> str:
     return digest([asked.options.get(name) for name in _RELEVANT]).hex()
 
 
+def machine_key(asked: Asked, scope: str, opening: int) -> str:
+    """What OpenAI chooses a machine by: the key that was given, and the first tokens of the prompt."""
+    first, so_far = [], 0
+    for block in asked.blocks:
+        if so_far >= opening:
+            break
+        first.append(block.digest.hex())
+        so_far += block.tokens
+    return f"{scope}\0{asked.options.get('prompt_cache_key')}\0{digest(first).hex()}"
+
+
 class BoundaryCache:
     """The entries of one host. The clock is an argument; calls come in the order of their times."""
 
@@ -45,7 +56,7 @@ class BoundaryCache:
             if block.level == TOOLS or (block.mark and block.mark.malformed):
                 raise RefusedError("prompt_cache_breakpoint: not allowed here")
         ends = [] if mode == "explicit" else eligible_ends(asked)
-        machine = self._machines.of(f"{scope}\0{asked.options.get('prompt_cache_key')}\0{asked.opening.hex()}", now)
+        machine = self._machines.of(machine_key(asked, scope, self.rules.opening), now)
         keys = chain(asked, f"{machine}\0{mode}\0{prefix_salt(asked)}")
         looked_up = self._looked_up(asked, explicit, ends)
         live = [at for at in looked_up if self._entries.live(keys[at], now)]

@@ -69,6 +69,8 @@ _CLAUDE: Final = (
     (r"", 1024),
 )
 """Minimum cacheable lengths; the first that fits counts."""
+_DROPS_THINKING: Final = r"(haiku-4|haiku-3|3[.-][57]|opus-4([.-]1|-2\d{7}|$)|sonnet-4([.-]5|-2\d{7}|$))"
+"""Models before Opus 4.5 and Sonnet 4.6, and Haiku to 4.5."""
 _CLAUDE_RATES: Final = (
     (r"opus-5[.-]5", Rates.times("4", output="5", read="0.05", write="1.25", write_1h="2")),
     (r"sonnet-5[.-]5", Rates.times("2", output="5", read="0.05", write="1.25", write_1h="2")),
@@ -82,7 +84,8 @@ _CLAUDE_RATES: Final = (
 def _claude(model: str) -> Family:
     minimum = next(number for pattern, number in _CLAUDE if re.search(pattern, model))
     rates = next(found for pattern, found in _CLAUDE_RATES if re.search(pattern, model))
-    return Family("Claude", lambda: MarkedCache(MarkerRules(minimum)), rates, "anthropic", _CLAUDE_HOSTS)
+    rules = MarkerRules(minimum, keeps_thinking=not re.search(_DROPS_THINKING, model))
+    return Family("Claude", lambda: MarkedCache(rules), rates, "anthropic", _CLAUDE_HOSTS)
 
 
 _FIVE_MINUTES: Final = {"5m": 300.0}

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from payonce.testing.providers.blocks import MESSAGES, Asked, Block, Mark
 from payonce.testing.providers.entries import Entry
 from payonce.testing.providers.rules import LONG, MarkerRules, Ready, RefusedError, Split
 
+_THINKING: Final = frozenset({"thinking", "redacted_thinking"})
 _RUNS: Final = frozenset({"tool_use", "tool_result"})
 
 
@@ -51,6 +52,14 @@ def running_sums(blocks: Sequence[Block]) -> list[int]:
     return sums
 
 
+def _without_old_thinking(asked: Asked) -> Asked:
+    """The prompt as older models see it: no thinking from before the user's last message that is no tool result."""
+    spoke = [at for at, block in enumerate(asked.blocks) if block.role == "user" and block.kind != "tool_result"]
+    last = spoke[-1] if spoke else -1
+    kept = (block for at, block in enumerate(asked.blocks) if at > last or block.kind not in _THINKING)
+    return replace(asked, blocks=tuple(kept))
+
+
 class MarkedCache:
     """The entries of one host. The clock is an argument; calls come in the order of their times."""
 
@@ -61,6 +70,8 @@ class MarkedCache:
 
     def account(self, asked: Asked, *, scope: str, now: float, ready: Ready) -> Split:
         """How the prompt is billed, and what is kept of it. RefusedError (400) as the provider documents it."""
+        if not self.rules.keeps_thinking:
+            asked = _without_old_thinking(asked)
         marks = self._marks(asked)
         path = _Path(asked.blocks, chain(asked, scope), running_sums(asked.blocks), self._places(asked.blocks))
         active = [(at, mark) for at, mark in marks if path.sums[at] >= self.rules.minimum]

@@ -97,7 +97,8 @@ class BoundaryRules:
     """OpenAI's paid automatic cache (GPT-5.6 and later): exact boundaries, few writes, one sliding lifetime.
 
     `first` and `latest` explicit breakpoints and `earlier` ends of messages are looked up. Above `per_minute` requests
-    of one key and opening, traffic goes to a further machine, which knows nothing of the first.
+    of one key and opening (the first so many tokens), traffic goes to a further machine, which knows nothing of the
+    first.
     """
 
     minimum: int
@@ -107,6 +108,7 @@ class BoundaryRules:
     latest: int = 50
     earlier: int = 20
     per_minute: int = 15
+    opening: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class AutomaticRules:
     fixed: bool = False
     tools_after_system: bool = False
     per_minute: int | None = None
+    opening: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,10 @@ LongReads = Literal["no", "reads", "extends"]
 class MarkerRules:
     """A cache that is told by markers what to keep: Anthropic, and Qwen with a single lifetime.
 
+    `linger` is how much longer than promised an entry lives, `eviction` how likely one is gone before its time,
+    `closing` the tokens after the last block that no marker covers, by the kind of that block. Without
+    `keeps_thinking` a new message of the user drops the thinking before it.
+
     The last group are the questions that the documentation leaves open, each with both readings: whether a marker of
     1h reads a live entry of 5m (and then makes it last an hour), whether a read refreshes the entries of shorter
     prefixes of the same path, and whether a run of tool calls (or of results) counts as one position of the look-back.
@@ -155,6 +162,7 @@ class MarkerRules:
     eviction: float = 0.0
     seed: int = 0
     closing: Mapping[str, int] = field(default_factory=dict)
+    keeps_thinking: bool = True
     one_hour_reads_5m: LongReads = "reads"
     reads_refresh_ancestors: bool = True
     collapse_tool_runs: bool = True
