@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -48,7 +47,7 @@ class Stage:
         self._threads: list[threading.Thread] = []
 
     def act(self, act: Act) -> None:
-        """Send it once the earlier ones have ended, or, where it is to be together with the last, have been received."""
+        """Send it once the earlier ones have ended, or, where it is to be together with them, have been received."""
         if act.together:
             assert self.gateway.until(lambda: self.sim.in_flight == len(self._threads))
         else:
@@ -75,7 +74,9 @@ class Stage:
         self.settle()
         catalogue = Catalogue()
         watch = Watch(minimum_of=lambda model: catalogue.traits(model).minimum or None)
-        bodies = {call.json()["messages"][-1]["content"][-1]["text"]: call.json() for call in self.sim.calls if call.body}
+        bodies = {
+            call.json()["messages"][-1]["content"][-1]["text"]: call.json() for call in self.sim.calls if call.body
+        }
         said = []
         for held in self.exchanges:
             act, answer = held["act"], held["answer"]
@@ -104,4 +105,3 @@ def test_each_scene_is_named_at_its_last_act_and_nowhere_else(name: str, sim: Si
     expected = [(scene.cause, scene.where, scene.block)] if scene.cause else []
     assert [(one.id, one.where, one.block) for one in last] == expected
     assert len(sim.calls) == len(scene.acts)
-    assert time.time() < sim.advance(0.0)
