@@ -19,28 +19,12 @@ from payonce.ledger.usage import parse
 from payonce.optimise.traits import Catalogue
 from payonce.testing.providers import Outage, Served, family_of
 from tests.doctor.rules import Talk, tool, words
-
-MODEL = "anthropic/claude-sonnet-4.5"
-RETIRED = {"anthropic-beta": "prompt-caching-2024-07-31"}
+from tests.doctor.scenes import MODEL, RETIRED, chat
 
 
 def price_of(model: str, _upstream: str, _tokens: int, _at: float) -> Rates:
     rates = family_of(model).rates
     return Rates(rates.input, rates.output, rates.read, rates.write, rates.write_1h)
-
-
-def chat(body: dict[str, Any]) -> dict[str, Any]:
-    """The same request as /chat/completions has it."""
-    tools = [
-        {
-            "type": "function",
-            "function": {**{k: v for k, v in one.items() if k != "input_schema"}, "parameters": one["input_schema"]},
-        }
-        for one in body["tools"]
-    ]
-    messages = [{"role": "system", "content": body["system"]}, *body["messages"]]
-    rest = {name: value for name, value in body.items() if name not in ("system", "tools", "messages")}
-    return {**rest, "tools": tools, "messages": messages}
 
 
 @dataclass
