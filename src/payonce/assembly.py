@@ -24,12 +24,14 @@ from payonce.drive.navigated import NavigatedUpstream
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import SettingsError, StoreError
-from payonce.ledger.accounts import Accounts, Spender
+from payonce.ledger.accounts import Accounts
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
 from payonce.model.ports import Clock, Notebook, Patience, Store, Upstream, Volume
 from payonce.navigator import PrefixNavigator
 from payonce.optimise import Planner
+from payonce.optimise.traits import Catalogue
+from payonce.reckoning import Books, Reckoning
 from payonce.request_log import RequestLog
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store, redact
@@ -40,6 +42,9 @@ POLL_SECONDS = 0.25
 """How often a worker looks for purges of others, and notes its figures; a purge is seen within a second."""
 
 SECRET_BYTES = 32
+
+Leaves = tuple[tuple[str, bytes], ...]
+"""Records for the store's notebook: name and value."""
 
 
 class Ground:
@@ -64,13 +69,21 @@ class Ground:
         )
         if settings.portable and settings.share:
             self.warnings.append("share has no effect: all callers of a cassette are one tenant")
+        self.navigator: PrefixNavigator
         self.tiers.refresh()
 
-    def _steering(self, ledger: Spender) -> PrefixNavigator:
-        """Who steers the calls of this world, and has `ledger` enter what they cost."""
-        accounts = Accounts(ledger, Prices(clock=self.clock))
+    def _steering(self, books: Books) -> PrefixNavigator:
+        """Who steers the calls of this world, and has `books` enter what they cost."""
+        catalogue = Catalogue()
+        reckoning = Reckoning(
+            Accounts(books, Prices(clock=self.clock)),
+            books,
+            lambda model: catalogue.traits(model).minimum or None,
+            worker=self.ledger.worker,
+            now=self.clock(),
+        )
         limit = self.settings.max_entry_bytes
-        navigator = PrefixNavigator(Planner(), accounts, clock=self.clock, limit=limit, request_log=self.request_log)
+        navigator = PrefixNavigator(Planner(), reckoning, clock=self.clock, limit=limit, request_log=self.request_log)
         self.before_note.append(navigator.settle)
         return navigator
 
@@ -89,23 +102,27 @@ class Ground:
             total.update(self.tiers.behind.dropped())
         return total
 
-    def _leaf(self) -> tuple[str, bytes] | None:
+    def _leaves(self) -> Leaves:
+        """What is new in the figures and in the doctor's findings, as records to note."""
         for settle in self.before_note:
             settle()
-        return self.ledger.leaf(self.clock())
+        pages = (self.ledger.leaf(self.clock()), self.navigator.page())
+        return tuple(page for page in pages if page is not None)
 
-    def _note(self, leaf: tuple[str, bytes] | None) -> None:
+    def _note(self, leaves: Leaves) -> None:
         if self.request_log is not None:
             self.request_log.flush()
         keeper = self.tiers.keeper
-        if leaf is not None and isinstance(keeper, Notebook):
-            try:
+        if not isinstance(keeper, Notebook):
+            return
+        try:
+            for leaf in leaves:
                 keeper.note(*leaf)
-            except StoreError as error:
-                self.tiers.complain(error)
+        except StoreError as error:
+            self.tiers.complain(error)
 
-    def _add_up(self, leaf: tuple[str, bytes] | None) -> Tally:
-        self._note(leaf)
+    def _add_up(self, leaves: Leaves) -> Tally:
+        self._note(leaves)
         keeper = self.tiers.keeper
         try:
             return add_up(keeper.notes() if isinstance(keeper, Notebook) else {})
@@ -113,8 +130,8 @@ class Ground:
             self.tiers.complain(error)
             return Tally()
 
-    def _shut(self, leaf: tuple[str, bytes] | None) -> None:
-        self._note(leaf)
+    def _shut(self, leaves: Leaves) -> None:
+        self._note(leaves)
         for store in (self.tiers.behind, self.tiers.front):
             if store is not None:
                 store.close()
@@ -175,12 +192,12 @@ class World(Ground):
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(None, self._shut, self._leaf())
+        await asyncio.get_running_loop().run_in_executor(None, self._shut, self._leaves())
 
     async def tally(self) -> Tally:
         """The figures of every worker that shares the store, this one's to the moment."""
-        leaf = self._leaf()
-        return await asyncio.get_running_loop().run_in_executor(None, self._add_up, leaf)
+        leaves = self._leaves()
+        return await asyncio.get_running_loop().run_in_executor(None, self._add_up, leaves)
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -191,7 +208,7 @@ class World(Ground):
             try:
                 await loop.run_in_executor(None, self.tiers.refresh)
                 if ticks % 4 == 0:
-                    await loop.run_in_executor(None, self._note, self._leaf())
+                    await loop.run_in_executor(None, self._note, self._leaves())
             except Exception:
                 log.exception("the ticker stumbled; it goes on")
 

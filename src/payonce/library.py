@@ -16,6 +16,7 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from payonce.assembly import POLL_SECONDS, Ground
@@ -27,6 +28,7 @@ from payonce.drive.sync import SyncPlayer
 from payonce.drive.tower import Tower
 from payonce.ledger.money import Bill
 from payonce.ledger.tally import Ledger
+from payonce.ledger.unread import Expired
 from payonce.library_shelf import Shelf
 from payonce.model.ports import Clock
 from payonce.model.receipt import Landing, Receipt
@@ -116,8 +118,8 @@ class LibraryWorld(Ground):
             self._ticker.join(POLL_SECONDS * 8)
         self.pool.shutdown(wait=False, cancel_futures=True)
         with self.listener.lock:
-            leaf = self._leaf()
-        self._shut(leaf)
+            leaves = self._leaves()
+        self._shut(leaves)
 
     def _busy(self) -> bool:
         """Whether answers are still arriving."""
@@ -132,8 +134,8 @@ class LibraryWorld(Ground):
                 self.tiers.refresh()
                 if ticks % 4 == 0:
                     with self.listener.lock:
-                        leaf = self._leaf()
-                    self._note(leaf)
+                        leaves = self._leaves()
+                    self._note(leaves)
                 forgotten = 0 if self.leases or self._busy() else forgotten + 1
                 if forgotten > 4 and _forget(self):  # its clients were dropped without being closed
                     self.stop(0.0)
@@ -162,6 +164,16 @@ class Locked:
         """An upstream answered, and this is its bill."""
         with self.lock:
             self._ledger.spent(bill, cacheable=cacheable)
+
+    def unread(self, expired: Expired) -> None:
+        """Written prefixes expired unread."""
+        with self.lock:
+            self._ledger.unread(expired)
+
+    def missed(self, tokens: int, cost: Decimal | None) -> None:
+        """An answer read less of a live entry than it could."""
+        with self.lock:
+            self._ledger.missed(tokens, cost)
 
 
 class Lease:

@@ -1,17 +1,18 @@
 """The navigator: sends each call by the way on which its prompt is cached best, and learns from what it cost.
 
-It hands bodies to the planner (`payonce.optimise`), and what an answer used to the planner, the ledger, the doctor and
-the request log. Whatever goes wrong in here costs a plan, never a call. This room must never do I/O, nor decide how a
+It hands bodies to the planner (`payonce.optimise`), and what an answer used to the planner, the reckoning and the
+request log. Whatever goes wrong in here costs a plan, never a call. This room must never do I/O, nor decide how a
 prompt is marked.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import Counter, deque
 from dataclasses import replace
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
@@ -19,17 +20,18 @@ import orjson
 from payonce.config_urls import is_loopback
 from payonce.dialects.canonical import parse
 from payonce.dialects.ear import Ear, Heard
-from payonce.ledger.accounts import Accounts
 from payonce.model.call import Call, Headers, Steering
 from payonce.model.ports import Clock, Head
 from payonce.model.reason import Reason
-from payonce.optimise import Act, Plan, Planner
+from payonce.optimise import Plan, Planner
 from payonce.optimise.marking import Dialect
 from payonce.optimise.sessions import Upstream
+from payonce.reckoning import Outcome, Reckoning
 from payonce.request_log import RequestLog
 
 log = logging.getLogger("payonce.navigator")
 
+REJECTED = 400
 PLANNED_BYTES = 1024
 """Shorter bodies go as they are: no provider caches so short a prompt."""
 
@@ -41,9 +43,6 @@ PRICES_SECONDS = 86400.0
 """How old an upstream's own list of prices may be."""
 
 DIALECTS: Final[dict[str, Dialect]] = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
-_MARKS = frozenset((Act.MARK, Act.READ))
-_OURS = _MARKS | {Act.SWITCH_OFF, Act.PIN}
-_LIVES: Final[dict[str, Literal["5m", "1h"]]] = {"5m": "5m", "1h": "1h"}
 _HOSTS: Final[dict[str, Upstream]] = {
     "openrouter.ai": "openrouter",
     "api.anthropic.com": "anthropic",
@@ -57,7 +56,7 @@ class PrefixNavigator:
     def __init__(
         self,
         planner: Planner,
-        accounts: Accounts,
+        reckoning: Reckoning,
         *,
         clock: Clock,
         limit: int,
@@ -68,14 +67,13 @@ class PrefixNavigator:
         self.stumbled: Counter[str] = Counter()
         """What went wrong in here, by the name of the exception."""
         self._planner = planner
-        self._accounts = accounts
+        self._reckoning = reckoning
         self._lock = threading.Lock()
         self._log = request_log
-        self._unpriced: deque[_Told] = deque(maxlen=UNPRICED)
+        self._waiting: deque[Outcome] = deque(maxlen=UNPRICED)
         self._loading: threading.Thread | None = None
-        self._asked_prices: dict[str, float] = {}
-        self._published: set[str] = set()
         self._bases: dict[str, str] = {}
+        self._asked_prices: dict[str, float] = {}
 
     def course(self, call: Call) -> PlannedCourse | None:
         """How `call` goes upstream; None where it goes as it is and nobody listens."""
@@ -102,31 +100,36 @@ class PrefixNavigator:
             self._stumble(error)
 
     def settle(self) -> None:
-        """Price the answers that came while the price table was still being read; to be called now and then."""
-        if not self._ready():
-            return
-        while self._unpriced:
-            self._spend(self._unpriced.popleft())
+        """Reckon the answers that came while the price table was still being read; to be called now and then."""
+        try:
+            with self._lock:
+                while self._waiting and self._ready():
+                    self._reckoning.reckon(self._waiting.popleft())
+                self._reckoning.expire(self.clock())
+        except Exception as error:  # noqa: BLE001
+            self._stumble(error)
+
+    def page(self) -> tuple[str, bytes] | None:
+        """What the doctor found, as a record to note, if something is new."""
+        with self._lock:
+            return self._reckoning.page(self.clock())
 
     def unpriced(self, now: float) -> list[tuple[str, str]]:
         """The upstreams, by name and base URL, whose own list of prices should be asked for now: those that calls were
         steered to and that were not asked for `PRICES_SECONDS`. An upstream on this machine is a test or a proxy, and
         is not asked unbidden."""
+        asked = self._asked_prices
         due = [
             (name, base)
             for name, base in self._bases.items()
-            if not is_loopback(urlsplit(base).hostname or "")
-            and now - self._asked_prices.get(name, -PRICES_SECONDS) >= PRICES_SECONDS
+            if not is_loopback(urlsplit(base).hostname or "") and now - asked.get(name, -math.inf) >= PRICES_SECONDS
         ]
-        self._asked_prices.update((name, now) for name, _ in due)
+        asked.update((name, now) for name, _ in due)
         return due
 
     def published(self, base: str, document: object) -> int:
         """An upstream's GET /models answer (decoded JSON); how many models have a price in it."""
-        count = self._accounts.prices.learn_models(document, provider=base)
-        if count:
-            self._published.add(base)
-        return count
+        return self._reckoning.learn_prices(base, document)
 
     def _plot(self, call: Call) -> PlannedCourse | None:
         steering, dialect = call.steering, DIALECTS.get(call.endpoint)
@@ -159,48 +162,40 @@ class PrefixNavigator:
 
     def _learn(self, course: PlannedCourse, heard: Heard | None) -> None:
         now, plan = self.clock(), course.plan
-        if plan is not None and (heard is None or heard.usage is not None):
-            said, host = (heard.usage, heard.provider) if heard is not None else (None, None)
-            with self._lock:
-                self._planner.observe(plan, said, now=now, provider=host, failed=heard is None)
-        if heard is None:
-            return
-        told = _Told(course, heard)
-        if self._ready():
-            self._spend(told)
-        else:
-            self._unpriced.append(told)
-        if self._log is not None:
+        steering = course.asked.steering
+        assert steering is not None
+        said = heard or Heard()
+        outcome = Outcome(
+            plan=plan,
+            steering=steering,
+            dialect=course.dialect,
+            headers=course.asked.headers,
+            started=course.started,
+            began=course.began,
+            ended=now,
+            status=course.status,
+            usage=said.usage,
+            model=said.model,
+            host=said.provider,
+            diagnosis=said.diagnosis,
+        )
+        with self._lock:
+            if plan is not None and (heard is None or heard.usage is not None):
+                self._planner.observe(plan, said.usage, now=now, provider=said.provider, failed=heard is None)
+            if heard is not None or course.status == REJECTED:
+                self._waiting.append(outcome)
+                while self._waiting and self._ready():
+                    self._reckoning.reckon(self._waiting.popleft())
+        if self._log is not None and heard is not None:
             self._log.add(_record(course, heard, now))
 
     def _ready(self) -> bool:
         """Whether prices can be asked for without waiting: the table takes half a second to read, off this thread."""
         if self._loading is None:
-            self._loading = threading.Thread(target=self._accounts.prices.load, name="payonce-prices", daemon=True)
+            load = self._reckoning.accounts.prices.load
+            self._loading = threading.Thread(target=load, name="payonce-prices", daemon=True)
             self._loading.start()
         return not self._loading.is_alive()
-
-    def _spend(self, told: _Told) -> None:
-        course, heard = told
-        steering = course.asked.steering
-        assert steering is not None
-        advice = course.plan.advice if course.plan is not None else ()
-        lives = {each.ttl for each in advice if each.act in _MARKS}
-        self._accounts.answered(
-            heard.usage,
-            dialect=course.dialect,
-            asked=steering.model,
-            model=heard.model,
-            upstream=self._biller(steering),
-            ttl=_LIVES.get(lives.pop()) if len(lives) == 1 else None,
-            ours=any(each.act in _OURS for each in advice),
-            cacheable=steering.cacheable,
-        )
-
-    def _biller(self, steering: Steering) -> str | None:
-        """Whose prices hold: those of the upstream, where they are known to be its own; else who made the model."""
-        known = steering.base in self._published or urlsplit(steering.base).hostname in _HOSTS
-        return steering.base if known else None
 
     def _stumble(self, error: Exception) -> None:
         name = type(error).__name__
@@ -224,6 +219,7 @@ class PlannedCourse:
         "keen",
         "plan",
         "started",
+        "status",
     )
 
     def __init__(
@@ -240,6 +236,7 @@ class PlannedCourse:
         self.dialect = dialect
         self.started = started
         self.began = started
+        self.status = 0
 
     def refused(self, status: int, body: bytes) -> bool:
         """Whether this answer rejects what was changed."""
@@ -248,6 +245,7 @@ class PlannedCourse:
     def begun(self, head: Head) -> None:
         """The answer begins."""
         self.began = self._navigator.clock()
+        self.status = head.status
         if head.status == 200:
             self._ear = Ear(head.headers, self._navigator.limit)
 
@@ -283,13 +281,6 @@ def merged(headers: Headers, changes: tuple[tuple[bytes, bytes | None], ...]) ->
     named = dict(changes)
     kept = tuple(field for field in headers if field[0] not in named)
     return kept + tuple((name, value) for name, value in changes if value is not None)
-
-
-class _Told(NamedTuple):
-    """An answer that came, and what it used."""
-
-    course: PlannedCourse
-    heard: Heard
 
 
 def _record(course: PlannedCourse, heard: Heard, ended: float) -> dict[str, Any]:

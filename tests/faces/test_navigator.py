@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from payonce.doctor import add_up
 from payonce.drive.navigated import NavigatedUpstream
 from payonce.gateway.price_list import learn_prices
 from payonce.gateway.upstream import HttpUpstream
@@ -291,7 +292,7 @@ async def test_prices_are_learned_from_the_upstreams_own_list(tmp_path: Path) ->
         way = HttpUpstream(sim.base_url, world.gateway.settings)
         try:
             assert await learn_prices(navigator, way, "", sim.base_url) > 3
-            rates = navigator._accounts.prices.rates("sim/large", provider=sim.base_url)
+            rates = navigator._reckoning.accounts.prices.rates("sim/large", provider=sim.base_url)
             assert rates is not None and rates.input is not None and rates.input > 0
             assert (
                 await learn_prices(navigator, HttpUpstream("http://127.0.0.1:9/v1", world.gateway.settings), "", "x")
@@ -310,3 +311,46 @@ async def test_only_upstreams_elsewhere_are_asked_for_prices_and_once_a_day(tmp_
         assert navigator.unpriced(1e9) == [("", "https://openrouter.ai/api/v1")]
         assert navigator.unpriced(1e9 + 3600) == []
         assert navigator.unpriced(1e9 + 86400) == [("", "https://openrouter.ai/api/v1")]
+
+
+async def test_the_doctor_hears_of_a_timestamp_and_its_page_is_noted_in_the_store(tmp_path: Path) -> None:
+    async with strict(tmp_path, prompt_cache="respect") as (world, _sim):
+        marker = {"cache_control": {"type": "ephemeral"}}
+        for turn in range(4):
+            system = [{"type": "text", "text": f"It is 10:0{turn}:11 now. {POLICY}", **marker}]
+            body = {"model": CLAUDE, "system": system, "max_tokens": 5, "session_id": "s",
+                    "messages": [{"role": "user", "content": f"turn {turn}"}]}  # fmt: skip
+            assert (await world.post(json.dumps(body).encode(), PATHS["messages"])).status == 200
+            world.clock.advance(20)
+        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        await world.gateway.world.tally()
+        report = add_up(world.gateway.world.tiers.keeper.notes())  # type: ignore[union-attr]
+        assert report.wrong
+        assert {finding.id for finding in report.findings if finding.wrong} <= {"volatile-text", "system-changed"}
+        counts = (await world.gateway.world.tally()).counts
+        assert counts["prompt.missed_tokens"] > 0
+        world.clock.advance(400)
+        assert (await world.gateway.world.tally()).counts["prompt.unread_writes"] == 0, "respected markers are not ours"
+
+
+async def test_a_healthy_conversation_is_not_found_fault_with(tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, _sim):
+        for dialect in PATHS:
+            await converse(world, Talk(dialect), 6)
+        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        await world.gateway.world.tally()
+        report = add_up(world.gateway.world.tiers.keeper.notes())  # type: ignore[union-attr]
+        assert report.counts["judged"] == 18
+        assert [finding.id for finding in report.findings if finding.wrong] == []
+        assert (await world.gateway.world.tally()).counts["prompt.missed_tokens"] == 0
+
+
+async def test_what_is_written_and_never_read_is_entered_once_it_has_expired(tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, sim):
+        await converse(world, Talk("chat"), 4)
+        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        assert sim.bill.cache_write_tokens > 0
+        await world.gateway.world.tally()
+        world.clock.advance(7200)
+        counts = (await world.gateway.world.tally()).counts
+        assert 0 < counts["prompt.unread_tokens"] < sim.bill.cache_write_tokens
