@@ -82,8 +82,14 @@ class Ground:
             worker=self.ledger.worker,
             now=self.clock(),
         )
-        limit = self.settings.max_entry_bytes
-        navigator = PrefixNavigator(Planner(), reckoning, clock=self.clock, limit=limit, request_log=self.request_log)
+        navigator = PrefixNavigator(
+            Planner(),
+            reckoning,
+            clock=self.clock,
+            limit=self.settings.max_entry_bytes,
+            heeds=lambda model: catalogue.traits(model).kind not in {"unknown", "none"},
+            request_log=self.request_log,
+        )
         self.before_note.append(navigator.settle)
         return navigator
 

@@ -11,6 +11,7 @@ import logging
 import math
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -51,7 +52,8 @@ _HOSTS: Final[dict[str, Upstream]] = {
 
 
 class PrefixNavigator:
-    """See the room's first paragraph. `limit` is the largest whole answer that is listened to, in bytes."""
+    """See the room's first paragraph. `limit` is the largest whole answer that is listened to, in bytes; `heeds` tells
+    whether anybody is known to cache prompts for a model: for others there is nothing to plan."""
 
     def __init__(
         self,
@@ -60,9 +62,11 @@ class PrefixNavigator:
         *,
         clock: Clock,
         limit: int,
+        heeds: Callable[[str], bool] = lambda _model: True,
         request_log: RequestLog | None = None,
     ) -> None:
         self.clock = clock
+        self._heeds = heeds
         self.limit = limit
         self.stumbled: Counter[str] = Counter()
         """What went wrong in here, by the name of the exception."""
@@ -138,7 +142,7 @@ class PrefixNavigator:
         now = self.clock()
         if call.upstream not in self._bases and len(self._bases) < UPSTREAMS:
             self._bases[call.upstream] = steering.base
-        if len(call.body) < PLANNED_BYTES:
+        if len(call.body) < PLANNED_BYTES or not self._heeds(steering.model):
             return PlannedCourse(self, call, call, None, dialect, now)
         members = parse(call.body)
         if isinstance(members, Reason):

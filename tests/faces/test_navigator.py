@@ -168,6 +168,14 @@ async def test_short_requests_are_not_rewritten(tmp_path: Path) -> None:
         assert sim.calls[-1].body == body
 
 
+async def test_a_model_that_nobody_caches_prompts_for_is_left_alone(tmp_path: Path) -> None:
+    async with strict(tmp_path) as (world, sim):
+        talk = Talk("chat", "sim/large")
+        await converse(world, talk, 3)
+        talk.turns = talk.turns[:5]
+        assert sim.calls[-1].body == talk.body()
+
+
 async def test_the_key_is_made_of_what_the_client_sent(tmp_path: Path) -> None:
     """The third question is a hit although its first two were planned differently."""
     async with strict(tmp_path, cache="all") as (world, sim):

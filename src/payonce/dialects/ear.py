@@ -1,8 +1,8 @@
 """What an answer says of its own price, picked up while it passes: its usage, its host, its identity.
 
-An ear is fed the chunks as they come and holds as little of them as it can: of a stream the lines that speak of usage, of
-a whole answer the body up to a limit. What it can't read it leaves out. This room must never judge an answer, nor hold
-its text for longer than it arrives.
+An ear is fed the chunks as they come and holds as little of them as it can: of a stream the lines that speak of usage,
+of a whole answer the body up to a limit. What it can't read it leaves out. This room must never judge an answer, nor
+hold its text for longer than it arrives.
 """
 
 from __future__ import annotations
