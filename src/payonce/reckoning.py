@@ -21,6 +21,7 @@ from payonce.ledger.unread import Expired, PrefixId, Unread
 from payonce.ledger.usage import Usage
 from payonce.model.call import Headers, Steering
 from payonce.optimise import Act, Plan
+from payonce.optimise.sessions import own_name
 
 _MARKS = frozenset((Act.MARK, Act.READ))
 _OURS = _MARKS | {Act.SWITCH_OFF, Act.PIN}
@@ -159,7 +160,7 @@ class Reckoning:
             tenant=outcome.steering.tenant,
             upstream=outcome.steering.base,
             model=outcome.model or outcome.steering.model,
-            session=plan.session or None,
+            session=_named(plan, outcome.headers),
             headers={name.decode(): value.decode("latin-1") for name, value in outcome.headers if name in _SHOWN},
             host=outcome.host,
             first_byte=outcome.began,
@@ -171,3 +172,11 @@ class Reckoning:
         for finding in self._watch.saw(seen):
             if finding.wrong and finding.tokens:
                 self._books.missed(finding.tokens, finding.cost)
+
+
+def _named(plan: Plan, headers: Headers) -> str | None:
+    """What the client calls the conversation. A name of ours follows from how the conversation opens, and would change
+    with the very system prompt whose change the doctor is to see."""
+    ours = {advice.where for advice in plan.advice if advice.act is Act.STICK}
+    body = {name: value for name, value in plan.body.items() if name not in ours}
+    return own_name(body, headers, None) or None
