@@ -24,7 +24,7 @@ from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import SettingsError, StoreError
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
-from payonce.model.ports import Clock, Notebook, Patience, Store, Upstream, Volume
+from payonce.model.ports import Clock, Notebook, Patience, Recorder, Store, Upstream, Volume
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store, redact
 
@@ -68,8 +68,8 @@ class Ground:
     def dropped(self) -> Counter[str]:
         """What this process lost on the way to its stores, by reason id."""
         total = Counter(self.tiers.dropped)
-        if self.tiers.behind is not None:
-            total.update(self.tiers.behind.dropped())
+        if self.tiers.behind is not None or isinstance(self.tiers.front, Recorder):
+            total.update(self.tiers.keeper.dropped())
         return total
 
     def _leaf(self) -> tuple[str, bytes] | None:

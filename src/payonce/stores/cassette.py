@@ -115,10 +115,12 @@ class CassetteStore:
     def flush(self, timeout: float = 5.0) -> bool:
         """Bring what was written to the medium itself; False where that takes too long."""
         until = time.monotonic() + timeout
-        while self._unsynced:
+        waiting, self._unsynced = self._unsynced, set()
+        while waiting:
             if time.monotonic() > until:
+                self._unsynced |= waiting
                 return False
-            _sync(self.place.path / self._unsynced.pop())
+            _sync(self.place.path / waiting.pop())
         return True
 
     def volume(self) -> Volume:
