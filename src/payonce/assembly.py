@@ -27,7 +27,7 @@ from payonce.errors import SettingsError, StoreError
 from payonce.ledger.accounts import Accounts
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
-from payonce.model.ports import Clock, Notebook, Patience, Store, Upstream, Volume
+from payonce.model.ports import Clock, Notebook, Patience, Recorder, Store, Upstream, Volume
 from payonce.navigator import PrefixNavigator
 from payonce.optimise import Planner
 from payonce.optimise.traits import Catalogue
@@ -104,8 +104,8 @@ class Ground:
     def dropped(self) -> Counter[str]:
         """What this process lost on the way to its stores, by reason id."""
         total = Counter(self.tiers.dropped)
-        if self.tiers.behind is not None:
-            total.update(self.tiers.behind.dropped())
+        if self.tiers.behind is not None or isinstance(self.tiers.front, Recorder):
+            total.update(self.tiers.keeper.dropped())
         return total
 
     def _leaves(self) -> Leaves:

@@ -41,9 +41,9 @@ class Books:
         """A test has asked for the fixture."""
         self._modules.setdefault(str(directory), set()).update([module, *([""] if shared else [])])
         if not self._watching:
-            from payonce.stores import cassette  # noqa: PLC0415 - a run that does not record imports nothing
+            from payonce.stores import cassette_files  # noqa: PLC0415 - a run that does not record imports nothing
 
-            cassette.watchers.append(self._noticed)
+            cassette_files.watchers.append(self._noticed)
             self._watching = True
 
     def answered(self, response: Any) -> None:
@@ -93,9 +93,9 @@ class Books:
     def pytest_unconfigure(self) -> None:
         """Stop watching."""
         if self._watching:
-            from payonce.stores import cassette  # noqa: PLC0415
+            from payonce.stores import cassette_files  # noqa: PLC0415
 
-            cassette.watchers.remove(self._noticed)
+            cassette_files.watchers.remove(self._noticed)
             self._watching = False
 
     def pytest_terminal_summary(self, terminalreporter: Any, exitstatus: int) -> None:

@@ -76,8 +76,7 @@ class Cassette:
     def client(self, http: str = "", **arguments: Any) -> Any:
         """A `Client` on httpx2, or on the HTTP package that `http` names; closed at the end of the test."""
         face = _face(http)
-        hooks = {"response": [*arguments.pop("event_hooks", {}).get("response", ()), self._books.answered]}
-        return self._kept(face.Client(**{**self.options, **arguments, "event_hooks": hooks}))
+        return self._kept(face.Client(**self._arguments(arguments, self._books.answered)))
 
     def async_client(self, http: str = "", **arguments: Any) -> Any:
         """An `AsyncClient`, likewise. It keeps no idle connection, as it may outlive the event loop of its test."""
@@ -86,9 +85,8 @@ class Cassette:
         async def answered(response: Any) -> None:
             self._books.answered(response)
 
-        hooks = {"response": [*arguments.pop("event_hooks", {}).get("response", ()), answered]}
         arguments.setdefault("limits", face.mod.Limits(max_connections=1000, max_keepalive_connections=0))
-        return self._kept(face.AsyncClient(**{**self.options, **arguments, "event_hooks": hooks}))
+        return self._kept(face.AsyncClient(**self._arguments(arguments, answered)))
 
     def close(self) -> None:
         """Let go of every client that was made here."""
@@ -100,6 +98,14 @@ class Cassette:
                         way.desk.lease.close()
             else:
                 client.close()
+
+    def _arguments(self, given: dict[str, Any], answered: Any) -> dict[str, Any]:
+        """A client's arguments; where it records, the books are told of every answer."""
+        if self.mode not in ("record", "refresh"):
+            return {**self.options, **given}
+        hooks = dict(given.get("event_hooks") or {})
+        hooks["response"] = [*hooks.get("response", ()), answered]
+        return {**self.options, **given, "event_hooks": hooks}
 
     def _kept(self, client: Any) -> Any:
         self._open.append(client)

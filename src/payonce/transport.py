@@ -88,7 +88,8 @@ class SyncCaching(Caching):
     def handle_request(self, request: Any) -> Any:
         """The response to `request`: from the cache, from a call under way, or from the wrapped transport."""
         started = time.perf_counter()
-        fitting_request(self.mod, self, request)
+        if type(request) is not self.mod.Request:
+            fitting_request(self.mod, self, request)
         desk = self.desk
         place = desk.place(request)
         if self._early(place):
@@ -198,7 +199,8 @@ class AsyncCaching(Caching):
     async def handle_async_request(self, request: Any) -> Any:
         """The response to `request`: from the cache, from a call under way, or from the wrapped transport."""
         started = time.perf_counter()
-        fitting_request(self.mod, self, request)
+        if type(request) is not self.mod.Request:
+            fitting_request(self.mod, self, request)
         desk = self.desk
         place = desk.place(request)
         if self._early(place):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from payonce.stores.cassette_json import parse, pretty
-from payonce.stores.cassette_page import read
+from payonce.stores.cassette_read import read
 from payonce.testing.sim import running_sim
 from tests.docs.test_docs import ROOT, blocks
 

@@ -196,6 +196,27 @@ def test_what_could_not_be_recorded_is_said(project: Project) -> None:
     assert "recordings: 0 replayed, 0 recorded\n  1 not recorded: refusal (docs/reasons.md)\n" in done.stdout
 
 
+def test_an_async_test_leaves_nothing_open(project: Project) -> None:
+    project.write(
+        "tests/test_async.py",
+        SUITE.partition("@pytest.mark.parametrize")[0]
+        + """
+async def test_both(payonce):
+    llm = AsyncOpenAI(base_url=URL, api_key="k", http_client=payonce.async_client(), max_retries=0)
+    said = [{"role": "user", "content": "q"}]
+    for _ in range(2):
+        assert await llm.chat.completions.create(model="sim/small", messages=said)
+        stream = await llm.chat.completions.create(model="sim/small", messages=said, stream=True)
+        assert [chunk async for chunk in stream]
+""",
+    )
+    for mode in ("record", "replay", "off"):
+        asked = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function", "tests/test_async.py"]
+        done = project.run("-p", "pytest_asyncio.plugin", f"--payonce={mode}", *asked)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "not recorded" not in done.stdout
+
+
 def test_a_marker_overrides(project: Project) -> None:
     head = SUITE.partition("@pytest.mark.parametrize")[0]
     project.write(

@@ -25,12 +25,13 @@ from payonce.model.entry import Entry, Facts, Tokens, seal, unseal
 from payonce.model.key import Key
 from payonce.model.ports import About, Store
 from payonce.model.scopes import of_key, of_model, scopes_of
-from payonce.stores import cassette
+from payonce.stores import cassette_files
 from payonce.stores.cassette import ENVELOPE, CassetteStore
 from payonce.stores.cassette_body import hide, show
 from payonce.stores.cassette_json import SPELLINGS, parse, pretty
-from payonce.stores.cassette_page import FOREVER, TENANT, DamagedError, read
+from payonce.stores.cassette_page import FOREVER, TENANT
 from payonce.stores.cassette_place import file_name
+from payonce.stores.cassette_read import DamagedError, read
 from payonce.stores.registry import open_store
 from payonce.testing import FakeClock, StoreContract
 
@@ -569,13 +570,13 @@ def test_watchers_are_told_of_what_was_played_and_recorded(store: CassetteStore)
     def watch(what: str, path: Path) -> None:
         seen.append((what, path.name))
 
-    cassette.watchers.append(watch)
+    cassette_files.watchers.append(watch)
     try:
         put(store, key_of(), entry_of(key_of()))
         got(store, key_of())
         got(store, key_of(2))
     finally:
-        cassette.watchers.remove(watch)
+        cassette_files.watchers.remove(watch)
     name = files(store)[0].name
     assert seen == [("recorded", name), ("played", name)]
 

@@ -7,11 +7,9 @@ and are never evicted; a purge deletes their files. This room must never know HT
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -19,27 +17,23 @@ import msgspec
 
 from payonce.core.keying import OPEN_SECRET, derive
 from payonce.errors import SettingsError, StoreUnavailableError
-from payonce.model import reason
 from payonce.model.call import Asked
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.ports import About, Clock, Recording, Row, Volume
 from payonce.model.scopes import BEFORE, alive, of_key
-from payonce.stores import cassette_page as pages
 from payonce.stores.cassette_epochs import EpochBook
 from payonce.stores.cassette_errors import reason_of, restore, said
+from payonce.stores.cassette_files import PLAYED, RECORDED, Files
+from payonce.stores.cassette_page import write, write_bytes
 from payonce.stores.cassette_place import Place, begins_alike, file_name, slug
+from payonce.stores.cassette_read import DamagedError, question, read
 from payonce.stores.cassette_scrub import shown
 from payonce.stores.registry import file_path
 
 ENVELOPE: Final = derive(OPEN_SECRET, "envelope")
 """With it whoever uses this store seals its entries; what is sealed otherwise is kept as mere bytes."""
-PLAYED: Final = "played"
-RECORDED: Final = "recorded"
-watchers: list[Callable[[str, Path], None]] = []
-"""Told of each file out of which an answer was read (`PLAYED`), and of each that now holds one (`RECORDED`)."""
 _FULL_DIGITS: Final = 64
 _OF_KEY: Final = of_key(b"")
-_log = logging.getLogger("payonce.stores")
 
 
 class CassetteStore:
@@ -52,9 +46,7 @@ class CassetteStore:
         self.place = Place(Path(path).expanduser().absolute())
         self._clock = clock
         self._epochs = EpochBook(self.place, clock)
-        self._dropped: Counter[str] = Counter()
-        self._complained: set[str] = set()
-        self._unsynced: set[str] = set()
+        self.files = Files(self.place)
         if self.place.path.exists() and not self.place.path.is_dir():
             raise StoreUnavailableError(f"{self.place.path} is not a directory: write  cassette:DIR")
 
@@ -62,11 +54,11 @@ class CassetteStore:
 
     def get(self, slot: bytes) -> bytes | None:
         """The entry recorded under `slot`, sealed; None where there is none that can be read. Never raises."""
-        found = self._find(slot)
+        found = self.files.find(slot)
         if found is None:
             return None
         name, page = found
-        self._tell(PLAYED, name)
+        self.files.tell(PLAYED, name)
         if page.entry is None:
             return page.value if page.about.expires_at > self._clock() else None
         return seal(self._alive(page.entry), slot, ENVELOPE)
@@ -83,11 +75,11 @@ class CassetteStore:
         """Forget `slot`."""
         try:
             with self.place.locked():
-                for name, page in self._pages(self.place.candidates(slot, anew=True)):
+                for name, page in self.files.pages(self.place.candidates(slot, anew=True)):
                     if page.slot == slot:
                         self.place.remove(name)
         except OSError as error:
-            self._fault(error, "nothing was deleted from it")
+            self.files.fault(error, "nothing was deleted from it")
 
     def epochs(self) -> Mapping[str, int]:
         """Every epoch that was raised here, on this machine."""
@@ -98,7 +90,7 @@ class CassetteStore:
         try:
             with self.place.locked():
                 count = self._epochs.raise_(scope, at_least)
-                for name, page in self._pages(self._within(scope)):
+                for name, page in self.files.pages(self._within(scope)):
                     if page.entry is not None and _concerned(page.slot, page.entry, scope, count):
                         self.place.remove(name)
                 return count
@@ -114,32 +106,27 @@ class CassetteStore:
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Bring what was written to the medium itself; False where that takes too long."""
-        until = time.monotonic() + timeout
-        while self._unsynced:
-            if time.monotonic() > until:
-                return False
-            _sync(self.place.path / self._unsynced.pop())
-        return True
+        return self.files.sync(timeout)
 
     def volume(self) -> Volume:
         """How many files there are, and their bytes; a cassette has no limit."""
-        sizes = [size for size in map(self._size, self.place.names()) if size is not None]
+        sizes = [size for size in map(self.files.size, self.place.names()) if size is not None]
         return Volume(len(sizes), sum(sizes), 0)
 
     def rows(self) -> Iterator[Row]:
         """Every recording, newest first; what can't be read is left out."""
         now = self._clock()
         found = []
-        for name, page in self._pages(self.place.names()):
+        for name, page in self.files.pages(self.place.names()):
             if page.entry is not None or page.about.expires_at > now:
-                size = (self._size(name) or 0) if page.entry is not None else len(page.value)
-                found.append((page.about.stored_at, self._stamp(name), Row(page.slot, size, page.about)))
+                size = (self.files.size(name) or 0) if page.entry is not None else len(page.value)
+                found.append((page.about.stored_at, self.files.stamp(name), Row(page.slot, size, page.about)))
         found.sort(key=lambda item: item[:2], reverse=True)
         yield from (row for _, _, row in found)
 
     def dropped(self) -> Mapping[str, int]:
         """How many were not written, and how many files were found damaged, by reason id."""
-        return dict(self._dropped)
+        return dict(self.files.dropped)
 
     def close(self) -> None:
         """Bring what was written to the medium."""
@@ -159,22 +146,22 @@ class CassetteStore:
             return (not name.startswith(nearer), not name.startswith(near), name)
 
         for name in sorted(self.place.names(), key=distance):
-            data = self._data(name)
-            found = pages.question(data) if data is not None else None
+            data = self.files.data(name)
+            found = question(data) if data is not None else None
             if found is not None:
-                yield Recording(self._shown_path(name), found[0].endswith(b"s"), found[1])
+                yield Recording(self.files.named(name), found[0].endswith(b"s"), found[1])
 
     def trouble(self, slot: bytes) -> str:
         """Why the file that is named after `slot` can't be read; empty where there is none, or nothing is wrong."""
         for name in self.place.candidates(slot, anew=True):
             try:
-                pages.read((self.place.path / name).read_bytes())
-            except pages.DamagedError as error:
-                return f"{self._shown_path(name)} {error}: {restore(self._shown_path(name))}"
+                read((self.place.path / name).read_bytes())
+            except DamagedError as error:
+                return f"{self.files.named(name)} {error}: {restore(self.files.named(name))}"
             except FileNotFoundError:
                 continue
             except OSError as error:
-                return f"{self._shown_path(name)} can't be read ({said(error)}): make it readable"
+                return f"{self.files.named(name)} can't be read ({said(error)}): make it readable"
         return ""
 
     def refusal(self) -> str:
@@ -190,27 +177,13 @@ class CassetteStore:
             names = [name for name in names if begins_alike(name, scope.removeprefix(_OF_KEY))]
         return names
 
-    def _find(self, slot: bytes) -> tuple[str, pages.Page] | None:
-        for anew in (False, True):
-            names = self.place.candidates(slot, anew=anew)
-            gone = False
-            for name in names:
-                data = self._data(name)
-                gone = gone or data is None
-                page = self._read(name, data) if data is not None else None
-                if page is not None and page.slot == slot:
-                    return name, page
-            if not gone:
-                return None
-        return None
-
     def _put(self, slot: bytes, value: bytes, about: About, asked: Asked | None) -> bool:
         entry = unseal(value, slot, ENVELOPE)
-        text = pages.write(slot, entry, shown(asked) if asked else None) if entry is not None else None
+        text = write(slot, entry, shown(asked) if asked else None) if entry is not None else None
         try:
-            data = (text if text is not None else pages.write_bytes(slot, value, about)).encode()
+            data = (text if text is not None else write_bytes(slot, value, about)).encode()
         except UnicodeEncodeError:
-            data = pages.write_bytes(slot, value, about).encode("utf-8", "replace")
+            data = write_bytes(slot, value, about).encode("utf-8", "replace")
         try:
             with self.place.locked():
                 if text is not None and entry is not None and not self._unpurged(entry):
@@ -218,8 +191,8 @@ class CassetteStore:
                 self._replace(slot, about, data)
         except OSError as error:
             why = reason_of(error)
-            self._dropped[why.id] += 1
-            self._fault(error, "what is new is not recorded")
+            self.files.dropped[why.id] += 1
+            self.files.fault(error, "what is new is not recorded")
             return False
         return True
 
@@ -227,8 +200,8 @@ class CassetteStore:
         """Write the one file of `slot`. One that differs in its date alone stays as it is."""
         name, others = file_name(about.endpoint, about.model, slot), []
         for there in sorted({name, *self.place.known(slot)}):
-            held = self._data(there)
-            page = self._read(there, held) if held is not None else None
+            held = self.files.data(there)
+            page = self.files.page(there, held)
             if page is not None and page.slot != slot:
                 if there == name:  # another key that begins alike
                     name = file_name(about.endpoint, about.model, slot, _FULL_DIGITS)
@@ -236,14 +209,13 @@ class CassetteStore:
             if page is not None and there != name:
                 others.append(there)
             elif held is not None and page is not None and _undated(held) == _undated(data):
-                self._tell(RECORDED, name)
+                self.files.tell(RECORDED, name)
                 return
         self.place.write(name, data)
         for other in others:
             if other != name:
                 self.place.remove(other)
-        self._unsynced.add(name)
-        self._tell(RECORDED, name)
+        self.files.tell(RECORDED, name)
 
     def _alive(self, entry: Entry) -> Entry:
         """The entry as if it had been stored now: a purge deletes, so what is here has outlived them all."""
@@ -257,59 +229,6 @@ class CassetteStore:
     def _unpurged(self, entry: Entry) -> bool:
         return alive(entry.scopes, entry.epochs, entry.stored_at, self._epochs.read())
 
-    def _pages(self, names: list[str]) -> Iterator[tuple[str, pages.Page]]:
-        for name in names:
-            data = self._data(name)
-            page = self._read(name, data) if data is not None else None
-            if page is not None:
-                yield name, page
-
-    def _data(self, name: str) -> bytes | None:
-        try:
-            return self.place.read(name)
-        except OSError as error:
-            self._fault(error, f"{name} can't be read")
-            return None
-
-    def _read(self, name: str, data: bytes) -> pages.Page | None:
-        try:
-            return pages.read(data)
-        except pages.DamagedError as error:
-            if name not in self._complained:
-                self._complained.add(name)
-                self._dropped[reason.DAMAGED.id] += 1
-                _log.warning("payonce: %s %s: it counts as not recorded", self._shown_path(name), error)
-            return None
-
-    def _fault(self, error: OSError, so: str) -> None:
-        if so not in self._complained:
-            self._complained.add(so)
-            _log.warning("payonce: cassette %s: %s: %s", self.place.path, said(error), so)
-
-    def _size(self, name: str) -> int | None:
-        try:
-            return (self.place.path / name).stat().st_size
-        except OSError:
-            return None
-
-    def _stamp(self, name: str) -> int:
-        try:
-            return (self.place.path / name).stat().st_mtime_ns
-        except OSError:
-            return 0
-
-    def _shown_path(self, name: str) -> str:
-        """A file's path as a person at this place would write it."""
-        path = self.place.path / name
-        try:
-            return str(path.relative_to(Path.cwd()))
-        except (ValueError, OSError):
-            return str(path)
-
-    def _tell(self, what: str, name: str) -> None:
-        for watcher in watchers:
-            watcher(what, self.place.path / name)
-
 
 def _concerned(slot: bytes, entry: Entry, scope: str, count: int) -> bool:
     """Whether a purge that raised `scope` to `count` is one of this entry."""
@@ -320,19 +239,6 @@ def _concerned(slot: bytes, entry: Entry, scope: str, count: int) -> bool:
 
 def _undated(data: bytes) -> list[bytes]:
     return [line for line in data.splitlines() if not line.startswith(b'  "recorded": ')]
-
-
-def _sync(path: Path) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def open_cassette(rest: str, *, clock: Clock, max_bytes: int) -> CassetteStore:  # noqa: ARG001 - recordings stay
