@@ -6,9 +6,10 @@ from decimal import Decimal
 
 import pytest
 
-from payonce.doctor import Finding
-from tests.doctor.rules import HOUR, Talk, tool, words
-from tests.doctor.stage import Stage
+from payonce.doctor import Finding, Seen, Watch
+from payonce.ledger.usage import Usage
+from tests.doctor.rules import HOUR, Provider, Talk, tool, words
+from tests.doctor.stage import Stage, price_of
 
 sessions = pytest.mark.parametrize("session", [None, "s"])
 
@@ -275,3 +276,134 @@ def test_parallel_subagents_of_one_session_are_told_apart() -> None:
             talk.say(100 * number + turn)
             assert stage.send(talk, at, session="one for all") == ()
             at += 5
+
+
+@sessions
+def test_a_system_block_that_comes_or_goes_is_named(session: str | None) -> None:
+    rule = {"type": "text", "text": "One more rule."}
+    stage, talk, at = opened(session)
+    talk.say(9)
+    body = talk.body()
+    finding = only(stage.send({**body, "system": [*body["system"], rule]}, at, session=session))
+    assert (finding.id, finding.where, finding.detail) == ("system-changed", "system[1]", "a block was added")
+    stage, talk, at = Stage(), Talk(), 1000.0
+    for turn in range(3):
+        talk.say(turn)
+        body = talk.body()
+        found = stage.send({**body, "system": [*body["system"], rule][: 3 - turn]}, at, session=session)
+        at += 20
+    finding = only(found)
+    assert (finding.id, finding.detail) == ("system-changed", "a block was left out")
+
+
+def test_a_marker_that_is_left_out_once_is_named() -> None:
+    stage, talk, at = opened("s", turns=3)
+    talk.say(9)
+    talk.tail_mark = None
+    finding = only(stage.send(talk, at, session="s"))
+    assert (finding.id, finding.where) == ("tail-unmarked", "messages[4].content[0]")
+    stage, talk, at = opened("s", turns=3)
+    talk.say(9)
+    talk.tail_mark = talk.system_mark = None
+    finding = only(stage.send(talk, at, session="s"))
+    assert (finding.id, finding.detail) == ("no-marker", "the turn before had markers, this one has none")
+
+
+def test_a_host_that_neither_writes_nor_reads_a_long_prefix_is_named() -> None:
+    stage, talk = Stage(Provider(minimum=10**9)), Talk()
+    for turn in range(2):
+        talk.say(turn)
+        found = stage.send(talk, 1000.0 + 20 * turn)
+    finding = only(found)
+    assert finding.id == "not-cached"
+    assert finding.detail.endswith("at h")
+    assert finding.tokens
+
+
+def test_a_first_request_that_another_host_answers_is_named() -> None:
+    stage = Stage()
+    talk = Talk()
+    talk.say(1)
+    assert stage.send(talk, 1000.0, host="a") == ()
+    other = Talk()
+    other.say(2)
+    finding = only(stage.send(other, 1010.0, host="b"))
+    assert (finding.id, finding.detail, finding.where) == ("host-changed", "from a to b", "system[0]")
+    third = Talk()
+    third.say(3)
+    assert stage.send(third, 1020.0, host="b") == ()
+    fourth = Talk()
+    fourth.say(4)
+    assert stage.send(fourth, 5000.0, host="b") == ()  # nobody expects it to live that long
+
+
+def test_tools_that_are_shuffled_from_one_conversation_to_the_next_are_named() -> None:
+    stage, found = Stage(), []
+    for number in range(3):
+        talk = Talk(tools=[tool(name) for name in (("read", "write"), ("write", "read"))[number % 2]])
+        talk.say(number)
+        found.append([one.id for one in stage.send(talk, 1000.0 + 20 * number)])
+    assert found == [[], ["tools-reordered"], []]  # the third finds what the first wrote
+
+
+def test_a_message_cut_short_is_named_where_it_ends() -> None:
+    stage, talk, at = opened("s", turns=3)
+    text = talk.messages[2]["content"][0]["text"]
+    talk.messages[2]["content"][0]["text"] = text[:40]
+    talk.say(9)
+    finding = only(stage.send(talk, at, session="s"))
+    assert (finding.id, finding.detail) == ("history-rewritten", "cut short after 40 characters")
+
+
+def test_thinking_that_was_dropped_is_said_to_be_thinking() -> None:
+    stage, talk, at = Stage(), Talk(), 1000.0
+    for turn in range(3):
+        talk.say(turn)
+        if turn:
+            thought = {"type": "thinking", "thinking": words(turn, 90), "signature": "x"}
+            talk.messages[-2]["content"].insert(0, thought)
+        assert stage.send(talk, at, session="s") == ()
+        at += 20
+    for message in talk.messages:
+        message["content"] = [part for part in message["content"] if part["type"] != "thinking"]
+    talk.say(9)
+    finding = only(stage.send(talk, at, session="s"))
+    assert (finding.id, finding.detail) == ("history-rewritten", "a block, which held thinking, left out here")
+
+
+def blind(*turns: tuple[Talk, float]) -> list[list[str]]:
+    watch = Watch(blind=True)
+    return [[one.id for one in watch.saw(Seen(talk.body(), "messages", at, session="s"))] for talk, at in turns]
+
+
+def test_without_usage_the_requests_themselves_are_judged_where_that_is_asked_for() -> None:
+    talk = Talk()
+    talk.say(1)
+    other = Talk(model="claude-opus-4-8", messages=talk.messages)
+    choice = Talk(messages=talk.messages, more={"tool_choice": {"type": "any"}})
+    key = Talk(messages=talk.messages, more={"prompt_cache_key": "k"})
+    plain = Talk(messages=talk.messages, tail_mark=None, system_mark=None)
+    assert blind((talk, 0.0), (talk, 20.0)) == [[], []]
+    assert blind((talk, 0.0), (other, 20.0)) == [[], ["model-changed"]]
+    assert blind((talk, 0.0), (choice, 20.0)) == [[], ["parameter-changed"]]
+    assert blind((talk, 0.0), (key, 20.0)) == [[], ["cache-key-changed"]]
+    assert blind((plain, 0.0), (choice, 20.0)) == [[], []]  # nothing was marked, so nothing was lost
+    later = Talk(messages=[*talk.messages])
+    later.say(2)
+    assert blind((talk, 0.0), (later, 400.0)) == [[], ["ttl-expired"]]
+
+
+def test_the_responses_dialect_is_followed_too() -> None:
+    watch, history = Watch(price_of=price_of), []
+    for turn in range(4):
+        history.append({"role": "user", "content": [{"type": "input_text", "text": words(turn, 400)}]})
+        body = {"model": "gpt-5.6", "instructions": words(99, 600), "input": [*history]}
+        if turn == 3:
+            body["input"] = [{**history[0], "content": "(summary)"}, *history[1:]]
+        read, total = (0, 4000, 7000, 0)[turn], 4000 + 3000 * turn
+        usage = Usage(0, read, total - read, 0, 9, total)
+        found = watch.saw(Seen(body, "responses", 1000.0 + 20 * turn, usage, session="s"))
+        history.append({"type": "function_call", "call_id": str(turn), "name": "f", "arguments": "{}"})
+        history.append({"type": "function_call_output", "call_id": str(turn), "output": words(turn + 50, 300)})
+    finding = only(found)
+    assert (finding.id, finding.where, finding.block) == ("history-rewritten", "input[0].content", 1)

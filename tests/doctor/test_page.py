@@ -112,3 +112,11 @@ def test_what_the_page_calls_changing_text_is_found() -> None:
     assert len(examples) >= 5
     for example in examples:
         assert list(volatile(example)), example
+
+
+def test_the_python_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    talk = Talk(system="Current time: 2026-11-21 10:15:07\n" + RULES, tools=[])
+    talk.say(1)
+    exec(snippet, {"body": talk.body()})
+    assert capsys.readouterr().out.startswith("warning volatile-text system[0].text move it")

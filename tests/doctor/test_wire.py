@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import threading
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from payonce.doctor import Finding, Seen, Watch
+from payonce.doctor import Finding, Seen, Watch, diagnostics_in
 from payonce.ledger.usage import parse
 from payonce.optimise.traits import Catalogue
 from payonce.testing.sim import SimulatedProvider, running_sim
 from payonce.testing.sim_cache import CacheMeter
+from tests.doctor.rules import Talk
 from tests.doctor.scenes import MODEL, Act, scenes
 from tests.support.gateway import RunningGateway, running_gateway
 
@@ -105,3 +107,29 @@ def test_each_scene_is_named_at_its_last_act_and_nowhere_else(name: str, sim: Si
     expected = [(scene.cause, scene.where, scene.block)] if scene.cause else []
     assert [(one.id, one.where, one.block) for one in last] == expected
     assert len(sim.calls) == len(scene.acts)
+
+
+def test_anthropics_own_account_is_used_where_the_doctor_did_not_see_the_turn_before() -> None:
+    """As after a restart: the first request that is seen is the second of its conversation."""
+
+    def ask(sim: SimulatedProvider, body: dict[str, Any], previous: str | None) -> dict[str, Any]:
+        told = {**body, "model": "claude-sonnet-4-5", "diagnostics": {"previous_message_id": previous}}
+        url = sim.base_url.replace("/api/v1", "/anthropic/v1/messages")
+        headers = {"content-type": "application/json", "x-api-key": "k", "anthropic-version": "2023-06-01"}
+        request = urllib.request.Request(url, json.dumps(told).encode(), headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return dict(json.loads(answer.read()))
+
+    watch, talk = Watch(), Talk()
+    with running_sim(meter=CacheMeter()) as sim:
+        talk.say(1)
+        first = ask(sim, talk.body(), None)
+        talk.system = "Now it is something else. " + talk.system
+        talk.say(2)
+        second = ask(sim, talk.body(), first["id"])
+    usage = parse(second["usage"], dialect="messages")
+    account = diagnostics_in(second)
+    (finding,) = watch.saw(Seen(talk.body(), "messages", 1.0, usage, diagnostics=account))
+    assert (finding.id, finding.detail) == ("system-changed", "the provider says system_changed")
+    assert account is not None
+    assert finding.tokens == account["cache_miss_reason"]["cache_missed_input_tokens"] > 1024

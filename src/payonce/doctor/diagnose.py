@@ -133,13 +133,15 @@ def _changed(case: Case, change: Change, expected: int, missing: int | None) -> 
     ):
         second = [about(case, late[0], rest, "", detail=late[1])]
         missing -= rest
+    said = provider_says(case.diagnostics)
+    agreed = f"; the provider says {said[1]}" if said is not None else ""
     first = about(
         case,
         change.cause,
         missing,
         change.where,
         block=change.block,
-        detail=change.detail,
+        detail=(change.detail + agreed).removeprefix("; "),
         before=change.before,
         after=change.after,
     )

@@ -148,13 +148,17 @@ def _why_not(known: Written, turn: Turn) -> tuple[Cause | None, str]:
         if elsewhere:
             return None, ""  # neither could have read the other's
         early = known.ready - turn.started
-        return why.CONCURRENT, f"sent {early:.1f} s before request {known.number} had begun to answer"
+        return why.CONCURRENT, f"sent {early:.1f} s before {_who(known)} had begun to answer"
     gap = turn.started - known.started
     if gap < 0 or gap > known.lives:
         return None, ""
     if elsewhere:
         return why.HOST_CHANGED, f"from {known.host} to {turn.host}"
-    return (why.EVICTED, f"{gap:.0f} s after request {known.number} had it") if known.exact else (None, "")
+    return (why.EVICTED, f"{gap:.0f} s after {_who(known)} had it") if known.exact else (None, "")
+
+
+def _who(known: Written) -> str:
+    return f"request {known.number}" if known.number else "another request"
 
 
 def _lives(turn: Turn) -> float:
