@@ -3,9 +3,10 @@
     .clients/main/bin/python -m benchmarks.agent_run --base-url http://127.0.0.1:4141/api/v1 --api messages
 
 The agent works for an airline: a long book of rules as its system prompt, five tools, and a passenger who comes back
-with one matter after the other, so that every request repeats all that came before it. What it prints, as JSON, is what
-was used; what it cost, the provider's own bill says (`GET /_sim/bill`). Everything it sends follows from its arguments
-and the answers alone, so that two runs against fresh simulated providers are the same. It must never know Payonce.
+with one matter after the other, so that every request repeats all that came before it. What it prints, a line of JSON
+for each talk, is what was used; what it cost, the provider's own bill says (`GET /_sim/bill`). Everything it sends
+follows from its arguments and the answers alone, so that two runs against fresh simulated providers are the same. It
+must never know Payonce.
 """
 
 from __future__ import annotations
@@ -127,7 +128,8 @@ def main() -> None:
     """Reads the arguments, talks, prints."""
     parser = argparse.ArgumentParser(description="A conversation of an agent with tools, against a base URL.")
     parser.add_argument("--base-url", required=True, help="for example http://127.0.0.1:4141/api/v1")
-    parser.add_argument("--api", choices=["chat", "messages", "responses"], default="chat")
+    choices = ["chat", "messages", "responses"]
+    parser.add_argument("--api", choices=choices, nargs="+", default=["chat"], help="several: one talk after the other")
     parser.add_argument("--model", default="anthropic/claude-sonnet-4.5")
     parser.add_argument(
         "--turns", type=int, default=10, help="what the passenger says; each takes two to four requests"
@@ -138,8 +140,9 @@ def main() -> None:
     )
     given = parser.parse_args()
     headers = {"X-OpenRouter-Cache": "true"} if given.cache else {}
-    model = model_of(given.api, given.model, given.base_url, given.key)
-    print(json.dumps(converse(model, given.turns, headers)))
+    for api in given.api:
+        model = model_of(api, given.model, given.base_url, given.key)
+        print(json.dumps({"api": api, **converse(model, given.turns, headers)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,13 @@ def thinking(prompt: str) -> Any:
 
 
 @case()
+def beta(prompt: str) -> Any:
+    with sync() as client:
+        found = client.beta.messages.create(**SETTINGS, messages=user(prompt), betas=["context-1m-2025-08-07"])
+        return found.model_dump()
+
+
+@case()
 def native_messages(prompt: str) -> Any:
     with native() as client:
         return client.messages.create(**SETTINGS, messages=user(prompt)).model_dump()

@@ -59,6 +59,13 @@ async def chat_stream_async(prompt: str) -> Any:
             return [chunk.model_dump() async for chunk in stream]
 
 
+@case()
+def chat_accumulated(prompt: str) -> Any:
+    with sync() as client, client.chat.completions.stream(**SETTINGS, messages=user(prompt)) as stream:
+        stream.until_done()
+        return stream.get_final_completion().model_dump()
+
+
 @case(calls=2)
 def chat_tools(prompt: str) -> Any:
     talk = user(prompt)
