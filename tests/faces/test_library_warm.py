@@ -15,7 +15,7 @@ import httpx2
 import openai
 import pytest
 
-from payonce import SettingsError
+from payonce import Settings, SettingsError
 from payonce.library import open_worlds
 from payonce.testing.sim import SimulatedProvider, running_sim
 from payonce.warming import Done, Request, Sent, Summary, Unread, Warmth, read_request, warm_threads
@@ -45,6 +45,7 @@ def warmed(name: str, asynchronous: bool, requests: Any, store: str, **options: 
     """Warm by a client of its own, sync or async, of one module or the other."""
     ours = importlib.import_module(f"payonce.{name}")
     client_options = {key: options.pop(key) for key in ("namespace", "cache", "sample") if key in options}
+    client_options["settings"] = Settings(read_budget=20.0)  # however busy the machine is
     if not asynchronous:
         with ours.Client(store=store, **client_options) as client:
             return client.warm(requests, **options)
@@ -85,7 +86,7 @@ def test_what_is_warm_is_a_hit_for_an_sdk_and_is_free_the_second_time(
     from payonce.httpx2 import Client
 
     with (
-        Client(store=store) as http_client,
+        Client(store=store, settings=Settings(read_budget=20.0)) as http_client,
         openai.OpenAI(base_url=sim.base_url, api_key=KEY, max_retries=0, http_client=http_client) as sdk,
     ):
         for text, more in (("one", {}), ("two", {"stream": True}), ("three", {}), ("four", {"top_p": 0.25})):
@@ -233,7 +234,6 @@ def test_what_a_listener_raises_ends_it_and_is_raised(sim: SimulatedProvider) ->
 
 
 def test_an_answer_past_its_ttl_is_renewed(sim: SimulatedProvider) -> None:
-    from payonce import Settings
     from payonce.httpx2 import Client
     from payonce.testing.clock import FakeClock
 

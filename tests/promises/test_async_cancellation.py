@@ -32,9 +32,10 @@ MODULES = ["httpx", "httpx2"]
 URL = "http://up.test/v1/chat/completions"
 SLOTS = 16
 WORKERS = 40
-IN_PROCESS = 9_500
+SEEDS = (1, 2, 3, 4)
+IN_PROCESS = 2_375
 BY_SOCKETS = 500
-"""Cancellations of each module: 20,000 in all."""
+"""Cancellations of each module, those in the process with each seed: 20,000 in all."""
 MOST_AWAITS = 8
 
 
@@ -149,18 +150,19 @@ async def storm(client: Any, url: str, seed: int, wanted: int, most: int = MOST_
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("name", MODULES)
-async def test_thousands_of_cancellations_lose_nothing(name: str) -> None:
+async def test_thousands_of_cancellations_lose_nothing(name: str, seed: int) -> None:
     mod, ours = importlib.import_module(name), importlib.import_module(f"payonce.{name}")
-    pool = pool_of(mod, SLOTS, seed=1)
+    pool = pool_of(mod, SLOTS, seed=seed)
     async with ours.AsyncClient(store="memory:", transport=pool, ttl=60) as client:
         await client.post(URL, content=request(random.Random(0))[2], headers=request(random.Random(0))[3])
         async with nothing_lost(client, pool):
-            seen = await storm(client, URL, seed=3, wanted=IN_PROCESS)
+            seen = await storm(client, URL, seed=seed, wanted=IN_PROCESS)
     assert seen["cancelled"] >= IN_PROCESS
     assert not wrong(seen), seen
-    assert seen["right"] > 1000, seen
-    assert seen["hit"] > 1000, seen
+    assert seen["right"] > 250, seen
+    assert seen["hit"] > 250, seen
 
 
 @pytest.mark.slow
