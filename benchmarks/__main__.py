@@ -11,7 +11,20 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.parts import Bench, Part, entries, first_byte, hits, key, litellm, memory, misses, prefix, uncached
+from benchmarks.parts import (
+    Bench,
+    Part,
+    entries,
+    first_byte,
+    hits,
+    key,
+    litellm,
+    memory,
+    misses,
+    plan,
+    prefix,
+    uncached,
+)
 from benchmarks.rounds import Row
 
 PARTS: dict[str, Part] = {
@@ -22,6 +35,7 @@ PARTS: dict[str, Part] = {
     "entries": entries.measure,
     "memory": memory.measure,
     "key": key.measure,
+    "plan": plan.measure,
     "litellm": litellm.measure,
     "prefix": prefix.measure_prefix,
 }

@@ -102,3 +102,4 @@ class Beliefs:
     place: float = 1.5
     own: float = 3.0
     beginning: float = 1.5
+    fewer: float = 1.5
