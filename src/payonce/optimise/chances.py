@@ -157,7 +157,7 @@ def blend(prior: Hazards, levels: Sequence[tuple[Cell | None, float]], late: flo
         left = 1.0
         for hazard in hazards[:SHORT]:
             left *= 1.0 - hazard
-        chance = late * (0.1 + 0.9 * (1.0 - left) ** 1.5)
+        chance = late * (0.1 + 0.9 * (1.0 - left))
         rest = 1.0
         for i, share in enumerate(_LONG_SHARES):
             hazards[SHORT + i] = share * chance / rest
