@@ -22,6 +22,7 @@ from benchmarks.parts import (
     litellm,
     memory,
     misses,
+    plan,
     prefix,
     uncached,
 )
@@ -36,6 +37,7 @@ PARTS: dict[str, Part] = {
     "memory": memory.measure,
     "key": key.measure,
     "library": library.measure,
+    "plan": plan.measure,
     "litellm": litellm.measure,
     "prefix": prefix.measure_prefix,
 }

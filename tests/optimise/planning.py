@@ -12,24 +12,7 @@ from payonce.testing.providers import MarkedCache, MarkerRules, Provider, Rates,
 RATES = Rates.times("3", output="5", read="0.1", write="1.25", write_1h="2")
 RULES = MarkerRules(minimum=1024)
 MODEL = "anthropic/claude-sonnet-4.5"
-WORDS = [
-    "alpha",
-    "bravo",
-    "charlie",
-    "delta",
-    "echo",
-    "foxtrot",
-    "golf",
-    "hotel",
-    "india",
-    "juliett",
-    "kilo",
-    "lima",
-    "mike",
-    "november",
-    "oscar",
-    "papa",
-]
+WORDS = ("alpha", "bravo", "charlie", "delta", "echo", "foxtrot", "golf", "hotel", "india", "juliett", "kilo", "lima")
 
 
 def text(tokens: int, seed: object = "") -> str:

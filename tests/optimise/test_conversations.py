@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ def play(table: Table, said: list[str], start: float, gap: float, **more: Any) -
 def test_a_conversation_pays_for_each_token_once() -> None:
     answers = play(Table(), talk(10), 0.0, 20.0, system=text(3000))
     assert answers[0].write_5m == answers[0].read == 0  # nothing is known yet
-    for before, now in zip(answers[1:], answers[2:], strict=False):
+    for before, now in pairwise(answers[1:]):
         assert now.read == before.read + before.write_5m + before.write_1h
     assert answers[-1].plain == 0
 
@@ -116,7 +117,7 @@ def test_many_blocks_in_one_turn_do_not_outrun_the_look_back() -> None:
                 {"type": "tool_result", "tool_use_id": call["id"], "content": text(20, call["id"])} for call in calls
             ]
             messages += [{"role": "assistant", "content": calls}, {"role": "user", "content": results}]
-        for before, now in zip(read[1:], read[2:], strict=False):
+        for before, now in pairwise(read[1:]):
             assert now.read == before.read + before.write_5m + before.write_1h
 
 

@@ -14,10 +14,11 @@ from payonce.optimise.traits import Catalogue, Traits
 
 SONNET = Catalogue().traits("anthropic/claude-sonnet-4.5")
 ALL = math.inf
+NOTHING = Kept()
 
 
 def chosen(
-    short: float, long: float = 0.0, *, kept: Kept = Kept(), traits: Traits = SONNET, reads: float = 0.0
+    short: float, long: float = 0.0, *, kept: Kept = NOTHING, traits: Traits = SONNET, reads: float = 0.0
 ) -> Choice:
     return choose([Point(3, 4000.0, short, long)], kept, traits, reads, ALL)
 

@@ -15,8 +15,14 @@ from payonce.optimise import Planner
 from payonce.optimise.traits import Catalogue, name_parts
 from tests.optimise.planning import MODEL, RULES, Table, ask, marks, text
 
-SAME = ["anthropic/claude-sonnet-4.5", "claude-sonnet-4-5-20250929", "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
-        "anthropic/claude-4.5-sonnet-20250929", "vertex_ai/claude-sonnet-4-5@20250929", "anthropic/claude-sonnet-4.5:beta"]  # fmt: skip
+SAME = [
+    "anthropic/claude-sonnet-4.5",
+    "claude-sonnet-4-5-20250929",
+    "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+    "anthropic/claude-4.5-sonnet-20250929",
+    "vertex_ai/claude-sonnet-4-5@20250929",
+    "anthropic/claude-sonnet-4.5:beta",
+]
 
 
 @pytest.mark.parametrize("name", SAME)
@@ -27,12 +33,15 @@ def test_a_model_has_the_same_traits_under_all_its_names(name: str) -> None:
 @pytest.mark.parametrize(
     ("model", "minimum", "read"),
     [
-        ("anthropic/claude-opus-4.5", 4096, 0.1), ("anthropic/claude-opus-4.7", 2048, 0.1),
-        ("anthropic/claude-opus-4.8", 1024, 0.1), ("anthropic/claude-opus-5", 512, 0.1),
-        ("anthropic/claude-opus-5.5", 512, 0.05), ("anthropic/claude-fable-5.1", 512, 0.025),
+        ("anthropic/claude-opus-4.5", 4096, 0.1),
+        ("anthropic/claude-opus-4.7", 2048, 0.1),
+        ("anthropic/claude-opus-4.8", 1024, 0.1),
+        ("anthropic/claude-opus-5", 512, 0.1),
+        ("anthropic/claude-opus-5.5", 512, 0.05),
+        ("anthropic/claude-fable-5.1", 512, 0.025),
         ("anthropic/claude-3.5-haiku", 2048, 0.1),
     ],
-)  # fmt: skip
+)
 def test_minimums_and_multipliers_come_from_the_tables(model: str, minimum: int, read: float) -> None:
     traits = Catalogue().traits(model)
     assert (traits.kind, traits.minimum, traits.read) == ("marker", minimum, read)
@@ -41,11 +50,18 @@ def test_minimums_and_multipliers_come_from_the_tables(model: str, minimum: int,
 @pytest.mark.parametrize(
     ("model", "kind"),
     [
-        ("openai/gpt-5.6", "paid-auto"), ("openai/gpt-5.6-mini", "paid-auto"), ("openai/gpt-6", "paid-auto"),
-        ("openai/gpt-5.4", "auto-key"), ("openai/gpt-4o-mini", "auto-key"), ("openai/o3", "auto-key"),
-        ("openai/gpt-oss-120b", "auto"), ("qwen/qwen3-max", "marker"), ("x-ai/grok-4", "auto"), ("acme/new", "unknown"),
+        ("openai/gpt-5.6", "paid-auto"),
+        ("openai/gpt-5.6-mini", "paid-auto"),
+        ("openai/gpt-6", "paid-auto"),
+        ("openai/gpt-5.4", "auto-key"),
+        ("openai/gpt-4o-mini", "auto-key"),
+        ("openai/o3", "auto-key"),
+        ("openai/gpt-oss-120b", "auto"),
+        ("qwen/qwen3-max", "marker"),
+        ("x-ai/grok-4", "auto"),
+        ("acme/new", "unknown"),
     ],
-)  # fmt: skip
+)
 def test_models_are_sorted_by_how_their_provider_caches(model: str, kind: str) -> None:
     assert Catalogue().traits(model).kind == kind
 
@@ -128,8 +144,11 @@ def test_an_entry_that_was_not_read_is_not_counted_on() -> None:
         return planner.plan(ask(*said[:length], system=text(2000)), dialect="messages", model=MODEL, now=now)
 
     for place, now in ((1, 0.0), (3, 10.0)):
-        planner.observe(turn(place, now), {"input_tokens": 5, "cache_read_input_tokens": 0,
-                                           "cache_creation_input_tokens": 2000 + 700 * place}, now=now + 2)  # fmt: skip
+        planner.observe(
+            turn(place, now),
+            {"input_tokens": 5, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 2000 + 700 * place},
+            now=now + 2,
+        )
     third = turn(5, 20.0)
     assert third.trace is not None
     assert third.trace.keeping.read > 3000
@@ -154,14 +173,28 @@ def test_a_call_that_failed_wrote_nothing() -> None:
 
 _ODD = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 10**12) | st.floats(allow_nan=True) | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=2)
-    | st.dictionaries(
-        st.sampled_from(["input_tokens", "prompt_tokens", "cache_read_input_tokens", "prompt_tokens_details",
-                         "cached_tokens", "cache_creation", "cache_creation_input_tokens", "cost", "output_tokens"]),
-        inner, max_size=5,
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "input_tokens",
+                    "prompt_tokens",
+                    "cache_read_input_tokens",
+                    "prompt_tokens_details",
+                    "cached_tokens",
+                    "cache_creation",
+                    "cache_creation_input_tokens",
+                    "cost",
+                    "output_tokens",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
     ),
     max_leaves=10,
-)  # fmt: skip
+)
 
 
 @given(usage=_ODD)

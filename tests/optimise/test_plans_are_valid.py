@@ -33,8 +33,10 @@ _ASSISTANT = st.one_of(_TEXTS, st.lists(st.one_of(_TEXT, _THINKING, _CALL), min_
 _MESSAGE = st.one_of(
     st.builds(lambda c: {"role": "user", "content": c}, _USER),
     st.builds(lambda c: {"role": "assistant", "content": c}, _ASSISTANT),
-    st.builds(lambda t: {"role": "system", "content": [{"type": "text", "text": t}], "clear_at": "next_user_message"}, _TEXTS),
-)  # fmt: skip
+    st.builds(
+        lambda t: {"role": "system", "content": [{"type": "text", "text": t}], "clear_at": "next_user_message"}, _TEXTS
+    ),
+)
 _TOOL = st.builds(
     lambda name, size, later: (
         {"name": name, "description": text(size, name), "input_schema": {}} | ({"defer_loading": True} if later else {})
@@ -48,18 +50,24 @@ _SYSTEM = st.one_of(_TEXTS, st.lists(_TEXT, max_size=4))
 
 _CHAT_PART = st.one_of(_TEXT, st.just({"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}))
 _CHAT_CALLS = st.lists(
-    st.builds(lambda n: {"id": f"c{n}", "type": "function", "function": {"name": "t", "arguments": "{}"}}, st.integers(0, 9)),
+    st.builds(
+        lambda n: {"id": f"c{n}", "type": "function", "function": {"name": "t", "arguments": "{}"}}, st.integers(0, 9)
+    ),
     min_size=1,
     max_size=25,
-)  # fmt: skip
+)
 _CHAT_MESSAGE = st.one_of(
-    st.builds(lambda c: {"role": "user", "content": c}, st.one_of(_TEXTS, st.lists(_CHAT_PART, min_size=1, max_size=4))),
+    st.builds(
+        lambda c: {"role": "user", "content": c}, st.one_of(_TEXTS, st.lists(_CHAT_PART, min_size=1, max_size=4))
+    ),
     st.builds(lambda c: {"role": "assistant", "content": c}, _TEXTS),
-    st.builds(lambda c, k: {"role": "assistant", "content": c, "tool_calls": k}, st.one_of(st.none(), _TEXTS), _CHAT_CALLS),
+    st.builds(
+        lambda c, k: {"role": "assistant", "content": c, "tool_calls": k}, st.one_of(st.none(), _TEXTS), _CHAT_CALLS
+    ),
     st.builds(
         lambda c: {"role": "tool", "tool_call_id": "c1", "content": c}, st.one_of(_TEXTS, st.lists(_TEXT, max_size=3))
     ),
-)  # fmt: skip
+)
 
 
 def _messages(system: Any, tools: list[Any], said: list[Any]) -> dict[str, Any]:
@@ -78,11 +86,14 @@ _TALKS = st.one_of(
 )
 _STEPS = st.lists(
     st.tuples(
-        st.integers(0, 2), st.integers(1, 12), st.sampled_from([0.0, 0.3, 8.0, 200.0, 310.0, 2000.0, 4000.0]), st.booleans()
+        st.integers(0, 2),
+        st.integers(1, 12),
+        st.sampled_from([0.0, 0.3, 8.0, 200.0, 310.0, 2000.0, 4000.0]),
+        st.booleans(),
     ),
     min_size=1,
     max_size=14,
-)  # fmt: skip
+)
 """Which talk, how many of its messages, how long after the last request, and whether the answer is observed."""
 
 
@@ -133,11 +144,14 @@ def test_the_model_behind_this_refuses_a_fifth_marker_and_a_wrong_order() -> Non
         st.sampled_from(["messages", "input", "system", "tools", "instructions"]),
         st.recursive(
             st.none() | st.integers() | st.text(max_size=5),
-            lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "type", "text"]), inner),
+            lambda inner: (
+                st.lists(inner, max_size=3)
+                | st.dictionaries(st.sampled_from(["role", "content", "type", "text"]), inner)
+            ),
             max_leaves=8,
         ),
     )
-)  # fmt: skip
+)
 @settings(max_examples=200, deadline=None)
 def test_what_is_no_request_is_left_as_it_is(dialect: Any, body: dict[str, Any]) -> None:
     plan = Planner().plan(body, dialect=dialect, model=MODEL, now=0.0, upstream="anthropic")

@@ -178,9 +178,19 @@ class Memory:
         if node.habits is None:
             node.habits = Cell(fade=0.9)
         levels.append((node.habits, self.beliefs.beginning))
-        hazards = blend(self._priors[("once", "twice", "often")[often - 1]], levels, self.beliefs.late)
+        hazards = blend(self._before(seed, name, node.uses), levels, self.beliefs.late)
         node.wait = self._waits.begin(now, (*cells, node.habits))
         return Beginning(at, node, chances(hazards, unread=0.7), backed=cells[1].any_ended())
+
+    def _before(self, seed: bytes, name: str, uses: int) -> Hazards:
+        """What is believed of a beginning used so often: at least what was seen of those used less often, since what
+        comes back is rather used again than what has not."""
+        often = min(uses, _OFTEN)
+        prior = self._priors[_USED[often - 1]]
+        if not 1 < uses <= 2 * _OFTEN:
+            return prior
+        less = blend(self._priors[_USED[often - 2]], [(self._cell((seed, name, often - 1), 0.99), self.beliefs.fewer)])
+        return tuple(map(max, prior, less))
 
     def _cell(self, key: tuple[object, ...], fade: float) -> Cell:
         cells = self._cells
@@ -194,7 +204,8 @@ class Memory:
         return cell
 
 
-_KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", "once", "twice", "often")
+_USED = ("once", "twice", "often")
+_KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", *_USED)
 
 
 def _candidates(prefix: Prefix, nodes: dict[int, Node]) -> Iterable[int]:

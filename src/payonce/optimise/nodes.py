@@ -95,10 +95,11 @@ class Beliefs:
     once: tuple[float, float] = (0.08, 0.02)
     twice: tuple[float, float] = (0.5, 0.2)
     often: tuple[float, float] = (0.7, 0.2)
-    late: float = 0.7
+    late: float = 0.85
     everybody: float = 2.0
     pace: float = 1.0
     tenant: float = 1.5
     place: float = 1.5
     own: float = 3.0
     beginning: float = 1.5
+    fewer: float = 1.5

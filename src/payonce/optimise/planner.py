@@ -24,8 +24,8 @@ from payonce.optimise.marking import Asked, Dialect, Mode, mark
 from payonce.optimise.memory import Memory
 from payonce.optimise.nodes import Beliefs, Talk
 from payonce.optimise.prefix import Json, UnreadableError
-from payonce.optimise.sessions import HeaderChange, Upstream
-from payonce.optimise.traits import Catalogue, PriceList, Traits
+from payonce.optimise.sessions import HeaderChange, Sticky, Upstream
+from payonce.optimise.traits import Catalogue, PriceList
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,9 @@ class Planner:
         )
         for one in (account, knows.account):
             one.open(marking.keeping.total, marking.keeping.paid)
-        members, changes, more = _stuck(body, headers, name, sight.talk, traits, upstream, dialect, now)
+        together = sessions.stays_together(prefix, sight, traits.minimum / knows.per_character())
+        sticky = sessions.stick(body, headers, name, traits, upstream, dialect, keyed=together)
+        members, changes, more = _stuck(body, headers, sticky, sight.talk, upstream, now)
         out = {**marking.body, **members}
         trace = Trace(model, traits, knows, account, sight, prefix, marking.keeping, now, dialect)
         changed = marking.changed or bool(members) or bool(changes)
@@ -140,17 +142,9 @@ _OURS = (b"cache_control", b"prompt_cache", b"session_id")
 
 
 def _stuck(
-    body: Json,
-    headers: Sequence[tuple[bytes, bytes]],
-    session: str,
-    talk: Talk,
-    traits: Traits,
-    upstream: Upstream,
-    dialect: Dialect,
-    now: float,
+    body: Json, headers: Sequence[tuple[bytes, bytes]], sticky: Sticky, talk: Talk, upstream: Upstream, now: float
 ) -> tuple[Json, tuple[HeaderChange, ...], list[Advice]]:
     """What keeps the conversation on its host: members to add, header changes, and why."""
-    sticky = sessions.stick(body, headers, session, traits, upstream, dialect)
     members: Json = dict(sticky.members)
     advice: list[Advice] = []
     named = (*sticky.members, *(header.decode() for header, _ in sticky.headers))

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from payonce.optimise.nodes import Talk
+from payonce.optimise.nodes import Sight, Talk
+from payonce.optimise.prefix import Prefix
 from payonce.optimise.traits import Traits, tables
 
 Upstream = Literal["openrouter", "anthropic", "openai", "other"]
@@ -22,6 +23,8 @@ HeaderChange = tuple[bytes, bytes | None]
 _BETAS: Final = frozenset((b"anthropic-beta", b"x-anthropic-beta"))
 _LONGEST: Final = 256
 """OpenRouter takes session ids of at most so many characters."""
+_LIKELY: Final = 0.25
+"""From this chance on, a conversation is expected to go on."""
 _PIN_FOR: Final = 3600.0
 _MISSES_BEFORE_PIN: Final = 2
 """So many turns that read too little from another host than before; then the host is asked for by name."""
@@ -45,21 +48,40 @@ class Sticky:
 
 
 def stick(
-    body: Mapping[str, Any], headers: Headers, name: str, traits: Traits, upstream: Upstream, dialect: str
+    body: Mapping[str, Any],
+    headers: Headers,
+    name: str,
+    traits: Traits,
+    upstream: Upstream,
+    dialect: str,
+    *,
+    keyed: bool = True,
 ) -> Sticky:
-    """The fields that keep the conversation `name` on its host, as far as the client did not set them itself."""
+    """The fields that keep the conversation `name` on its host, as far as the client did not set them itself. `keyed`
+    says whether a key of its own is good for it (`stays_together`)."""
     members: dict[str, Any] = {}
     changes: list[HeaderChange] = []
     given = dict(headers)
     if upstream == "openrouter" and "session_id" not in body and b"x-session-id" not in given:
         members["session_id"] = name
     takes_key = dialect in {"chat", "responses"} and traits.key and upstream in {"openai", "openrouter"}
-    if takes_key and "prompt_cache_key" not in body:
+    if keyed and takes_key and "prompt_cache_key" not in body:
         members["prompt_cache_key"] = name
     header = traits.conversation_header.encode()
     if header and upstream == "other" and header not in given:
         changes.append((header, name.encode()))
     return Sticky(members, tuple(changes))
+
+
+def stays_together(prefix: Prefix, sight: Sight, least: float) -> bool:
+    """Whether a request is better kept with its conversation than with others of the same beginning.
+
+    OpenAI chooses the machine by key and opening tokens, so a key for each of many single questions under one long
+    beginning would keep each from reading it. Without a key they meet. `least` is in characters.
+    """
+    if sight.continued or prefix.turns or sum(sight.tail[:2]) > _LIKELY:
+        return True
+    return not any(one.node.uses > 1 and prefix.sizes[one.at] >= least for one in sight.beginnings)
 
 
 def retired(headers: Headers) -> tuple[HeaderChange, ...]:
