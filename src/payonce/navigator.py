@@ -161,7 +161,9 @@ class PrefixNavigator:
             )
         sent = call
         if plan.changed:
-            sent = replace(call, body=orjson.dumps(plan.body), headers=merged(call.headers, plan.headers))
+            same = len(plan.body) == len(members) and all(plan.body.get(name) is members[name] for name in members)
+            body = call.body if same else orjson.dumps(plan.body)
+            sent = replace(call, body=body, headers=merged(call.headers, plan.headers))
         return PlannedCourse(self, call, sent, plan, dialect, now)
 
     def _learn(self, course: PlannedCourse, heard: Heard | None) -> None:

@@ -118,6 +118,18 @@ async def test_switched_off_nothing_is_changed_or_read(dialect: str, tmp_path: P
         assert sim.calls[-1].body == _until(talk, 7).body()
 
 
+@pytest.mark.parametrize("dialect", PATHS)
+async def test_respected_bodies_stay_as_they_are_and_a_header_names_the_session(dialect: str, tmp_path: Path) -> None:
+    async with strict(tmp_path, prompt_cache="respect") as (world, sim):
+        talk = Talk(dialect)
+        await converse(world, talk, 3)
+        assert [call.body for call in sim.calls] == [_until(talk, count).body() for count in (1, 3, 5)]
+        names = {call.headers.get("x-session-id", "") for call in sim.calls}
+        assert len(names) == 1 and names != {""}
+        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        assert (await world.gateway.world.tally()).counts["prompt.calls"] == 3
+
+
 async def test_planned_costs_less_than_unplanned(tmp_path: Path) -> None:
     costs = []
     for number, mode in enumerate(("off", "auto")):

@@ -92,8 +92,9 @@ class Planner:
         for one in (account, knows.account):
             one.open(marking.keeping.total, marking.keeping.paid)
         together = sessions.stays_together(prefix, sight, traits.minimum / knows.per_character())
-        sticky = sessions.stick(body, headers, name, traits, upstream, dialect, keyed=together)
-        members, changes, more = _stuck(body, headers, sticky, sight.talk, upstream, now)
+        bare = mode == "respect"
+        sticky = sessions.stick(body, headers, name, traits, upstream, dialect, keyed=together, bare=bare)
+        members, changes, more = _stuck(body, headers, sticky, None if bare else sight.talk, upstream, now)
         out = {**marking.body, **members}
         trace = Trace(model, traits, knows, account, sight, prefix, marking.keeping, now, dialect)
         changed = marking.changed or bool(members) or bool(changes)
@@ -142,15 +143,21 @@ _OURS = (b"cache_control", b"prompt_cache", b"session_id")
 
 
 def _stuck(
-    body: Json, headers: Sequence[tuple[bytes, bytes]], sticky: Sticky, talk: Talk, upstream: Upstream, now: float
+    body: Json,
+    headers: Sequence[tuple[bytes, bytes]],
+    sticky: Sticky,
+    talk: Talk | None,
+    upstream: Upstream,
+    now: float,
 ) -> tuple[Json, tuple[HeaderChange, ...], list[Advice]]:
-    """What keeps the conversation on its host: members to add, header changes, and why."""
+    """What keeps the conversation on its host: members to add, header changes, and why. Without `talk` no host is asked
+    for by name."""
     members: Json = dict(sticky.members)
     advice: list[Advice] = []
     named = (*sticky.members, *(header.decode() for header, _ in sticky.headers))
     why = "names the conversation, so that it reaches the same host"
     advice.extend(Advice(Act.STICK, why, where=name) for name in named)
-    if pinned := sessions.pin(body, talk, upstream, now):
+    if talk is not None and (pinned := sessions.pin(body, talk, upstream, now)):
         members |= pinned
         why = "reads stayed low on changing hosts: the one that served last is asked for, others may fall in"
         advice.append(Advice(Act.PIN, why, where="provider"))

@@ -56,16 +56,20 @@ def stick(
     dialect: str,
     *,
     keyed: bool = True,
+    bare: bool = False,
 ) -> Sticky:
     """The fields that keep the conversation `name` on its host, as far as the client did not set them itself. `keyed`
-    says whether a key of its own is good for it (`stays_together`)."""
+    says whether a key of its own is good for it (`stays_together`), `bare` that the body is to stay as it is."""
     members: dict[str, Any] = {}
     changes: list[HeaderChange] = []
     given = dict(headers)
     if upstream == "openrouter" and "session_id" not in body and b"x-session-id" not in given:
-        members["session_id"] = name
+        if bare:
+            changes.append((b"x-session-id", name.encode()))
+        else:
+            members["session_id"] = name
     takes_key = dialect in {"chat", "responses"} and traits.key and upstream in {"openai", "openrouter"}
-    if keyed and takes_key and "prompt_cache_key" not in body:
+    if keyed and takes_key and not bare and "prompt_cache_key" not in body:
         members["prompt_cache_key"] = name
     header = traits.conversation_header.encode()
     if header and upstream == "other" and header not in given:
