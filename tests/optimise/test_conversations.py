@@ -43,6 +43,18 @@ def test_a_new_conversation_reads_what_earlier_ones_wrote() -> None:
     assert answers[0].plain == 0
 
 
+def test_every_marker_is_told_with_its_reason_and_what_it_saves() -> None:
+    table, said = Table(), talk(6)
+    for number, length in enumerate(range(1, len(said) + 1, 2)):
+        plan, served = table.say(ask(*said[:length], system=text(3000)), number * 20.0)
+    told = [one for one in plan.advice if one.act in {Act.MARK, Act.READ}]
+    assert len(told) == len(marks(plan.body))
+    assert [one.ttl for one in told] == marks(plan.body)
+    assert all(one.why and one.where and one.tokens > 1000 for one in told)
+    read = 0.9 * served.read
+    assert read < sum(one.saving for one in told) < 1.2 * read
+
+
 def test_one_shot_prompts_are_left_alone() -> None:
     table = Table()
     for number in range(60):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 from payonce.optimise.traits import Traits
 
@@ -53,7 +52,6 @@ class Choice:
 
 NOTHING = Choice(0, 0, 0.0, 0.0)
 _LEAST_END = 0.04
-_RARE = 0.3
 """No conversation is believed to go on for ever: the least chance that this use was the last."""
 
 
@@ -114,8 +112,8 @@ def _raised(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: fl
     """What it is worth that an entry of an hour behind live ones of five minutes covers their tokens as well.
 
     If a marker of an hour reads such entries, that costs nothing more; it could as well be done a turn later, so only
-    the next pause counts, and more where pauses are rare (as in the square-root rule of stock-keeping). If it doesn't
-    and no shorter marker follows, they are written again, which only pays over all pauses to come.
+    the next pause counts. If it doesn't and no shorter marker follows, they are written again, which only pays over all
+    pauses to come.
     """
     if not long or traits.write_1h is None or points[long - 1].tokens <= kept.alive:
         return 0.0
@@ -127,9 +125,7 @@ def _raised(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: fl
         if exposed <= 0:
             continue
         done += exposed
-        rare = min(1.0, max(point.long, sqrt(point.long * _RARE)))
-        soon = point.grows * rare + (1.0 - point.grows) * point.long
-        free += exposed * _missed(point, traits) * soon
+        free += exposed * _missed(point, traits) * point.long
         ever = point.long / max(_LEAST_END, 1.0 - point.short - point.long)
         again += exposed * (lost * ever - longer)
     if depth > long:

@@ -172,10 +172,7 @@ class Keeper:
         if deepest >= 0 and self.alive < self.prefix.system and self.prefix.turns:
             wanted.extend(self._guessed(deepest))
         wanted.extend(one.at for one in shared[2:])
-        return sorted(dict.fromkeys(wanted).keys() if len(set(wanted)) <= self.traits.slots else self._first(wanted))
-
-    def _first(self, wanted: list[int]) -> list[int]:
-        return list(dict.fromkeys(wanted))[: self.traits.slots]
+        return sorted(list(dict.fromkeys(wanted))[: self.traits.slots])
 
     def _out_of_sight(self, at: int, wanted: list[int]) -> bool:
         """Whether no marker behind a block would find the entry there by looking back."""

@@ -62,7 +62,7 @@ class Model:
     limits: dict[str, _Limit] = field(default_factory=dict)
     refused: dict[str, float] = field(default_factory=dict)
     """Until when its markers are left out, by host ("" for any)."""
-    reads_short: float = 0.5
+    reads_short: float = 0.65
     """How far a marker of an hour is believed to read a live entry of five minutes."""
     latency: float = 4.0
     """How long an answer takes, in seconds, on average."""

@@ -122,20 +122,24 @@ def _control(ttl: str) -> Json:
 
 
 def _said(asked: Asked, keeping: Keeping) -> list[Advice]:
-    """One advice a marker; the whole saving stands with the last."""
+    """One advice a marker, each with its own part of the saving: what is read now, and what is written to be read."""
     advice = []
     before = keeping.read
     for one in keeping.marks:
-        last = one is keeping.marks[-1]
         where = asked.prefix.names[one.at]
-        if one.fresh:
+        share = 0.0
+        if one.fresh and one.chance:
             write = asked.traits.write_1h if one.ttl == "1h" and asked.traits.write_1h else asked.traits.write_5m
             share = max(0.0, one.tokens - before) * (one.chance * (write - asked.traits.read) - (write - 1.0))
             before = max(before, one.tokens)
-            why = "used again often enough to pay for the write" if one.chance else "found again by the next request"
+            why = "used again often enough to pay for the write"
+        elif one.fresh:
+            why = "costs nothing here, and finds what an earlier request wrote"
         else:
-            share = one.tokens * (1.0 - asked.traits.read) if last or one.tokens == keeping.read else 0.0
+            share = one.tokens * (1.0 - asked.traits.read) if one.at == keeping.alive else 0.0
             why = "kept already: read, and its lifetime begins anew"
+        if one is keeping.marks[-1] and all(other.at != keeping.alive for other in keeping.marks):
+            share += keeping.read * (1.0 - asked.traits.read)  # found by looking back, without a marker of its own
         act = Act.MARK if one.fresh else Act.READ
         advice.append(Advice(act, why, where, one.ttl, round(one.tokens), round(one.chance, 3), round(share)))
     return advice
@@ -199,7 +203,7 @@ def _points(asked: Asked, total: float) -> Marking:
     chance = sight.tail[0] + sight.tail[1]
     if chance > pays or sight.continued:
         why = "the conversation goes on: the provider's own caching pays"
-        saving = round(total * (chance * (traits.write_5m - traits.read) - (traits.write_5m - 1.0)))
+        saving = round(max(0.0, total * (chance * (traits.write_5m - traits.read) - (traits.write_5m - 1.0))))
         return Marking(
             asked.body, nothing(total), (Advice(Act.LEAVE, why, tokens=round(total), chance=chance, saving=saving),)
         )

@@ -65,7 +65,7 @@ class Planner:
         *,
         dialect: Dialect,
         model: str,
-        tenant: str = "",
+        tenant: str | None = "",
         session: str | None = None,
         now: float,
         mode: Mode = "auto",
@@ -76,7 +76,11 @@ class Planner:
         """Improve a request that is about to be sent, at `now` (seconds on any clock)."""
         if mode == "off":
             return Plan(dict(body), (Advice(Act.LEAVE, "prompt caching is switched off"),))
-        seed = blake3(b"\0".join((b"payonce prefix 1", *(t.encode() for t in (tenant, model, upstream))))).digest(16)
+        seed = blake3(
+            b"\0".join(
+                (b"payonce prefix 1", *((t or "").encode("utf-8", "replace") for t in (tenant, model, upstream)))
+            )
+        ).digest(16)
         try:
             prefix = read(body, dialect, seed)
         except UnreadableError as error:
