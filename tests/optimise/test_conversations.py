@@ -116,6 +116,21 @@ def test_without_tools_a_clock_leaves_nothing_and_costs_next_to_nothing() -> Non
     assert table.spent <= 1.01 * table.plain
 
 
+def test_a_reminder_that_the_next_turn_leaves_out_costs_only_itself() -> None:
+    table = Table()
+    for conversation in range(6):
+        messages: list[Any] = []
+        for number in range(10):
+            now = conversation * 400.0 + number * 20.0
+            asked = {"type": "text", "text": text(120, (conversation, number))}
+            reminder = {"type": "text", "text": f"It is {now}. {text(40)}"}
+            body = {"model": MODEL, "system": text(2500)}
+            table.say(body | {"messages": [*messages, {"role": "user", "content": [asked, reminder]}]}, now)
+            answer = {"role": "assistant", "content": text(100, number)}
+            messages = [*messages, {"role": "user", "content": [asked]}, answer]
+    assert table.spent < 0.4 * table.plain
+
+
 def test_many_blocks_in_one_turn_do_not_outrun_the_look_back() -> None:
     for rules in (RULES, RULES.pessimistic()):
         table = Table(rules)

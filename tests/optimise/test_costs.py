@@ -1,4 +1,4 @@
-"""What plans cost on the benchmark's traffic: near the least possible, and below every way of marking that never learns.
+"""What plans cost on the benchmark's traffic: near the least possible, and below every marking that never learns.
 
 A part of the benchmark that runs in seconds; `python -m benchmarks.prefix --gate` holds all of it to the targets.
 """

@@ -25,7 +25,7 @@ _NEARLY = 0.8
 """A marker that turns out to be under the minimum costs nothing: from this share of it on, one is tried."""
 _MARGIN = 1.0
 """Entries that end within so many seconds are not relied upon."""
-_WEAK = (0.01, 0.6)
+_WEAK = (0.005, 0.3)
 _STRONG = (0.03, 2.5)
 _BACKED = (0.04, 8.0)
 """How much more than without a cache may have been paid: a share of everything, and so many requests to begin with.

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from payonce.optimise.chances import Cell, Hazards, Waits, blend, chances, rhythm, spread
 from payonce.optimise.nodes import Beginning, Beliefs, Node, Sight, Talk
-from payonce.optimise.prefix import Prefix, openings
+from payonce.optimise.prefix import Place, Prefix, openings
 
 _OFTEN = 3
 """From so many uses on, a beginning counts as one that is used often."""
@@ -169,7 +169,7 @@ class Memory:
         if not follows or not node.uses:
             node.uses += 1
         often = min(node.uses, _OFTEN)
-        name = prefix.names[at]
+        name = prefix.names[at] if at < prefix.opening else "later"
         cells = [self._cell((name, often), 0.995), self._cell((seed, name, often), 0.99)]
         levels: list[tuple[Cell | None, float]] = [(cells[0], self.beliefs.everybody), (cells[1], self.beliefs.tenant)]
         if at >= prefix.system > 0:
@@ -208,6 +208,11 @@ _USED = ("once", "twice", "often")
 _KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", *_USED)
 
 
+def _one_message(places: list[Place]) -> bool:
+    """Whether two blocks are parts of one message."""
+    return len(places) > 1 and len(places[0]) > 1 and places[0][:-1] == places[1][:-1]
+
+
 def _candidates(prefix: Prefix, nodes: dict[int, Node]) -> Iterable[int]:
     """The blocks where others may part: by the body's structure, and where they were seen to."""
     system, turn = [], []
@@ -221,6 +226,8 @@ def _candidates(prefix: Prefix, nodes: dict[int, Node]) -> Iterable[int]:
             turn.append(at)
     found.update(system[:1] + system[-2:])
     found.update(turn[:1] + turn[-2:])
+    if prefix.turns and _one_message(prefix.places[-2:]):
+        found.add(len(prefix) - 2)  # what ends the last message may be left out of it next time
     parted = [at for at, node in nodes.items() if node.wait is not None or (node.uses and node.talk is None)]
     found.update(parted[:2] + parted[-4:])
     return sorted(at for at in found if prefix.able[at])

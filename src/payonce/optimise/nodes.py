@@ -98,8 +98,8 @@ class Beliefs:
     late: float = 0.85
     everybody: float = 2.0
     pace: float = 1.0
-    tenant: float = 1.5
-    place: float = 1.5
+    tenant: float = 2.0
+    place: float = 2.5
     own: float = 3.0
     beginning: float = 1.5
     fewer: float = 1.5
