@@ -1,8 +1,8 @@
 """What waits to be written, and who waits for it: bounded, visible to readers at once, ticketed so that a flush knows.
 
-A change stays in `pending` until its transaction is committed, so `pending` first, then the file, is always the latest.
-A put that can't be written becomes a deletion in its place: what the file holds there is older. This room must never
-know SQLite.
+A change stays in `pending` until it is on the medium, so `pending` first, then the medium, is always the latest. A put
+that can't be written becomes a deletion in its place: what the medium holds there is older. This room must never know a
+medium.
 """
 
 from __future__ import annotations
@@ -12,13 +12,36 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import islice
+from typing import NamedTuple
 
 from payonce.model import reason
 from payonce.model.ports import About
-from payonce.stores.sqlite_rows import ROW_OVERHEAD, Batch, Write
+
+ROW_OVERHEAD = 300
+"""What an entry costs beyond its value: its words, its places in indexes and tables (measured in SQLite, rounded up)."""
 
 _MAX_TOUCHES = 4096
 _BATCH_BYTES = 2 << 20
+
+
+class Write(NamedTuple):
+    """One change that waits to be written; without a value it deletes."""
+
+    ticket: int
+    weight: int
+    value: bytes | None = None
+    about: About | None = None
+
+
+class Batch(NamedTuple):
+    """What is to be written at once."""
+
+    writes: Mapping[bytes, Write]
+    notes: Mapping[str, tuple[int, bytes]]
+    touches: Mapping[bytes, int]
+
+    def __bool__(self) -> bool:
+        return bool(self.writes or self.notes or self.touches)
 
 
 class Losses:
