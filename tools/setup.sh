@@ -36,6 +36,16 @@ python=$(find_python) || { apt python3 python3-venv ca-certificates; python=$(fi
 "$python" -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv
 [ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv; "$python" -m venv .venv; }
 
+# The servers that tests start and stop themselves; Valkey comes with the requirements.
+if [ "$kind" = dev ] && command -v apt-get >/dev/null 2>&1; then
+    missing=""
+    for server in redis-server memcached; do
+        command -v "$server" >/dev/null 2>&1 || missing="$missing $server"
+    done
+    # shellcheck disable=SC2086  # several words are several packages
+    [ -z "$missing" ] || apt $missing
+fi
+
 say "installing requirements/$kind.txt into .venv"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "requirements/$kind.txt"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .

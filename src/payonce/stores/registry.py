@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote
 
-from payonce.errors import StoreUnknownError
+from payonce.errors import MissingExtraError, StoreUnknownError
 from payonce.model.ports import Clock, Store
 
 GROUP = "payonce.stores"
@@ -32,7 +32,15 @@ class Factory(Protocol):
 _BUILT_IN = {
     "memory": "payonce.stores.memory:open_memory",
     "sqlite": "payonce.stores.sqlite:open_sqlite",
+    "redis": "payonce.stores.redis:open_redis",
+    "rediss": "payonce.stores.redis:open_rediss",
+    "redis+cluster": "payonce.stores.redis:open_redis_cluster",
+    "rediss+cluster": "payonce.stores.redis:open_rediss_cluster",
+    "redis+sentinel": "payonce.stores.redis:open_redis_sentinel",
+    "rediss+sentinel": "payonce.stores.redis:open_rediss_sentinel",
 }
+
+_EXTRA = {"payonce.stores.redis": "redis"}
 
 
 def open_store(url: str, *, clock: Clock = time.time, max_bytes: int = DEFAULT_MAX_BYTES) -> Store:
@@ -58,7 +66,7 @@ def schemes() -> tuple[str, ...]:
 def redact(url: str) -> str:
     """`url` without its passwords, for messages and logs."""
     url = re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", url)
-    return re.sub(r"(?i)([?&](?:password|passwd|secret|token|auth)=)[^&#\s]*", r"\1***", url)
+    return re.sub(r"(?i)([?&][\w-]*(?:password|passwd|secret|token|auth)=)[^&#\s]*", r"\1***", url)
 
 
 def file_path(rest: str) -> Path:
@@ -72,7 +80,12 @@ def _factory(scheme: str, url: str) -> Factory:
     target = _BUILT_IN.get(scheme)
     if target is not None:
         module, _, name = target.partition(":")
-        return cast("Factory", getattr(import_module(module), name))
+        try:
+            return cast("Factory", getattr(import_module(module), name))
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("payonce"):
+                raise
+            raise MissingExtraError(f"a store at {scheme}:", _EXTRA[module]) from None
     for point in entry_points(group=GROUP, name=scheme):
         return cast("Factory", point.load())
     raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {_known()}")

@@ -18,7 +18,7 @@ from payonce.model import reason
 from payonce.model.ports import About
 
 ROW_OVERHEAD = 300
-"""What an entry costs beyond its value: its words, its places in indexes and tables (measured in SQLite, rounded up)."""
+"""What an entry costs beyond its value: its words, its places in indexes and tables (measured in SQLite)."""
 
 _MAX_TOUCHES = 4096
 _BATCH_BYTES = 2 << 20
@@ -108,6 +108,12 @@ class WriteQueue:
             self._enter(slot, 0, None, None)
         self.nudge()
 
+    def forget_deletions(self) -> None:
+        """Drop the deletions that wait: whoever calls this has another way to keep them from being seen."""
+        with self._changed:
+            for slot in [slot for slot, write in self.pending.items() if write.value is None]:
+                del self.pending[slot]
+
     def note(self, name: str, value: bytes) -> None:
         """Queue a record."""
         with self._changed:
@@ -163,7 +169,10 @@ class WriteQueue:
         with self._changed:
             lost = 0
             for slot, write in batch.writes.items():
-                if write.value is not None and self.pending.get(slot) is write:
+                if self.pending.get(slot) is not write:
+                    continue
+                self.pending.move_to_end(slot)  # what can be written comes first
+                if write.value is not None:
                     self.pending[slot] = Write(write.ticket, 0)
                     self._bytes -= write.weight
                     lost += 1

@@ -1,0 +1,318 @@
+"""Redis servers and the way to them: which one has a name, whether it is asked at all, and what it answers.
+
+Every exchange is one attempt within a deadline; what fails costs a miss. What repairs (probes, looking for the primary,
+learning a cluster's new shape) is done by whoever calls `tend`, off the request path. This room must never know an
+entry.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from redis.crc import key_slot
+from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, MovedError, ReadOnlyError
+
+from payonce.errors import StoreError, StoreUnavailableError
+from payonce.stores import redis_words as words
+from payonce.stores.breaker import Breaker
+from payonce.stores.links import Pool
+from payonce.stores.redis_link import LostError, RedisLink
+from payonce.stores.redis_url import Address, Login, Place, show
+from payonce.stores.redis_words import Command
+
+TEND_SECONDS = 1.0
+"""For how long a probe, or a question for the topology, may take."""
+LOOK_EVERY = 15.0
+"""How often a cluster is asked for its shape without a sign that it changed, in seconds."""
+LOOK_AGAIN = 0.2
+LOST_SECONDS = 1.0
+"""For so long nobody asks again on the request path where the servers are."""
+_SLOTS = 16384
+_UNWELL = (BusyLoadingError, ClusterDownError, MasterDownError)
+
+
+class Node:
+    """One server: its connections and its breaker."""
+
+    def __init__(self, address: Address, dial: Callable[[float], RedisLink]) -> None:
+        self.address = address
+        self.pool: Pool[RedisLink] = Pool(dial)
+        self.breaker = Breaker(time.monotonic, random.random)
+        self._lock = threading.Lock()
+
+    def ask(self, commands: Sequence[Command], deadline: float, *, probe: bool = False) -> list[Any]:
+        """The replies; errors stand in the list. Raises StoreError at once while the breaker is open."""
+        if self.breaker.open and not probe:
+            raise StoreUnavailableError(f"{show(self.address)} is not asked for a moment ({self.breaker.because})")
+        try:
+            with self.pool.link(deadline) as link:
+                replies = link.ask(commands, deadline)
+            unwell = next((reply for reply in replies if isinstance(reply, _UNWELL)), None)
+            if unwell is not None:
+                raise LostError(f"{show(self.address)}: {unwell}")
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # whatever a reply has done to a parser
+            with self._lock:
+                self.breaker.failed(str(error))
+            if self.breaker.open:
+                self.pool.forget_idle()
+            raise error if isinstance(error, LostError) else LostError(f"{show(self.address)}: {error!r}") from error
+        with self._lock:
+            self.breaker.worked()
+        return replies
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """Which node has which slots (of a cluster; else all are one node's)."""
+
+    nodes: Mapping[Address, Node]
+    slots: Sequence[Node | None]
+
+    def node(self, name: bytes) -> Node | None:
+        """The node that has `name`."""
+        return self.slots[key_slot(name) if len(self.slots) > 1 else 0]
+
+
+class RedisWire:
+    """The servers of one place."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._map = Map({}, ())
+        self._lock = threading.Lock()
+        self._stale = True
+        self._looked_at = 0.0
+        self._probe_name = f"{place.prefix}probe".encode()
+        self._lost = ""
+        if place.kind == "single":
+            node = self._node(place.addresses[0])
+            self._map = Map({node.address: node}, [node])
+            self._stale = False
+
+    def ask(self, asked: Sequence[tuple[bytes, Command]], deadline: float) -> list[Any]:
+        """The reply to each (name, command), at most one round trip to each node; where there was none, a StoreError
+        stands in its place, and where the server refused, redis-py's error."""
+        replies: list[Any] = [None] * len(asked)
+        for node, places in self._groups(asked, replies, deadline):
+            self._ask_node(node, places, asked, replies, deadline)
+        moved = [place for place, reply in enumerate(replies) if isinstance(reply, MovedError)]
+        if moved:
+            for place in moved:
+                self._follow(replies[place])
+            again: list[Any] = [replies[place] for place in moved]
+            named = [asked[place] for place in moved]
+            for node, places in self._groups(named, again, deadline):
+                self._ask_node(node, places, named, again, deadline)
+            for place, reply in zip(moved, again, strict=True):
+                replies[place] = reply
+        return replies
+
+    def one(self, name: bytes, commands: Sequence[Command], deadline: float) -> list[Any]:
+        """The replies to several commands about one name. Raises StoreError."""
+        replies = self.ask([(name, command) for command in commands], deadline)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise _refused(reply)
+        return replies
+
+    def transact(self, name: bytes, commands: Sequence[Command], deadline: float) -> list[Any]:
+        """The replies to commands about one name that happen all or not at all. Raises StoreError."""
+        wrapped: list[Command] = [("MULTI",), *commands, ("EXEC",)]
+        for _ in range(2):
+            node = self._known(deadline).node(name)
+            if node is None:
+                break
+            replies = node.ask(wrapped, deadline)
+            for reply in replies:
+                if isinstance(reply, ReadOnlyError):
+                    self._stale = True
+            refusal = next((reply for reply in replies if isinstance(reply, Exception)), None)
+            if refusal is None:
+                return _whole(replies[-1], len(commands))
+            if not isinstance(refusal, MovedError):
+                raise _refused(refusal)
+            self._follow(refusal)
+        raise StoreUnavailableError("the cluster is changing its shape: try again")
+
+    def nodes(self, deadline: float) -> list[Node]:
+        """Every node that has entries."""
+        return list(self._known(deadline).nodes.values())
+
+    def trouble(self, name: bytes) -> str:
+        """Why `name` can't be asked for at the moment, in words; empty where it can."""
+        known = self._map
+        if not known.slots:
+            return self._lost
+        node = known.node(name)
+        return node.breaker.because if node is not None and node.breaker.open else ""
+
+    @property
+    def troubled(self) -> bool:
+        """Whether there is a server, or its whereabouts, that does not answer."""
+        known = self._map
+        return bool(self._lost and not known.slots) or any(node.breaker.open for node in known.nodes.values())
+
+    def tend(self) -> None:
+        """Probe what is due, and learn the topology anew where it may have changed. May wait; never raises."""
+        for node in list(self._map.nodes.values()):
+            if node.breaker.due():
+                with suppress(StoreError):
+                    node.ask([words.get(self._probe_name)], time.monotonic() + TEND_SECONDS, probe=True)
+        if self.place.kind == "single":
+            return
+        now = time.monotonic()
+        age = now - self._looked_at
+        if (age > LOOK_AGAIN and (self._stale or self.troubled)) or age > LOOK_EVERY:
+            with suppress(StoreError):
+                self._look()
+
+    def suspect(self) -> None:
+        """Something was said that does not fit what is known of the topology."""
+        self._stale = True
+
+    def close(self) -> None:
+        """Destroy every connection."""
+        for node in self._map.nodes.values():
+            node.pool.close()
+
+    # ---------------------------------------------------------------------------------------------- who has what
+
+    def _groups(
+        self, asked: Sequence[tuple[bytes, Command]], replies: list[Any], deadline: float
+    ) -> list[tuple[Node, list[int]]]:
+        try:
+            known = self._known(deadline)
+        except StoreError as error:
+            replies[:] = [error] * len(replies)
+            return []
+        places: dict[Address, list[int]] = {}
+        for place, (name, _) in enumerate(asked):
+            node = known.node(name)
+            if node is None:
+                replies[place] = StoreUnavailableError("no node of the cluster has this name at the moment")
+            else:
+                places.setdefault(node.address, []).append(place)
+        return [(known.nodes[address], found) for address, found in places.items()]
+
+    def _ask_node(
+        self,
+        node: Node,
+        places: list[int],
+        asked: Sequence[tuple[bytes, Command]],
+        replies: list[Any],
+        deadline: float,
+    ) -> None:
+        try:
+            answers = node.ask([asked[place][1] for place in places], deadline)
+        except StoreError as error:
+            answers = [error] * len(places)
+        for place, answer in zip(places, answers, strict=True):
+            replies[place] = answer
+            if isinstance(answer, ReadOnlyError | StoreError | MovedError):
+                self._stale = True
+
+    def _known(self, deadline: float) -> Map:
+        if not self._map.slots:
+            now = time.monotonic()
+            if self._lost and now - self._looked_at < LOST_SECONDS:
+                raise StoreUnavailableError(self._lost)
+            if deadline > now:
+                self._look()
+        return self._map
+
+    def _follow(self, moved: Any) -> None:
+        with self._lock:
+            address = (moved.host, moved.port)
+            nodes = dict(self._map.nodes)
+            nodes.setdefault(address, self._map.nodes.get(address) or self._node(address))
+            slots = list(self._map.slots)
+            slots[moved.slot_id] = nodes[address]
+            self._map = Map(nodes, slots)
+            self._stale = True
+
+    def _look(self) -> None:
+        """Learn the topology. Raises StoreError."""
+        with self._lock:
+            self._looked_at = time.monotonic()
+            try:
+                found = self._sentinel() if self.place.kind == "sentinel" else self._cluster()
+            except StoreError as error:
+                self._lost = str(error)
+                raise
+            self._lost = ""
+            old, self._map = self._map, found
+            self._stale = False
+        for address, node in old.nodes.items():
+            if address not in found.nodes:
+                node.pool.close()
+
+    def _cluster(self) -> Map:
+        because = "no node answers"
+        known = [node.address for node in self._map.nodes.values() if not node.breaker.open]
+        for address in [*known, *self.place.addresses]:
+            try:
+                reply = self._ask_once(address, words.slots(), self.place.login)
+                ranges = words.read_slots(reply, address)
+            except StoreError as error:
+                because = str(error)
+                continue
+            nodes: dict[Address, Node] = {}
+            slots: list[Node | None] = [None] * _SLOTS
+            for first, last, owner in ranges:
+                if owner not in nodes:
+                    nodes[owner] = self._map.nodes.get(owner) or self._node(owner)
+                for slot in range(max(0, first), min(_SLOTS, last + 1)):
+                    slots[slot] = nodes[owner]
+            return Map(nodes, slots)
+        raise StoreUnavailableError(f"{self.place}: the cluster can't be asked for its shape ({because})")
+
+    def _sentinel(self) -> Map:
+        because = "no sentinel answers"
+        for address in self.place.addresses:
+            try:
+                reply = self._ask_once(address, words.master(self.place.service), self.place.sentinel_login)
+                primary = words.read_master(reply)
+            except StoreError as error:
+                because = str(error)
+                continue
+            if primary is None:
+                because = f"the sentinel does not know the service {self.place.service!r}"
+                continue
+            node = self._map.nodes.get(primary) or self._node(primary)
+            return Map({primary: node}, [node])
+        raise StoreUnavailableError(f"{self.place}: the primary is not known ({because})")
+
+    def _ask_once(self, address: Address, command: Command, login: Login) -> Any:
+        link = RedisLink(self.place, address, login, 0)
+        try:
+            [reply] = link.ask([command], time.monotonic() + TEND_SECONDS)
+        finally:
+            link.close()
+        if isinstance(reply, Exception):
+            raise StoreUnavailableError(f"{show(address)} refused: {reply}")
+        return reply
+
+    def _node(self, address: Address) -> Node:
+        place = self.place
+        return Node(address, lambda _deadline: RedisLink(place, address, place.login, place.db))
+
+
+def _whole(reply: Any, count: int) -> list[Any]:
+    if not isinstance(reply, list) or len(reply) != count:
+        raise StoreUnavailableError("the server did not carry the transaction out: try again")
+    for part in reply:
+        if isinstance(part, Exception):
+            raise _refused(part)
+    return reply
+
+
+def _refused(error: Exception) -> StoreError:
+    return error if isinstance(error, StoreError) else StoreUnavailableError(f"the server refused: {error}")
