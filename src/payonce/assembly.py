@@ -21,7 +21,7 @@ from blake3 import blake3
 
 from payonce.config import Settings
 from payonce.drive.aio import AsyncPlayer
-from payonce.drive.tiers import Tiers
+from payonce.drive.tiers import Tiers, distant
 from payonce.drive.tower import Tower
 from payonce.errors import SettingsError, StoreError
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
@@ -35,6 +35,9 @@ POLL_SECONDS = 0.25
 """How often a worker looks for purges of others, and notes its figures; a purge is seen within a second."""
 
 SECRET_BYTES = 32
+
+SEAL_NOTE = "seal/"
+"""Under such names stand the secrets (not themselves) that entries on a shared store were sealed with."""
 
 
 class Ground:
@@ -52,10 +55,14 @@ class Ground:
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
         self.before_note: list[Callable[[], None]] = []
+        self._noted_losses: Counter[str] = Counter()
+        self._introduced = False
         self.tiers.refresh()
 
     def volume(self) -> Volume:
         """How full the store is; empty where it can't say. May wait for the store."""
+        if self.trouble():
+            return Volume(0, 0, 0)
         try:
             return self.tiers.keeper.volume()
         except StoreError as error:
@@ -72,12 +79,40 @@ class Ground:
     def _leaf(self) -> tuple[str, bytes] | None:
         for settle in self.before_note:
             settle()
+        self._note_losses()
         return self.ledger.leaf(self.clock())
+
+    def trouble(self) -> str:
+        """Why the store is not asked at the moment, in words; empty where it is."""
+        far = distant(self.tiers.behind)
+        return far.trouble() if far is not None else ""
+
+    def _note_losses(self) -> None:
+        losses = self.dropped()
+        for reason, count in (losses - self._noted_losses).items():
+            self.ledger.now.counts["dropped." + reason] += count
+            self.ledger.fresh = True
+        self._noted_losses = losses
+
+    def _introduce(self, keeper: Notebook) -> None:
+        """Say on a shared store under which secret this process seals, and find those who do it under another one."""
+        name = derive(self.tiers.secret, "name").hex()[:16]
+        others = {title for title in keeper.notes() if title.startswith(SEAL_NOTE)} - {SEAL_NOTE + name}
+        keeper.note(SEAL_NOTE + name, b"")
+        self._introduced = True
+        if others:
+            self.warnings.append(
+                f"other machines on {redact(self.settings.store)} use another secret, so nothing is shared with them: "
+                f"give all of them the same file, and name it in secret_file (here it is {secret_path(self.settings)})"
+            )
+            log.warning("%s", self.warnings[-1])
 
     def _note(self, leaf: tuple[str, bytes] | None) -> None:
         keeper = self.tiers.keeper
         if leaf is not None and isinstance(keeper, Notebook):
             try:
+                if not self._introduced and distant(keeper) is not None:
+                    self._introduce(keeper)
                 keeper.note(*leaf)
             except StoreError as error:
                 self.tiers.complain(error)
@@ -117,6 +152,8 @@ class Ground:
                 raise
             self.warnings.append(f"{redact(settings.store)} can't be opened, answers are kept in memory only: {error}")
             return front, None
+        if (far := distant(store)) is not None:
+            far.pace(settings.read_budget)
         if isinstance(store, Patience) and store.slow:
             return front, store
         front.close()

@@ -59,7 +59,11 @@ def _print(figures: dict[str, Any]) -> None:
     if avoided["calls_without_price"]:
         rows.append(("of unknown price", f"{avoided['calls_without_price']} of the avoided calls"))
     table(("", "total"), rows)
-    for title, name in (("not a hit, because", "reasons"), ("not kept, because", "unkept")):
+    for title, name in (
+        ("not a hit, because", "reasons"),
+        ("not kept, because", "unkept"),
+        ("lost, because", "dropped"),
+    ):
         if figures[name]:
             say()
             table((title, "count", ""), [_why(*found) for found in figures[name].items()], right=("count",))

@@ -3,7 +3,7 @@
 Names: PREFIX`e:`GENERATION`:`KEY holds an entry, PREFIX`n:`DAY the figures of workers, PREFIX`book` the epochs. The
 book is one sorted set, so it is kept or lost as a whole: `g` is its generation (a random number, made with it), `v`
 counts its changes, `c:SCOPE` is a count, `t:SCOPE` when it was last raised (Unix milliseconds), and `k:DIGEST` the
-epoch of a single key: the time of its purge, shifted below zero so that old ones can be cut off by score. A name holds the
+epoch of a single key: the time of its purge, shifted below zero so that old ones can be cut off. A name holds the
 generation: when the book is lost, everything older can't be found any more. This room must never do I/O.
 """
 

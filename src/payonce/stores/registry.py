@@ -58,6 +58,11 @@ def known_scheme(url: str) -> None:
         raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {_known()}")
 
 
+def is_shared(url: str) -> bool:
+    """Whether `url` names servers that other machines may use as well."""
+    return url.partition(":")[0].lower().startswith(("redis", "memcached"))
+
+
 def schemes() -> tuple[str, ...]:
     """Every scheme that can be opened here, sorted."""
     return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
