@@ -55,11 +55,10 @@ class Breaker:
         self._probe_at = now + self._pause * (0.75 + 0.5 * self._jitter())
 
     def worked(self) -> None:
-        """A probe was answered, or something that was let through."""
-        if self.open and self._now() < self._probe_at:
-            return  # an answer that was under way when it opened: too early to tell
-        self.open = False
-        self._failures.clear()
+        """A probe was answered in time. Closed, nothing changes: answers between many failures excuse none of them."""
+        if self.open and self._now() >= self._probe_at:  # else it was under way when it opened: too early to tell
+            self.open = False
+            self._failures.clear()
 
     def due(self) -> bool:
         """Whether it is time for a probe."""

@@ -9,6 +9,7 @@ know a protocol.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
@@ -50,6 +51,9 @@ class Pool(Generic[L]):
         try:
             if link is None:
                 link = self._dial(deadline)
+                if time.monotonic() > deadline:
+                    whole = True
+                    raise StoreUnavailableError("a connection was made, but too late for this time")
             yield link
             whole = True
         finally:

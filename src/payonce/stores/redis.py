@@ -153,6 +153,10 @@ class RedisMedium:
             used += sum(sizes.values()) * share
         return Count(round(entries), round(used))
 
+    def pace(self, read_budget: float) -> None:
+        """Probes have the budget of reads."""
+        self.wire.budget = read_budget
+
     def tend(self) -> None:
         """Probe servers that did not answer, and learn a new topology."""
         self.wire.tend()

@@ -26,8 +26,8 @@ from payonce.stores.redis_link import LostError, RedisLink
 from payonce.stores.redis_url import Address, Login, Place, show
 from payonce.stores.redis_words import Command
 
-TEND_SECONDS = 1.0
-"""For how long a probe, or a question for the topology, may take."""
+LOOK_SECONDS = 1.0
+"""For how long a question for the topology may take."""
 LOOK_EVERY = 15.0
 """How often a cluster is asked for its shape without a sign that it changed, in seconds."""
 LOOK_AGAIN = 0.2
@@ -88,6 +88,8 @@ class RedisWire:
         self.place = place
         self._map = Map({}, ())
         self._lock = threading.Lock()
+        self.budget = 0.05
+        """A probe has to be answered in so many seconds, as a read has."""
         self._stale = True
         self._looked_at = 0.0
         self._probe_name = f"{place.prefix}probe".encode()
@@ -165,7 +167,7 @@ class RedisWire:
         for node in list(self._map.nodes.values()):
             if node.breaker.due():
                 with suppress(StoreError):
-                    node.ask([words.get(self._probe_name)], time.monotonic() + TEND_SECONDS, probe=True)
+                    node.ask([words.get(self._probe_name)], time.monotonic() + self.budget, probe=True)
         if self.place.kind == "single":
             return
         now = time.monotonic()
@@ -293,7 +295,7 @@ class RedisWire:
     def _ask_once(self, address: Address, command: Command, login: Login) -> Any:
         link = RedisLink(self.place, address, login, 0)
         try:
-            [reply] = link.ask([command], time.monotonic() + TEND_SECONDS)
+            [reply] = link.ask([command], time.monotonic() + LOOK_SECONDS)
         finally:
             link.close()
         if isinstance(reply, Exception):

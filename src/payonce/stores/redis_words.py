@@ -10,7 +10,7 @@ generation: when the book is lost, everything older can't be found any more. Thi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,7 +182,7 @@ def read_notes(reply: object) -> dict[str, bytes]:
         pairs = list(zip(reply[::2], reply[1::2], strict=True))
     else:
         raise GarbledError(f"HGETALL was answered with {type(reply).__name__}")
-    return {bytes(title).decode("utf-8", "replace"): bytes(record) for title, record in pairs}
+    return {_raw(title).decode("utf-8", "replace"): _raw(record) for title, record in pairs}
 
 
 # ---------------------------------------------------------------------------------------------------------- the book
@@ -221,7 +221,7 @@ def read_book(reply: object) -> Book | None:
     counts: dict[str, int] = {}
     raised: dict[str, float] = {}
     for member, score in zip(reply[::2], reply[1::2], strict=True):
-        kind, _, scope = bytes(member).decode("utf-8", "replace").partition(":")
+        kind, _, scope = _raw(member).decode("utf-8", "replace").partition(":")
         value = _score(score)
         if kind == "g":
             generation = value
@@ -307,6 +307,12 @@ def _cutoff(now: float) -> int:
     return int((now - KEY_SCOPE_SECONDS) * 1000) - _SHIFT
 
 
+def _raw(reply: object) -> bytes:
+    if isinstance(reply, bytes):
+        return reply
+    raise GarbledError(f"a text was answered with {type(reply).__name__}")
+
+
 def _score(reply: Any) -> int:
     try:
         return int(float(reply))
@@ -329,7 +335,7 @@ def read_slots(reply: object, asked: tuple[str, int]) -> list[tuple[int, int, tu
     found = []
     try:
         for first, last, primary, *_ in reply:
-            host = bytes(primary[0] or b"").decode()
+            host = _raw(primary[0] or b"").decode()
             found.append((int(first), int(last), (asked[0] if host in ("", "?") else host, int(primary[1]))))
     except (TypeError, ValueError, IndexError):
         raise GarbledError("CLUSTER SLOTS was answered with something else") from None
@@ -345,6 +351,6 @@ def read_master(reply: object) -> tuple[str, int] | None:
     """The primary's address; None where the sentinel does not know the service."""
     if reply is None:
         return None
-    if isinstance(reply, Sequence) and len(reply) == 2:
-        return bytes(reply[0]).decode(), read_count(reply[1])
+    if isinstance(reply, list | tuple) and len(reply) == 2:
+        return _raw(reply[0]).decode("utf-8", "replace"), read_count(reply[1])
     raise GarbledError("SENTINEL was answered with something else")

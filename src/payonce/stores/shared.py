@@ -82,6 +82,7 @@ class SharedStore:
     def pace(self, read_budget: float) -> None:
         """A read has so many seconds."""
         self._budget = read_budget
+        self._live.medium.pace(read_budget)
 
     def trouble(self, slot: bytes | None = None) -> str:
         """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is."""
@@ -232,6 +233,7 @@ class SharedStore:
     def _forked(self) -> None:
         _of_the_parent.append(self._live)  # its connections are the parent's: not to be used, nor closed, here
         self._live = self._box[0] = self._build()
+        self._live.medium.pace(self._budget)
 
 
 def _close_box(box: list[_Live]) -> None:

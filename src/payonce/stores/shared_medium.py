@@ -87,6 +87,10 @@ class Medium(Protocol):
         """How many there are, within a bounded number of steps."""
         ...
 
+    def pace(self, read_budget: float) -> None:
+        """A read has so many seconds: a server that needs longer is of no use."""
+        ...
+
     def tend(self) -> None:
         """Look after what does not work. Called often, off the request path; never raises."""
         ...
