@@ -21,7 +21,7 @@ from payonce.testing import FakeClock
 
 def test_what_is_built_is_known_and_nothing_else() -> None:
     redis = [f"redis{s}{kind}" for s in ("", "s") for kind in ("", "+cluster", "+sentinel")]
-    assert set(schemes()) == {"memory", "sqlite", *redis}
+    assert set(schemes()) == {"memory", "sqlite", "memcached", *redis}
 
 
 def test_a_memory_store_opens_with_the_given_clock_and_bound() -> None:

@@ -22,7 +22,7 @@ from payonce.model.reason import Reason
 from payonce.stores import parcel
 from payonce.stores import redis_words as words
 from payonce.stores.redis_url import Place, read_place
-from payonce.stores.redis_wire import Node, RedisWire
+from payonce.stores.redis_wire import RedisNode, RedisWire
 from payonce.stores.shared import SharedStore
 from payonce.stores.shared_medium import Count, Found, Parcel, StoreFault
 
@@ -184,7 +184,7 @@ class RedisMedium:
             self.wire.one(name, [words.begin(name, _new_generation())], deadline)
         raise StoreUnavailableError("the server forgets the epochs as soon as they are written: look at its memory")
 
-    def _steps(self, node: Node, generation: int) -> Iterator[tuple[list[bytes], bool]]:
+    def _steps(self, node: RedisNode, generation: int) -> Iterator[tuple[list[bytes], bool]]:
         """The names of one node's entries, step by step, and whether this was the last step."""
         cursor = 0
         while True:
@@ -194,7 +194,7 @@ class RedisMedium:
             if cursor == 0:
                 return
 
-    def _heads(self, node: Node, generation: int, names: list[bytes], length: int) -> list[Found]:
+    def _heads(self, node: RedisNode, generation: int, names: list[bytes], length: int) -> list[Found]:
         if not names:
             return []
         replies = node.ask([words.head(name, length) for name in names], _soon())

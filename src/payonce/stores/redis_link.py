@@ -19,17 +19,13 @@ from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from payonce.errors import StoreError
+from payonce.stores.node import LostError
 from payonce.stores.redis_url import Address, Login, Place, show
 from payonce.stores.redis_words import Command, fits
 
 MOST_BYTES = 64 << 20
 """A reply is not read further than this."""
 _READ_BYTES = 1 << 16
-
-
-class LostError(StoreError):
-    """The server did not answer as it should: the connection, and maybe the server, is of no use."""
 
 
 class BoundedParser(_HiredisParser):

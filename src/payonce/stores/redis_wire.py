@@ -7,7 +7,6 @@ entry.
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +19,8 @@ from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores import redis_words as words
-from payonce.stores.breaker import Breaker
-from payonce.stores.links import Pool
-from payonce.stores.redis_link import LostError, RedisLink
+from payonce.stores.node import LostError, Node
+from payonce.stores.redis_link import RedisLink
 from payonce.stores.redis_url import Address, Login, Place, show
 from payonce.stores.redis_words import Command
 
@@ -37,46 +35,34 @@ _SLOTS = 16384
 _UNWELL = (BusyLoadingError, ClusterDownError, MasterDownError)
 
 
-class Node:
-    """One server: its connections and its breaker."""
+class RedisNode(Node[RedisLink]):
+    """One Redis server."""
 
     def __init__(self, address: Address, dial: Callable[[float], RedisLink]) -> None:
+        super().__init__(show(address), dial)
         self.address = address
-        self.pool: Pool[RedisLink] = Pool(dial)
-        self.breaker = Breaker(time.monotonic, random.random)
-        self._lock = threading.Lock()
 
     def ask(self, commands: Sequence[Command], deadline: float, *, probe: bool = False) -> list[Any]:
         """The replies; errors stand in the list. Raises StoreError at once while the breaker is open."""
-        if self.breaker.open and not probe:
-            raise StoreUnavailableError(f"{show(self.address)} is not asked for a moment ({self.breaker.because})")
-        try:
-            with self.pool.link(deadline) as link:
-                replies = link.ask(commands, deadline)
-            unwell = next((reply for reply in replies if isinstance(reply, _UNWELL)), None)
-            if unwell is not None:
-                raise LostError(f"{show(self.address)}: {unwell}")
-        except StoreUnavailableError:
-            raise
-        except Exception as error:  # whatever a reply has done to a parser
-            with self._lock:
-                self.breaker.failed(str(error))
-            if self.breaker.open:
-                self.pool.forget_idle()
-            raise error if isinstance(error, LostError) else LostError(f"{show(self.address)}: {error!r}") from error
-        with self._lock:
-            self.breaker.worked()
-        return replies
+
+        def asked(link: RedisLink) -> list[Any]:
+            replies = link.ask(commands, deadline)
+            for reply in replies:
+                if isinstance(reply, _UNWELL):
+                    raise LostError(f"{self.name}: {reply}")
+            return replies
+
+        return self.use(asked, deadline, probe=probe)
 
 
 @dataclass(frozen=True, slots=True)
 class Map:
     """Which node has which slots (of a cluster; else all are one node's)."""
 
-    nodes: Mapping[Address, Node]
-    slots: Sequence[Node | None]
+    nodes: Mapping[Address, RedisNode]
+    slots: Sequence[RedisNode | None]
 
-    def node(self, name: bytes) -> Node | None:
+    def node(self, name: bytes) -> RedisNode | None:
         """The node that has `name`."""
         return self.slots[key_slot(name) if len(self.slots) > 1 else 0]
 
@@ -144,7 +130,7 @@ class RedisWire:
             self._follow(refusal)
         raise StoreUnavailableError("the cluster is changing its shape: try again")
 
-    def nodes(self, deadline: float) -> list[Node]:
+    def nodes(self, deadline: float) -> list[RedisNode]:
         """Every node that has entries."""
         return list(self._known(deadline).nodes.values())
 
@@ -189,7 +175,7 @@ class RedisWire:
 
     def _groups(
         self, asked: Sequence[tuple[bytes, Command]], replies: list[Any], deadline: float
-    ) -> list[tuple[Node, list[int]]]:
+    ) -> list[tuple[RedisNode, list[int]]]:
         try:
             known = self._known(deadline)
         except StoreError as error:
@@ -206,7 +192,7 @@ class RedisWire:
 
     def _ask_node(
         self,
-        node: Node,
+        node: RedisNode,
         places: list[int],
         asked: Sequence[tuple[bytes, Command]],
         replies: list[Any],
@@ -266,8 +252,8 @@ class RedisWire:
             except StoreError as error:
                 because = str(error)
                 continue
-            nodes: dict[Address, Node] = {}
-            slots: list[Node | None] = [None] * _SLOTS
+            nodes: dict[Address, RedisNode] = {}
+            slots: list[RedisNode | None] = [None] * _SLOTS
             for first, last, owner in ranges:
                 if owner not in nodes:
                     nodes[owner] = self._map.nodes.get(owner) or self._node(owner)
@@ -302,9 +288,9 @@ class RedisWire:
             raise StoreUnavailableError(f"{show(address)} refused: {reply}")
         return reply
 
-    def _node(self, address: Address) -> Node:
+    def _node(self, address: Address) -> RedisNode:
         place = self.place
-        return Node(address, lambda _deadline: RedisLink(place, address, place.login, place.db))
+        return RedisNode(address, lambda _deadline: RedisLink(place, address, place.login, place.db))
 
 
 def _whole(reply: Any, count: int) -> list[Any]:

@@ -38,9 +38,10 @@ _BUILT_IN = {
     "rediss+cluster": "payonce.stores.redis:open_rediss_cluster",
     "redis+sentinel": "payonce.stores.redis:open_redis_sentinel",
     "rediss+sentinel": "payonce.stores.redis:open_rediss_sentinel",
+    "memcached": "payonce.stores.memcached:open_memcached",
 }
 
-_EXTRA = {"payonce.stores.redis": "redis"}
+_EXTRA = {"payonce.stores.redis": "redis", "payonce.stores.memcached": "memcached"}
 
 
 def open_store(url: str, *, clock: Clock = time.time, max_bytes: int = DEFAULT_MAX_BYTES) -> Store:

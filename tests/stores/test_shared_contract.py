@@ -1,12 +1,13 @@
-"""Redis, Valkey and a cluster of six keep every promise of `payonce.testing.StoreContract`."""
+"""Redis, Valkey, a cluster of six, and memcached keep every promise of `payonce.testing.StoreContract`."""
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
-from tests.support.servers import REDIS, VALKEY, redis_cluster, redis_server
+from tests.support.servers import REDIS, VALKEY, memcached, redis_cluster, redis_server
 
 from payonce.model.ports import Store
 from payonce.stores.registry import open_store
@@ -53,4 +54,23 @@ class TestCluster(_OnServer):
     def _server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         with redis_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
             cls.url = cluster.url
+            yield
+
+
+class TestMemcached(_OnServer):
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        with memcached(tmp_path_factory.mktemp("memcached")) as server:
+            cls.url = f"memcached://127.0.0.1:{server.port}"
+            yield
+
+
+class TestThreeMemcacheds(_OnServer):
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        with ExitStack() as stack:
+            servers = [stack.enter_context(memcached(tmp_path_factory.mktemp("memcached"))) for _ in range(3)]
+            cls.url = "memcached://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
             yield
