@@ -21,6 +21,8 @@ class FaultProxy:
     def __init__(self, target: int, seed: int = 1) -> None:
         self.target = target
         self.port = 0
+        self.url = ""
+        """The server's, by way of the proxy; whoever made the proxy says it."""
         self.latency: float | tuple[float, float] = 0.0
         """Seconds before each piece of an answer is passed on; two numbers are a range."""
         self.hole = False

@@ -61,6 +61,8 @@ def free_ports(count: int) -> list[int]:
 class Server:
     """One server process on `port`; `stop` ends it, `kill` and `freeze` are faults."""
 
+    url = ""
+
     def __init__(self, command: Sequence[str], port: int, folder: Path) -> None:
         self.command, self.port, self.folder = list(command), port, folder
         self.process: subprocess.Popen[bytes] | None = None
@@ -235,6 +237,10 @@ class Memcached(Server):
         super().__init__(
             [binary(MEMCACHED), "-l", "127.0.0.1", "-p", str(port), "-U", "0", *user, *options], port, folder
         )
+
+    @property
+    def url(self) -> str:
+        return f"memcached://127.0.0.1:{self.port}"
 
     def say(self, command: bytes, end: bytes = b"\r\n") -> bytes:
         """One command of the text protocol, and its answer up to `end`."""

@@ -65,6 +65,7 @@ class MemcachedMedium:
         self._lock = threading.Lock()
         self._counts: Mapping[str, int] = {}
         self._merged: tuple[object, ...] = ()
+        self._untold = False
         self._indexed: dict[str, float] = {}
 
     def pace(self, read_budget: float) -> None:
@@ -176,9 +177,9 @@ class MemcachedMedium:
         """The highest count that any server has for each scope; those that have less are told."""
         answered = 0
         because: StoreError | None = None
-        for node in self.nodes:
+        for node, until in self._turns(deadline):
             try:
-                self._poll(node, deadline)
+                self._poll(node, until)
                 answered += 1
             except StoreError as error:
                 because = error
@@ -186,22 +187,25 @@ class MemcachedMedium:
             raise because or StoreUnavailableError("there is no server: name one")
         books = tuple(node.book for node in self.nodes)
         with self._lock:
-            if all(old is new for old, new in zip(self._merged, books, strict=False)) and self._merged:
+            same = bool(self._merged) and all(old is new for old, new in zip(self._merged, books, strict=True))
+            if same and not self._untold:
                 return self._counts
             counts = _highest(book.counts for book in books if book is not None)
-            self._merged, self._counts = books, counts
+            if counts != self._counts:
+                self._counts = counts
+            self._merged = books
         self.carry(counts, deadline)
-        return counts
+        return self._counts
 
     def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
         """Raise it on every server that answers; one that does not has no entries to show until it is told."""
-        known = self.epochs(deadline).get(scope, 0)
+        known = self.epochs(time.monotonic() + (deadline - time.monotonic()) / 2).get(scope, 0)
         least = max(at_least, known + 1) if known else at_least
         count = 0
         failure: StoreError | None = None
-        for node in self.nodes:
+        for node, until in self._turns(deadline):
             try:
-                count = max(count, self._raise_on(node, scope, max(least, count), now, deadline))
+                count = max(count, self._raise_on(node, scope, max(least, count), now, until))
             except StoreError as error:
                 failure = error
         if not count:
@@ -221,7 +225,8 @@ class MemcachedMedium:
 
     def carry(self, counts: Mapping[str, int], deadline: float) -> None:
         """Tell each server what it has lost, or was never told. One that does not answer is told later."""
-        for node in self.nodes:
+        self._untold = False
+        for node, until in self._turns(deadline):
             book = node.book
             if book is None or words.carry_in(book, counts) is book:
                 continue
@@ -229,8 +234,10 @@ class MemcachedMedium:
             def carried(value: bytes | None) -> bytes:
                 return words.write_book(words.carry_in(words.read_book(value) or self._new_book(), counts))
 
-            with suppress(StoreError):
-                _swap(node, self._book_name, carried, 0.0, deadline)
+            try:
+                _swap(node, self._book_name, carried, 0.0, until)
+            except StoreError:
+                self._untold = True
 
     def raised(self, deadline: float) -> Mapping[str, float]:
         """When each scope was last raised."""
@@ -248,6 +255,9 @@ class MemcachedMedium:
     def _new_book(self) -> Book:
         return Book(1 + secrets.randbelow((1 << 52) - 1), 0, dict(self._counts), {})
 
+    def _book_or_new(self, value: bytes | None) -> bytes:
+        return words.write_book(words.read_book(value) or self._new_book())
+
     def _poll(self, node: MemcachedNode, deadline: float) -> None:
         """Read the book of `node` if it has changed; make it where there is none."""
         [answer] = node.ask([words.get(self._book_name, "c")], deadline)
@@ -259,7 +269,7 @@ class MemcachedMedium:
             if book is not None:
                 node.book, node.version = book, words.read_number(answer, "c") or -1
                 return
-            _swap(node, self._book_name, lambda _value: words.write_book(self._new_book()), 0.0, deadline)
+            _swap(node, self._book_name, self._book_or_new, 0.0, deadline)
         raise StoreUnavailableError(f"{node.name} forgets the epochs as soon as they are written: look at its memory")
 
     def _generation(self, node: MemcachedNode, deadline: float) -> int:
@@ -344,6 +354,12 @@ class MemcachedMedium:
         """Close every connection."""
         for node in self.nodes:
             node.pool.close()
+
+    def _turns(self, deadline: float) -> Iterator[tuple[MemcachedNode, float]]:
+        """Every node, and until when it may be waited for: a silent one leaves time for the others."""
+        for left, node in zip(range(len(self.nodes), 0, -1), self.nodes, strict=True):
+            now = time.monotonic()
+            yield node, now + (deadline - now) / left
 
     def _node(self, slot: bytes) -> MemcachedNode:
         if len(self.nodes) == 1:
