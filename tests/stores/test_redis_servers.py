@@ -122,7 +122,7 @@ def test_redis_counts_as_memory_does(server: RedisServer) -> None:
 
 
 def test_too_many_purged_keys_are_cut_off(server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("payonce.stores.redis_words.MOST_KEY_SCOPES", 20)
+    monkeypatch.setattr("payonce.stores.redis_book.MOST_KEY_SCOPES", 20)
     with closing(open_store(server.url)) as store:
         for number in range(60):
             store.raise_epoch(f"key:{number:064x}")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from payonce.errors import SettingsError, StoreUnavailableError
 from payonce.model.ports import About
 from payonce.stores import parcel
+from payonce.stores import redis_book as book
 from payonce.stores import redis_words as words
 from payonce.stores.breaker import Breaker
 from payonce.stores.links import Pool
@@ -213,8 +214,8 @@ def test_a_name_says_which_slot_it_is_in_this_generation_only(generation: int, s
 
 @given(st.recursive(st.none() | st.integers() | st.binary(max_size=5), lambda inner: st.lists(inner, max_size=4)))
 def test_a_reader_of_replies_says_so_where_a_reply_is_none(reply: Any) -> None:
-    readers = [words.read_get, words.read_scan, words.read_notes, words.read_poll, words.read_book, words.read_master]
-    for read in [*readers, words.read_last_forgotten, lambda found: words.read_slots(found, ("h", 1))]:
+    readers = [words.read_get, words.read_scan, words.read_notes, book.read_poll, book.read_book, words.read_master]
+    for read in [*readers, book.read_last_forgotten, lambda found: words.read_slots(found, ("h", 1))]:
         try:
             read(reply)
         except words.GarbledError:

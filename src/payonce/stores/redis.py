@@ -20,6 +20,7 @@ from payonce.model import reason
 from payonce.model.ports import Clock
 from payonce.model.reason import Reason
 from payonce.stores import parcel
+from payonce.stores import redis_book as pages
 from payonce.stores import redis_words as words
 from payonce.stores.redis_url import Place, read_place
 from payonce.stores.redis_wire import RedisNode, RedisWire
@@ -43,9 +44,9 @@ class RedisMedium:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.wire = RedisWire(place)
-        self._book_name = words.book_name(place.prefix)
+        self._book_name = pages.book_name(place.prefix)
         self._lock = threading.Lock()
-        self._book: words.Book | None = None
+        self._book: pages.Book | None = None
 
     def trouble(self, slot: bytes | None = None) -> str:
         """Why `slot` is not asked for at the moment; without its epochs, nothing is."""
@@ -99,8 +100,8 @@ class RedisMedium:
 
     def epochs(self, deadline: float) -> Mapping[str, int]:
         """Every epoch: two numbers are read, and the whole book only where they have changed."""
-        [reply] = self.wire.one(self._book_name, [words.poll(self._book_name)], deadline)
-        said = words.read_poll(reply)
+        [reply] = self.wire.one(self._book_name, [pages.poll(self._book_name)], deadline)
+        said = pages.read_poll(reply)
         with self._lock:
             book = self._book
             if book is not None and said == (book.generation, book.version):
@@ -110,15 +111,15 @@ class RedisMedium:
     def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
         """One transaction; what is too old goes with it."""
         name = self._book_name
-        [reply] = self.wire.one(name, [words.last_forgotten(name, now)], deadline)
-        forgotten = words.read_last_forgotten(reply)
-        commands, place = words.raise_epoch(name, scope, at_least, now, _new_generation(), forgotten)
+        [reply] = self.wire.one(name, [pages.last_forgotten(name, now)], deadline)
+        forgotten = pages.read_last_forgotten(reply)
+        commands, place = pages.raise_epoch(name, scope, at_least, now, _new_generation(), forgotten)
         replies = self.wire.transact(name, commands, deadline)
-        return words.read_count_of(scope, replies[place])
+        return pages.read_count_of(scope, replies[place])
 
     def carry(self, counts: Mapping[str, int], deadline: float) -> None:
         """Give the book back what it has lost."""
-        commands = words.carry(self._book_name, counts)
+        commands = pages.carry(self._book_name, counts)
         if commands:
             self.wire.transact(self._book_name, commands, deadline)
 
@@ -169,19 +170,19 @@ class RedisMedium:
         book = self._book
         return (book or self._read_book(deadline)).generation
 
-    def _read_book(self, deadline: float) -> words.Book:
+    def _read_book(self, deadline: float) -> pages.Book:
         """The whole book, made where there is none; too many single keys are cut off."""
         name = self._book_name
         for _ in range(2):
-            [reply] = self.wire.one(name, [words.read_all(name)], deadline)
-            book = words.read_book(reply)
+            [reply] = self.wire.one(name, [pages.read_all(name)], deadline)
+            book = pages.read_book(reply)
             if book is not None:
                 with self._lock:
                     self._book = book
-                if trimmed := words.trim(name, book.counts):
+                if trimmed := pages.trim(name, book.counts):
                     self.wire.transact(name, trimmed, deadline)
                 return book
-            self.wire.one(name, [words.begin(name, _new_generation())], deadline)
+            self.wire.one(name, [pages.begin(name, _new_generation())], deadline)
         raise StoreUnavailableError("the server forgets the epochs as soon as they are written: look at its memory")
 
     def _steps(self, node: RedisNode, generation: int) -> Iterator[tuple[list[bytes], bool]]:
@@ -231,7 +232,7 @@ def _soon() -> float:
 
 
 def _new_generation() -> int:
-    return 1 + secrets.randbelow(words.GENERATIONS - 1)
+    return 1 + secrets.randbelow(pages.GENERATIONS - 1)
 
 
 def open_redis(
