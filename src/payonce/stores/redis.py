@@ -22,8 +22,9 @@ from payonce.model.reason import Reason
 from payonce.stores import parcel
 from payonce.stores import redis_book as pages
 from payonce.stores import redis_words as words
+from payonce.stores.redis_map import RedisNode
 from payonce.stores.redis_url import Place, read_place
-from payonce.stores.redis_wire import RedisNode, RedisWire
+from payonce.stores.redis_wire import RedisWire
 from payonce.stores.shared import SharedStore
 from payonce.stores.shared_medium import Count, Found, Parcel, StoreFault
 

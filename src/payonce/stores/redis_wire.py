@@ -9,62 +9,23 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
-from redis.crc import key_slot
-from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError, MovedError, ReadOnlyError
+from redis.exceptions import MovedError, ReadOnlyError
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores import redis_words as words
-from payonce.stores.node import LostError, Node
-from payonce.stores.redis_link import RedisLink
-from payonce.stores.redis_url import Address, Login, Place, show
+from payonce.stores.redis_map import Map, RedisNode, look, new_node
+from payonce.stores.redis_url import Address, Place
 from payonce.stores.redis_words import Command
 
-LOOK_SECONDS = 1.0
-"""For how long a question for the topology may take."""
 LOOK_EVERY = 15.0
 """How often a cluster is asked for its shape without a sign that it changed, in seconds."""
 LOOK_AGAIN = 0.2
 LOST_SECONDS = 1.0
 """For so long nobody asks again on the request path where the servers are."""
-_SLOTS = 16384
-_UNWELL = (BusyLoadingError, ClusterDownError, MasterDownError)
-
-
-class RedisNode(Node[RedisLink]):
-    """One Redis server."""
-
-    def __init__(self, address: Address, dial: Callable[[float], RedisLink]) -> None:
-        super().__init__(show(address), dial)
-        self.address = address
-
-    def ask(self, commands: Sequence[Command], deadline: float, *, probe: bool = False) -> list[Any]:
-        """The replies; errors stand in the list. Raises StoreError at once while the breaker is open."""
-
-        def asked(link: RedisLink) -> list[Any]:
-            replies = link.ask(commands, deadline)
-            for reply in replies:
-                if isinstance(reply, _UNWELL):
-                    raise LostError(f"{self.name}: {reply}")
-            return replies
-
-        return self.use(asked, deadline, probe=probe)
-
-
-@dataclass(frozen=True, slots=True)
-class Map:
-    """Which node has which slots (of a cluster; else all are one node's)."""
-
-    nodes: Mapping[Address, RedisNode]
-    slots: Sequence[RedisNode | None]
-
-    def node(self, name: bytes) -> RedisNode | None:
-        """The node that has `name`."""
-        return self.slots[key_slot(name) if len(self.slots) > 1 else 0]
 
 
 class RedisWire:
@@ -74,6 +35,7 @@ class RedisWire:
         self.place = place
         self._map = Map({}, ())
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
         self.budget = 0.05
         """A probe has to be answered in so many seconds, as a read has."""
         self._stale = True
@@ -81,7 +43,7 @@ class RedisWire:
         self._probe_name = f"{place.prefix}probe".encode()
         self._lost = ""
         if place.kind == "single":
-            node = self._node(place.addresses[0])
+            node = new_node(place, place.addresses[0])
             self._map = Map({node.address: node}, [node])
             self._stale = False
 
@@ -213,84 +175,36 @@ class RedisWire:
             if self._lost and now - self._looked_at < LOST_SECONDS:
                 raise StoreUnavailableError(self._lost)
             if deadline > now:
-                self._look()
+                self._look(first=True)
         return self._map
 
     def _follow(self, moved: Any) -> None:
         with self._lock:
             address = (moved.host, moved.port)
             nodes = dict(self._map.nodes)
-            nodes.setdefault(address, self._map.nodes.get(address) or self._node(address))
+            nodes.setdefault(address, self._map.nodes.get(address) or new_node(self.place, address))
             slots = list(self._map.slots)
             slots[moved.slot_id] = nodes[address]
             self._map = Map(nodes, slots)
             self._stale = True
 
-    def _look(self) -> None:
+    def _look(self, *, first: bool = False) -> None:
         """Learn the topology. Raises StoreError."""
-        with self._lock:
+        with self._looking:
+            if first and self._map.slots:
+                return  # another thread was quicker
             self._looked_at = time.monotonic()
             try:
-                found = self._sentinel() if self.place.kind == "sentinel" else self._cluster()
+                found = look(self.place, self._map)
             except StoreError as error:
                 self._lost = str(error)
                 raise
-            self._lost = ""
-            old, self._map = self._map, found
-            self._stale = False
+            with self._lock:
+                old, self._map = self._map, found
+                self._lost, self._stale = "", False
         for address, node in old.nodes.items():
             if address not in found.nodes:
                 node.pool.close()
-
-    def _cluster(self) -> Map:
-        because = "no node answers"
-        known = [node.address for node in self._map.nodes.values() if not node.breaker.open]
-        for address in [*known, *self.place.addresses]:
-            try:
-                reply = self._ask_once(address, words.slots(), self.place.login)
-                ranges = words.read_slots(reply, address)
-            except StoreError as error:
-                because = str(error)
-                continue
-            nodes: dict[Address, RedisNode] = {}
-            slots: list[RedisNode | None] = [None] * _SLOTS
-            for first, last, owner in ranges:
-                if owner not in nodes:
-                    nodes[owner] = self._map.nodes.get(owner) or self._node(owner)
-                for slot in range(max(0, first), min(_SLOTS, last + 1)):
-                    slots[slot] = nodes[owner]
-            return Map(nodes, slots)
-        raise StoreUnavailableError(f"{self.place}: the cluster can't be asked for its shape ({because})")
-
-    def _sentinel(self) -> Map:
-        because = "no sentinel answers"
-        for address in self.place.addresses:
-            try:
-                reply = self._ask_once(address, words.master(self.place.service), self.place.sentinel_login)
-                primary = words.read_master(reply)
-            except StoreError as error:
-                because = str(error)
-                continue
-            if primary is None:
-                because = f"the sentinel does not know the service {self.place.service!r}"
-                continue
-            node = self._map.nodes.get(primary) or self._node(primary)
-            return Map({primary: node}, [node])
-        raise StoreUnavailableError(f"{self.place}: the primary is not known ({because})")
-
-    def _ask_once(self, address: Address, command: Command, login: Login) -> Any:
-        link = RedisLink(self.place, address, login, 0)
-        try:
-            [reply] = link.ask([command], time.monotonic() + LOOK_SECONDS)
-        finally:
-            link.close()
-        if isinstance(reply, Exception):
-            raise StoreUnavailableError(f"{show(address)} refused: {reply}")
-        return reply
-
-    def _node(self, address: Address) -> RedisNode:
-        place = self.place
-        return RedisNode(address, lambda _deadline: RedisLink(place, address, place.login, place.db))
 
 
 def _whole(reply: Any, count: int) -> list[Any]:
