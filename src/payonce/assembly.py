@@ -56,7 +56,7 @@ class Ground:
         self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
         self.before_note: list[Callable[[], None]] = []
         self._noted_losses: Counter[str] = Counter()
-        self._introduced = False
+        self._introduced_at = 0.0
         self.tiers.refresh()
 
     def volume(self) -> Volume:
@@ -96,11 +96,13 @@ class Ground:
 
     def _introduce(self, keeper: Notebook) -> None:
         """Say on a shared store under which secret this process seals, and find those who do it under another one."""
-        name = derive(self.tiers.secret, "name").hex()[:16]
-        others = {title for title in keeper.notes() if title.startswith(SEAL_NOTE)} - {SEAL_NOTE + name}
-        keeper.note(SEAL_NOTE + name, b"")
-        self._introduced = True
-        if others:
+        now = self.clock()
+        ours = SEAL_NOTE + derive(self.tiers.secret, "name").hex()[:16]
+        seals = {title: at for title, at in keeper.notes().items() if title.startswith(SEAL_NOTE) and at.isdigit()}
+        others = [title for title, at in seals.items() if title != ours and now - int(at) < 2 * HOUR]
+        keeper.note(ours, b"%d" % now)
+        first, self._introduced_at = not self._introduced_at, now
+        if first and others:
             self.warnings.append(
                 f"other machines on {redact(self.settings.store)} use another secret, so nothing is shared with them: "
                 f"give all of them the same file, and name it in secret_file (here it is {secret_path(self.settings)})"
@@ -111,7 +113,7 @@ class Ground:
         keeper = self.tiers.keeper
         if leaf is not None and isinstance(keeper, Notebook):
             try:
-                if not self._introduced and distant(keeper) is not None:
+                if self.clock() - self._introduced_at > HOUR and distant(keeper) is not None:
                     self._introduce(keeper)
                 keeper.note(*leaf)
             except StoreError as error:

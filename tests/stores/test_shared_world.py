@@ -122,6 +122,24 @@ def test_secrets_that_differ_are_noticed(sim: SimulatedProvider, server: RedisSe
             assert "secret_file" in other.gateway.world.warnings[0]
 
 
+def test_a_secret_that_nobody_uses_any_more_is_no_cause_for_a_warning(
+    sim: SimulatedProvider, server: RedisServer, tmp_path: Path
+) -> None:
+    with closing(open_store(server.url)) as store:
+        store.note("seal/0123456789abcdef", b"%d" % (time.time() - 3 * 3600))
+        assert store.flush()
+    with running_gateway(sim.base_url, store=server.url, secret_file=str(tmp_path / "a")) as one:
+        assert one.post(ask("x")).status == 200
+        assert until(lambda: len([title for title in note_titles(server) if title.startswith(b"seal/")]) == 2, 5)
+        assert one.gateway.world.warnings == []
+
+
+def test_memcached_needs_no_redis_client() -> None:
+    code = "import sys, payonce.stores.memcached; print('redis' in sys.modules, 'hiredis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
 def note_titles(server: RedisServer) -> list[bytes]:
     client = server.client()
     try:
