@@ -14,10 +14,10 @@ SEEDED = Path(__file__).parents[1] / "promises" / "seeded.py"
 class GatewayProcess:
     """`async with` starts it in front of the upstream on that loopback port; leaving stops it and keeps its log."""
 
-    def __init__(self, upstream: int, folder: Path, *arguments: str, bug: str = "none") -> None:
+    def __init__(self, upstream: int, folder: Path, *arguments: str, bug: str = "none", store: str = "") -> None:
         self.arguments = [
             *(sys.executable, str(SEEDED), bug, "serve", "--port", "0", "--cache", "all"),
-            *("--upstream", f"http://127.0.0.1:{upstream}/api/v1", "--store", f"sqlite:{folder}/cache.db"),
+            *("--upstream", f"http://127.0.0.1:{upstream}/api/v1", "--store", store or f"sqlite:{folder}/cache.db"),
             *arguments,
         ]
         self.port = 0
