@@ -86,11 +86,22 @@ def test_a_breaker_opens_after_so_many_failures_within_its_window_and_not_before
     one = breaker(clock)
     for _ in range(10):
         one.failed("slow")
+        one.worked()
         clock.advance(0.6)
-    assert not one.open, "too far apart"
+    assert not one.open, "too far apart, and answers in between"
     for _ in range(2):
         one.failed("slow")
     assert (one.open, one.because, one.opened) == (True, "slow", 1)
+
+
+def test_a_breaker_opens_after_as_many_failures_in_a_row_however_far_apart() -> None:
+    clock = FakeClock()
+    one = breaker(clock)
+    for _ in range(3):
+        assert not one.open
+        one.failed("silent")
+        clock.advance(60)
+    assert one.open
 
 
 def test_an_open_breaker_lets_one_probe_through_after_a_pause_that_doubles() -> None:
@@ -267,7 +278,7 @@ def test_a_place_never_shows_its_password() -> None:
     assert "hunter" not in repr(place) + str(place)
 
 
-def test_dice_differ() -> None:
+def test_gateways_do_not_probe_all_at_once() -> None:
     pauses = set()
     for seed in range(20):
         clock = FakeClock()
@@ -276,4 +287,4 @@ def test_dice_differ() -> None:
         while not one.due():
             clock.advance(0.001)
         pauses.add(round(clock.now % 1000, 3))
-    assert len(pauses) > 10, "gateways do not probe all at once"
+    assert len(pauses) > 10

@@ -1,8 +1,8 @@
 """When to stop asking a server that does not answer, and when to try again. Pure: clock and dice are arguments.
 
-Closed, everything may pass. After `limit` failures within `window` seconds it opens: nothing passes, and after a pause
-one probe may be made (half-open). A probe that works closes it; one that fails doubles the pause, up to `longest`. This
-room must never do I/O; whoever uses it holds a lock if several threads do.
+Closed, everything may pass. After `limit` failures within `window` seconds, or in a row, it opens: nothing passes, and
+after a pause one probe may be made (half-open). A probe that works closes it; one that fails doubles the pause, up to
+`longest`. This room must never do I/O; whoever uses it holds a lock if several threads do.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Breaker:
         self._now, self._jitter = now, jitter
         self._window, self._first, self._longest = window, pause, longest
         self._failures: deque[float] = deque(maxlen=limit)
+        self._row = 0
         self._pause = 0.0
         self._probe_at = 0.0
         self.open = False
@@ -41,9 +42,11 @@ class Breaker:
         now = self._now()
         self.because = because
         self._failures.append(now)
+        self._row += 1
         if not self.open:
             limit = self._failures.maxlen or 1
-            if len(self._failures) < limit or now - self._failures[0] > self._window:
+            soon = len(self._failures) == limit and now - self._failures[0] <= self._window
+            if not soon and self._row < limit:
                 return
             self.open = True
             self.opened += 1
@@ -55,7 +58,8 @@ class Breaker:
         self._probe_at = now + self._pause * (0.75 + 0.5 * self._jitter())
 
     def worked(self) -> None:
-        """A probe was answered in time. Closed, nothing changes: answers between many failures excuse none of them."""
+        """A probe was answered in time, or something that was let through: that ends a row, and excuses no failure."""
+        self._row = 0
         if self.open and self._now() >= self._probe_at:  # else it was under way when it opened: too early to tell
             self.open = False
             self._failures.clear()
