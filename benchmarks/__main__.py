@@ -11,7 +11,21 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.parts import Bench, Part, entries, first_byte, hits, key, litellm, memory, misses, uncached
+from benchmarks.parts import (
+    Bench,
+    Part,
+    entries,
+    first_byte,
+    hits,
+    key,
+    library,
+    litellm,
+    memory,
+    misses,
+    plan,
+    prefix,
+    uncached,
+)
 from benchmarks.rounds import Row
 
 PARTS: dict[str, Part] = {
@@ -22,7 +36,10 @@ PARTS: dict[str, Part] = {
     "entries": entries.measure,
     "memory": memory.measure,
     "key": key.measure,
+    "library": library.measure,
+    "plan": plan.measure,
     "litellm": litellm.measure,
+    "prefix": prefix.measure_prefix,
 }
 _PLAIN_WIDTH = 150
 """How wide the table is where nobody is looking at a terminal."""

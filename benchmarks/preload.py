@@ -11,8 +11,9 @@ from pathlib import Path
 
 from benchmarks import bodies
 from benchmarks.wrk import LoadError
-from payonce.assembly import derive, load_secret
+from payonce.assembly import load_secret
 from payonce.config import load
+from payonce.core.keying import derive
 from payonce.core.rules import make_entry
 from payonce.dialects import DIALECTS
 from payonce.drive.tiers import Tiers
@@ -54,7 +55,7 @@ def preload(store: Path, entries: int, base: str, environment: dict[str, str], s
                 raise LoadError(f"the gateway would not keep the benchmark's answer: {facts}")
             epochs = tiers.epochs(ask.scopes)
             entry = make_entry(ask, head, body, facts, epochs=epochs, stored_at=time.time(), took=0.001, jitter=0.0)
-            while tiers.put(ask.key, entry) is not None:
+            while tiers.put(ask, entry) is not None:
                 behind.flush(60)
             if number % _BATCH == _BATCH - 1:
                 behind.flush(60)

@@ -1,4 +1,4 @@
-"""Write the parts of docs/ that are tables of the code: reasons, settings, what is not in the key.
+"""Write the parts of docs/ that are tables of the code: reasons, findings, settings, what is not in the key.
 
     python tools/gen_docs.py [--check]      (`--check` only compares)
 
@@ -16,6 +16,7 @@ from payonce.config import Settings
 from payonce.config_options import OPTIONS
 from payonce.core.fields import INERT, INERT_PREFIXES
 from payonce.dialects.tables import CHAT_IGNORED, EMBEDDINGS_IGNORED, MESSAGES_IGNORED, RESPONSES_IGNORED
+from payonce.doctor.causes import CAUSES, Severity
 from payonce.model.reason import REASONS, Kind
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -46,6 +47,30 @@ def reasons() -> str:
             if reason.kind is kind:
                 middle = f" {reason.status} |" if status else ""
                 lines.append(f"| `{reason.id}` |{middle} {reason.sentence} | {reason.fix} |")
+    return "\n".join(lines) + "\n"
+
+
+_SEVERITIES = {
+    Severity.ERROR: "Errors: the provider refuses the request",
+    Severity.WARNING: "Warnings: tokens are paid for again",
+    Severity.NOTICE: "Notices: worth knowing; `payonce doctor` still ends with 0",
+}
+
+
+def findings() -> str:
+    """docs/findings.md."""
+    lines = [
+        "# What the doctor finds",
+        "",
+        "Every finding of [`payonce doctor`](doctor.md) has one of these ids. The third column says what it takes",
+        "to see it: one request, or two of a conversation.",
+        "Written by `tools/gen_docs.py` from `payonce/doctor/causes.py`.",
+    ]
+    for severity, title in _SEVERITIES.items():
+        lines += ["", f"## {title}", "", "| id | what it is | seen in | what to change |", "|---|---|---|---|"]
+        for cause in CAUSES.values():
+            if cause.severity is severity:
+                lines.append(f"| `{cause.id}` | {cause.sentence} | {cause.scope.value} | {cause.fix} |")
     return "\n".join(lines) + "\n"
 
 
@@ -105,6 +130,7 @@ def pages() -> dict[Path, str]:
     }
     return {
         DOCS / "reasons.md": reasons(),
+        DOCS / "findings.md": findings(),
         DOCS / "config.md": settings(),
         keys: fill(keys.read_text(), parts),
     }

@@ -2,10 +2,14 @@
 # Write requirements/*.txt anew from pyproject.toml: hashed, for all platforms, with no host in them.
 set -eu
 cd "$(dirname "$0")/.."
-for kind in all demo dev; do
-    group="--group $kind"
-    [ "$kind" = all ] && group=""
-    # shellcheck disable=SC2086  # an empty group is no argument
+for kind in all demo dev clients clients-instructor clients-litellm; do
+    case $kind in
+        all) options="--all-extras" ;;
+        clients*) options="--group $kind" ;; # the library is all they need of Payonce
+        *) options="--all-extras --group $kind" ;;
+    esac
+    # shellcheck disable=SC2086  # options are words
     uv pip compile pyproject.toml --universal --generate-hashes --no-header --no-annotate --python-version 3.11 \
-        --no-build --all-extras $group --quiet -o "requirements/$kind.txt" "$@" >/dev/null
+        --no-build $options --quiet -o "requirements/$kind.txt" "$@" >/dev/null
 done
+cd tests/clients/js && npm install --package-lock-only --silent

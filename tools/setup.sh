@@ -1,7 +1,8 @@
 #!/bin/sh
 # Make .venv hold what `make $1` needs (demo or dev), on a machine that has nothing but make and a package manager.
+# `clients` fills .clients/ instead: the programs that tests/clients drives, each set in an environment of its own.
 set -eu
-kind=${1:?demo or dev}
+kind=${1:?demo, dev or clients}
 cd "$(dirname "$0")/.."
 
 say() { printf '%s\n' "$*" >&2; }
@@ -35,7 +36,36 @@ python=$(find_python) || { apt python3 python3-venv ca-certificates; python=$(fi
     exit 1
 }
 "$python" -c 'import ensurepip, venv' 2>/dev/null || apt python3-venv
-[ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv; "$python" -m venv .venv; }
+
+# fill DIRECTORY REQUIREMENTS [OPTION]: an environment that holds these and Payonce itself, installed by our own pip.
+fill() {
+    say "installing requirements/$2.txt into $1"
+    for what in "--require-hashes --only-binary :all: -r requirements/$2.txt" \
+        "--no-deps --no-build-isolation --no-index -e ."; do
+        # shellcheck disable=SC2086  # options are words
+        .venv/bin/python -m pip --python "$1/bin/python" install --quiet --disable-pip-version-check ${3:-} $what
+    done
+}
+
+if [ "$kind" = clients ]; then
+    for name in main instructor litellm; do
+        [ -x ".clients/$name/bin/python" ] || "$python" -m venv --without-pip ".clients/$name"
+    done
+    fill .clients/main clients --no-compile &
+    first=$!
+    fill .clients/instructor clients-instructor --no-compile
+    fill .clients/litellm clients-litellm --no-compile
+    wait "$first"
+    command -v npm >/dev/null 2>&1 || apt nodejs npm
+    [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ] || {
+        say "The JavaScript clients need Node 18 or later."
+        exit 1
+    }
+    say "installing tests/clients/js/package-lock.json"
+    (cd tests/clients/js && npm ci --silent --no-audit --no-fund)
+    touch .clients/ready
+    exit 0
+fi
 
 # The servers that tests start and stop themselves; Valkey comes with the requirements.
 if [ "$kind" = dev ] && command -v apt-get >/dev/null 2>&1; then
@@ -47,8 +77,7 @@ if [ "$kind" = dev ] && command -v apt-get >/dev/null 2>&1; then
     [ -z "$missing" ] || apt $missing
 fi
 
-say "installing requirements/$kind.txt into .venv"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r "requirements/$kind.txt"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+[ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv; "$python" -m venv .venv; }
+fill .venv "$kind"
 touch ".venv/ready-$kind"
 [ "$kind" = demo ] || touch .venv/ready-demo

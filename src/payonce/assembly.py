@@ -17,15 +17,22 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from blake3 import blake3
-
 from payonce.config import Settings
+from payonce.core.keying import OPEN_SECRET, derive
 from payonce.drive.aio import AsyncPlayer
+from payonce.drive.navigated import NavigatedUpstream
 from payonce.drive.tiers import Tiers, distant
 from payonce.drive.tower import Tower
 from payonce.errors import SettingsError, StoreError
+from payonce.ledger.accounts import Accounts
+from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
-from payonce.model.ports import Clock, Notebook, Patience, Store, Upstream, Volume
+from payonce.model.ports import Clock, Notebook, Patience, Recorder, Store, Upstream, Volume
+from payonce.navigator import PrefixNavigator
+from payonce.optimise import Planner
+from payonce.optimise.traits import Catalogue
+from payonce.reckoning import Books, Reckoning
+from payonce.request_log import RequestLog
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store, redact
 
@@ -38,6 +45,8 @@ SECRET_BYTES = 32
 
 SEAL_NOTE = "seal/"
 """Under such names stand the secrets (not themselves) that entries on a shared store were sealed with."""
+Leaves = tuple[tuple[str, bytes], ...]
+"""Records for the store's notebook: name and value."""
 
 
 class Ground:
@@ -48,6 +57,8 @@ class Ground:
         self.settings = settings
         self.clock = clock
         self.warnings: list[str] = []
+        self.fault: StoreError | None = None
+        """Why the store could not be opened, and memory stands in its place."""
         self.secret = self._secret()
         front, behind = self._stores()
         self.tiers = Tiers(front, behind, derive(self.secret, "envelope"))
@@ -57,7 +68,34 @@ class Ground:
         self.before_note: list[Callable[[], None]] = []
         self._noted_losses: Counter[str] = Counter()
         self._introduced_at = 0.0
+        self.request_log = (
+            RequestLog(settings.request_log, settings.request_log_bytes) if settings.request_log else None
+        )
+        if settings.portable and settings.share:
+            self.warnings.append("share has no effect: all callers of a cassette are one tenant")
+        self.navigator: PrefixNavigator
         self.tiers.refresh()
+
+    def _steering(self, books: Books) -> PrefixNavigator:
+        """Who steers the calls of this world, and has `books` enter what they cost."""
+        catalogue = Catalogue()
+        reckoning = Reckoning(
+            Accounts(books, Prices(clock=self.clock)),
+            books,
+            lambda model: catalogue.traits(model).minimum or None,
+            worker=self.ledger.worker,
+            now=self.clock(),
+        )
+        navigator = PrefixNavigator(
+            Planner(),
+            reckoning,
+            clock=self.clock,
+            limit=self.settings.max_entry_bytes,
+            heeds=lambda model: catalogue.traits(model).kind not in {"unknown", "none"},
+            request_log=self.request_log,
+        )
+        self.before_note.append(navigator.settle)
+        return navigator
 
     def volume(self) -> Volume:
         """How full the store is; empty where it can't say. May wait for the store."""
@@ -72,15 +110,17 @@ class Ground:
     def dropped(self) -> Counter[str]:
         """What this process lost on the way to its stores, by reason id."""
         total = Counter(self.tiers.dropped)
-        if self.tiers.behind is not None:
-            total.update(self.tiers.behind.dropped())
+        if self.tiers.behind is not None or isinstance(self.tiers.front, Recorder):
+            total.update(self.tiers.keeper.dropped())
         return total
 
-    def _leaf(self) -> tuple[str, bytes] | None:
+    def _leaves(self) -> Leaves:
+        """What is new in the figures and in the doctor's findings, as records to note."""
         for settle in self.before_note:
             settle()
         self._note_losses()
-        return self.ledger.leaf(self.clock())
+        pages = (self.ledger.leaf(self.clock()), self.navigator.page())
+        return tuple(page for page in pages if page is not None)
 
     def trouble(self) -> str:
         """Why the store is not asked at the moment, in words; empty where it is."""
@@ -109,18 +149,22 @@ class Ground:
             )
             log.warning("%s", self.warnings[-1])
 
-    def _note(self, leaf: tuple[str, bytes] | None) -> None:
+    def _note(self, leaves: Leaves) -> None:
+        if self.request_log is not None:
+            self.request_log.flush()
         keeper = self.tiers.keeper
-        if leaf is not None and isinstance(keeper, Notebook):
-            try:
-                if self.clock() - self._introduced_at > HOUR and distant(keeper) is not None:
-                    self._introduce(keeper)
+        if not isinstance(keeper, Notebook):
+            return
+        try:
+            if leaves and self.clock() - self._introduced_at > HOUR and distant(keeper) is not None:
+                self._introduce(keeper)
+            for leaf in leaves:
                 keeper.note(*leaf)
-            except StoreError as error:
-                self.tiers.complain(error)
+        except StoreError as error:
+            self.tiers.complain(error)
 
-    def _add_up(self, leaf: tuple[str, bytes] | None) -> Tally:
-        self._note(leaf)
+    def _add_up(self, leaves: Leaves) -> Tally:
+        self._note(leaves)
         keeper = self.tiers.keeper
         try:
             return add_up(keeper.notes() if isinstance(keeper, Notebook) else {})
@@ -128,8 +172,8 @@ class Ground:
             self.tiers.complain(error)
             return Tally()
 
-    def _shut(self, leaf: tuple[str, bytes] | None) -> None:
-        self._note(leaf)
+    def _shut(self, leaves: Leaves) -> None:
+        self._note(leaves)
         for store in (self.tiers.behind, self.tiers.front):
             if store is not None:
                 store.close()
@@ -152,6 +196,7 @@ class Ground:
         except StoreError as error:
             if settings.workers > 1:
                 raise
+            self.fault = error
             self.warnings.append(f"{redact(settings.store)} can't be opened, answers are kept in memory only: {error}")
             return front, None
         if (far := distant(store)) is not None:
@@ -168,10 +213,11 @@ class World(Ground):
     def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], clock: Clock = time.time) -> None:
         super().__init__(settings, clock)
         self.tower = Tower(settings.max_flights, settings.max_entry_bytes, settings.max_batch_bytes)
+        self.navigator = self._steering(self.ledger)
         self.player = AsyncPlayer(
             tiers=self.tiers,
             tower=self.tower,
-            upstreams=upstreams,
+            upstreams={name: NavigatedUpstream(way, self.navigator) for name, way in upstreams.items()},
             listener=self.ledger,
             clock=clock,
             read_budget=settings.read_budget,
@@ -190,12 +236,12 @@ class World(Ground):
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(None, self._shut, self._leaf())
+        await asyncio.get_running_loop().run_in_executor(None, self._shut, self._leaves())
 
     async def tally(self) -> Tally:
         """The figures of every worker that shares the store, this one's to the moment."""
-        leaf = self._leaf()
-        return await asyncio.get_running_loop().run_in_executor(None, self._add_up, leaf)
+        leaves = self._leaves()
+        return await asyncio.get_running_loop().run_in_executor(None, self._add_up, leaves)
 
     async def _tick(self) -> None:
         loop = asyncio.get_running_loop()
@@ -206,14 +252,9 @@ class World(Ground):
             try:
                 await loop.run_in_executor(None, self.tiers.refresh)
                 if ticks % 4 == 0:
-                    await loop.run_in_executor(None, self._note, self._leaf())
+                    await loop.run_in_executor(None, self._note, self._leaves())
             except Exception:
                 log.exception("the ticker stumbled; it goes on")
-
-
-def derive(secret: bytes, purpose: str) -> bytes:
-    """A key of its own for each purpose, from the one secret."""
-    return blake3(secret, derive_key_context=f"payonce 2026-11 {purpose}").digest()
 
 
 def secret_path(settings: Settings) -> Path:
@@ -233,8 +274,11 @@ def secret_path(settings: Settings) -> Path:
 def load_secret(settings: Settings, *, create: bool = True) -> bytes:
     """The 32 bytes that hash tenants and seal entries; made on first use, in a file that only its owner may read.
 
-    Raises OSError where it can't be read or made, SettingsError where it is not a secret or others may read it.
+    A portable store has one that everybody knows. Raises OSError where it can't be read or made, SettingsError where it
+    is not a secret or others may read it.
     """
+    if settings.portable:
+        return OPEN_SECRET
     path = secret_path(settings)
     if create and not path.exists():
         _create_secret(path)

@@ -14,17 +14,17 @@ from payonce.config import Settings
 from payonce.config_types import YEAR, did_you_mean
 from payonce.core.directives import read_directives
 from payonce.desk import MODES, Mode, Nearest, Options
-from payonce.errors import SettingsError, StoreUnknownError
+from payonce.errors import SettingsError, WrongClientError
 from payonce.model.call import Headers
-from payonce.model.policy import CacheMode
+from payonce.model.policy import CacheMode, PromptCache
 from payonce.model.ports import Clock
 from payonce.model.reason import Reason
-from payonce.stores.registry import redact, schemes
+from payonce.stores.registry import known_scheme
 
 DRAIN_SECONDS = 5.0
 """For how long closing a client waits for its calls under way, unless `settings` say otherwise."""
 
-_BUILT_IN = ("sqlite", "memory")
+_BUILT_IN = ("sqlite", "memory", "cassette")
 _KINDS = {
     "handle_request": ("HTTPTransport", "CacheTransport"),
     "handle_async_request": ("AsyncHTTPTransport", "AsyncCacheTransport"),
@@ -37,12 +37,14 @@ class CacheOptions(TypedDict, total=False):
     store: str | None
     cache: CacheMode | None
     ttl: int | None
+    prompt_cache: PromptCache | None
     mode: Mode | None
     namespace: str
     tags: Sequence[str]
     sample: int | None
     settings: Settings | None
     nearest: Nearest | None
+    remedy: str
     clock: Clock
 
 
@@ -54,15 +56,17 @@ def options(
     store: str | None = None,
     cache: CacheMode | None = None,
     ttl: int | None = None,
+    prompt_cache: PromptCache | None = None,
     mode: Mode | None = None,
     namespace: str = "",
     tags: Sequence[str] = (),
     sample: int | None = None,
     settings: Settings | None = None,
     nearest: Nearest | None = None,
+    remedy: str = 'run once with mode="record"',
     clock: Clock = time.time,
 ) -> Options:
-    """The options that these arguments mean; `store`, `cache` and `ttl` go before `settings`."""
+    """The options that these arguments mean; `store`, `cache`, `ttl` and `prompt_cache` go before `settings`."""
     if mode is not None and mode not in MODES:
         hint = did_you_mean(mode, MODES) or f"use one of {', '.join(MODES)}"
         raise SettingsError(f'mode: "{mode}" is not a mode; {hint}')
@@ -70,18 +74,17 @@ def options(
         ttl = YEAR
     if mode is not None:
         cache = "off" if mode == "off" else "all"
-    given: dict[str, Any] = {"store": store, "cache": cache, "ttl": ttl}
+    given: dict[str, Any] = {"store": store, "cache": cache, "ttl": ttl, "prompt_cache": prompt_cache}
     settings = settings or Settings(drain_timeout=DRAIN_SECONDS)
     settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     _check_store(settings.store)
-    return Options(settings, mode, _said(namespace, tags, sample), nearest, clock)
+    return Options(settings, mode, _said(namespace, tags, sample), nearest, clock, remedy)
 
 
 def _check_store(url: str) -> None:
     scheme = url.partition(":")[0]
-    if scheme not in _BUILT_IN and scheme not in schemes():
-        known = ", ".join(f"{name}:" for name in schemes())
-        raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {known}")
+    if scheme not in _BUILT_IN:
+        known_scheme(url)
 
 
 def _said(namespace: str, tags: Iterable[str], sample: int | None) -> Headers:
@@ -135,6 +138,33 @@ def fitting(mod: Any, way: Any, method: str) -> Any:
     return way
 
 
+class Misplaced:
+    """Stands where a transport lacks what the other kind of client asks of it: says which transport to take."""
+
+    def __init__(self, kind: str, client: str) -> None:
+        self._kind = kind
+        self._client = client
+
+    def __get__(self, transport: Any, owner: type) -> Any:
+        if transport is None:
+            return self
+        name = transport.mod.__name__
+        raise WrongClientError(
+            f"payonce.{name}.{type(transport).__name__} is no transport for {self._client}: "
+            f"take payonce.{name}.{self._kind} there"
+        )
+
+
+def fitting_request(mod: Any, transport: Any, request: Any) -> None:
+    """Raises `WrongClientError` where a request is of another HTTP package than the transport."""
+    if not isinstance(request, mod.Request):
+        theirs, name = type(request).__module__.partition(".")[0], type(transport).__name__
+        raise WrongClientError(
+            f"payonce.{mod.__name__}.{name} got a request of {theirs}: in a client of {theirs}, "
+            f"take payonce.{theirs}.{name}"
+        )
+
+
 def wrap_client(client: Any, transport: Any, chosen: Options) -> None:
     """Put a caching transport of the class `transport` around each of a client's own: the default one and its mounts.
 
@@ -152,3 +182,12 @@ def wrap_client(client: Any, transport: Any, chosen: Options) -> None:
 
     client._transport = wrapped(client._transport)  # noqa: SLF001
     client._mounts = {pattern: wrapped(way) for pattern, way in client._mounts.items()}  # noqa: SLF001
+
+
+def warm_way(client: Any, transport: Any, base_url: str) -> tuple[Any, str]:
+    """The caching transport by which a client asks `base_url` (its own, where that is empty), and that URL."""
+    base = base_url or str(client.base_url)
+    way = client._transport_for_url(client._merge_url(base))  # noqa: SLF001 - a mount may have a transport of its own
+    if not isinstance(way, transport):
+        raise SettingsError(f"warm: this client has no caching transport for {base!r}; take it out of its mounts")
+    return way, base

@@ -42,9 +42,12 @@ def default_store(environ: Mapping[str, str]) -> tuple[str, str]:
 
 def _writable(directory: Path, *, create: bool) -> bool:
     """Whether files can be made in `directory`, which may have to be made first."""
-    while create and not directory.exists() and directory != directory.parent:
-        directory = directory.parent
-    return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+    try:
+        while create and not directory.exists() and directory != directory.parent:
+            directory = directory.parent
+        return directory.is_dir() and os.access(directory, os.W_OK | os.X_OK)
+    except OSError:  # a home that is somebody else's may not even be looked into
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,7 @@ class Settings:
     stale_while_revalidate: int = 0
     stale_if_error: int = 0
     hit_usage: HitUsage = "verbatim"
-    convert: bool = False
+    convert: bool = True
     prompt_cache: PromptCache = "auto"
     prompt_cache_ttl: PromptCacheTtl = "auto"
     max_bytes: int = GIB
@@ -91,6 +94,8 @@ class Settings:
     share: str = ""
     secret_file: str = ""
     fast_lane: bool = True
+    request_log: str = ""
+    request_log_bytes: int = GIB
     access_log: bool = False
     log_level: str = "info"
     show_content: bool = False
@@ -107,9 +112,22 @@ class Settings:
             raise _error(name, conflict, "Settings")
 
     @property
+    def portable(self) -> bool:
+        """Whether what is stored must mean the same on every machine and with every API key: a cassette."""
+        return self.store.partition(":")[0].lower() == "cassette"
+
+    @property
     def policy(self) -> Policy:
         """What holds for calls that no rule is for."""
-        return Policy(self.cache, self.ttl, self.stale_while_revalidate, self.stale_if_error, self.hit_usage)
+        return Policy(
+            cache=self.cache,
+            ttl=self.ttl,
+            stale_while_revalidate=self.stale_while_revalidate,
+            stale_if_error=self.stale_if_error,
+            hit_usage=self.hit_usage,
+            prompt_cache=self.prompt_cache,
+            prompt_cache_ttl=self.prompt_cache_ttl,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,6 @@ PROMPT_CACHES = ("auto", "respect", "off")
 PROMPT_CACHE_TTLS = ("auto", "5m", "1h")
 ENDPOINTS = ("chat/completions", "responses", "messages", "embeddings")
 
-RESERVED = "reserved for the prompt-cache planner: accepted, and does nothing yet"
-
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -49,12 +47,7 @@ _ROWS = (
     Option("host", u.listen_host, "the address to listen on", flag=True),
     Option("port", t.integer(0, 65535), "the port to listen on; 0 takes any free one", flag=True),
     Option("upstream", u.upstreams, "the URL that the path behind /v1 is appended to, or NAME=URL", flag=True),
-    Option(
-        "store",
-        u.store_url,
-        "where answers are kept: sqlite:PATH, memory:, redis://… and others",
-        flag=True,
-    ),
+    Option("store", u.store_url, "where answers are kept: sqlite:PATH, memory:, cassette:DIR, redis://…", flag=True),
     Option("cache", t.choice(*CACHE_MODES), "which requests are cached", flag=True),
     Option("ttl", t.seconds(1, t.YEAR), "for how many seconds an answer is fresh", flag=True),
     Option("ttl_jitter", t.number(0, 0.5), "by which fraction lifetimes are spread, so that they don't end together"),
@@ -65,8 +58,8 @@ _ROWS = (
     Option("stale_if_error", t.seconds(0, t.YEAR), "seconds in which a stale answer is served when the upstream fails"),
     Option("hit_usage", t.choice(*HIT_USAGES), "what usage a hit reports"),
     Option("convert", t.switch, "answer a stream from a stored whole answer and the reverse, where nothing is lost"),
-    Option("prompt_cache", t.choice(*PROMPT_CACHES), "whether cache breakpoints are placed", note=RESERVED),
-    Option("prompt_cache_ttl", t.choice(*PROMPT_CACHE_TTLS), "the lifetime asked for at breakpoints", note=RESERVED),
+    Option("prompt_cache", t.choice(*PROMPT_CACHES), "what is done so that the provider's prompt cache works"),
+    Option("prompt_cache_ttl", t.choice(*PROMPT_CACHE_TTLS), "the lifetime asked for at cache breakpoints"),
     Option("max_bytes", t.size(64 * KIB, 1024 * TIB), "how large the store may grow"),
     Option("memory_bytes", t.size(0, TIB), "how large the memory tier may grow, in each worker"),
     Option("max_entry_bytes", t.size(KIB, GIB), "the largest answer that is kept"),
@@ -92,6 +85,10 @@ _ROWS = (
     Option("share", t.share, "empty: each API key is its own tenant; a name: all callers share that tenant"),
     Option("secret_file", t.path_text, "the file with the secret that seals entries; empty: beside the store"),
     Option("fast_lane", t.switch, "answer repeated requests before anything else runs"),
+    Option(
+        "request_log", t.path_text, "a file to which prompts are recorded, for payonce simulate and doctor; empty: none"
+    ),
+    Option("request_log_bytes", t.size(KIB, TIB), "how large the request log may grow"),
     Option("access_log", t.switch, "log one line a request"),
     Option("log_level", t.choice("debug", "info", "warning", "error"), "how much is logged"),
     Option("show_content", t.switch, "let the dashboard show prompts and answers"),

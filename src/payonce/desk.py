@@ -33,6 +33,7 @@ from payonce.model.ports import Clock, Head
 from payonce.model.reason import Reason
 from payonce.model.receipt import Outcome
 from payonce.outgoing import SdkCall, sdk_call, twin
+from payonce.replaying import known_of, opened
 
 Mode = Literal["record", "replay", "refresh", "off"]
 MODES = ("record", "replay", "refresh", "off")
@@ -65,6 +66,8 @@ class Options:
     said: Headers = ()
     nearest: Nearest | None = None
     clock: Clock = time.time
+    remedy: str = 'run once with mode="record"'
+    """How a recording that is missing is made, for the error that names it."""
 
 
 class Desk:
@@ -78,6 +81,11 @@ class Desk:
         self._salt = blake3(repr((mod.__name__, options.settings, options.mode, options.said)).encode()).digest()
         self._places: dict[str, Place | None] = {}
         self._intakes: dict[str, Intake] = {}
+
+    def open(self) -> LibraryWorld:
+        """The world, made now if nobody has it open. May wait for a disk. Raises `StoreError` where a mode can't have
+        its store."""
+        return opened(self.lease, self.options.mode)
 
     # Requests.
 
@@ -196,7 +204,8 @@ class Desk:
             body = receipt.entry.body if taken.ask.hit_usage == "verbatim" else self.whole(turn)
             assert isinstance(effect, do.Relay)
             if body is not None:
-                ready = Ready(receipt.entry, body, taken.ask.key.slot, moment[0], self.mod.Headers)
+                slot, kind = taken.ask.key.slot, self.mod.Headers
+                ready = Ready(receipt.entry, body, slot, moment[0], kind, converted=receipt.converted)
                 world.shelf.put(digest, ready, moment)
 
     def labelled(self, response: Any, label: Label) -> Any:
@@ -251,11 +260,16 @@ class Desk:
         return any(_limit(own.get(name)) > _limit(call.timeout.get(name)) for name in ("read", "connect", "pool"))
 
     def miss(self, what: str, ask: Ask | None = None) -> MissError:
-        """The error of mode "replay"."""
+        """The error of mode "replay". Raises `RecordingError` where there is a recording that can't be read."""
         if ask is None:
-            return MissError(what)
-        nearest = self.options.nearest(ask) if self.options.nearest is not None else ""
-        return MissError(what, key=ask.key.text, model=ask.intent.model, endpoint=ask.call.endpoint, nearest=nearest)
+            return MissError(what, remedy=self.options.remedy)
+        world, known = self.lease.world, ""
+        if self.options.nearest is not None:
+            known = self.options.nearest(ask)
+        elif world is not None:
+            known = known_of(world.tiers.keeper, ask)
+        named = {"key": ask.key.text, "model": ask.intent.model, "endpoint": ask.call.endpoint}
+        return MissError(what, **named, nearest=known, remedy=self.options.remedy)
 
 
 def _limit(seconds: float | None) -> float:

@@ -2,12 +2,15 @@
 
 PayonceError
 ├── SettingsError        a flag, an environment variable or payonce.toml says something that can't be done
+│   └── WrongClientError     a transport in a client that it is not for (an AttributeError too)
 ├── MissingExtraError    an optional dependency is not installed
 ├── MissingClientError   a face for an HTTP client that is not installed (an ImportError too)
 ├── MissError            mode "replay" was asked for something that is not recorded
 └── StoreError           a store can't do what was asked
     ├── StoreUnavailableError    it can't be opened or written: disk full, read-only, locked
+    ├── RecordingError           a recording is there, and can't be read
     └── StoreUnknownError        no store is registered under that URL scheme
+        └── StoreExtraError      an extra brings it (a MissingExtraError too)
 
 This room must never know a store, a transport or a vendor.
 """
@@ -19,6 +22,10 @@ class PayonceError(Exception):
 
 class SettingsError(PayonceError):
     """A setting is wrong. The message names the setting, its origin (flag, variable, file and line) and the fix."""
+
+
+class WrongClientError(SettingsError, AttributeError):
+    """A transport was given to a client that it is not for: the other HTTP package's, or async where sync is meant."""
 
 
 class MissingExtraError(PayonceError):
@@ -44,14 +51,23 @@ class MissError(PayonceError):
     """Mode "replay" never calls upstream, and nothing is recorded for a request.
 
     `key`, `model` and `endpoint` name the request (empty where it has none), `nearest` what is known of the nearest
-    recording. The message says what to do.
+    recording, and in which part it differs. The message says what to do.
     """
 
-    def __init__(self, what: str, *, key: str = "", model: str = "", endpoint: str = "", nearest: str = "") -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        key: str = "",
+        model: str = "",
+        endpoint: str = "",
+        nearest: str = "",
+        remedy: str = 'run once with mode="record"',
+    ) -> None:
         named = [f"{name} {value}" for name, value in (("model", model), ("endpoint", endpoint), ("key", key)) if value]
         said = f'mode "replay" calls no upstream, and {what}' + (f" ({', '.join(named)})" if named else "")
         said += f"; {nearest}" if nearest else ""
-        super().__init__(f'{said}; record it: run once with mode="record"')
+        super().__init__(f"{said}; record it: {remedy}")
         self.key = key
         self.model = model
         self.endpoint = endpoint
@@ -66,5 +82,17 @@ class StoreUnavailableError(StoreError):
     """The store can't be opened or written."""
 
 
+class RecordingError(StoreError):
+    """A recording that mode "replay" was asked for is there, and can't be read. The message names file and fix."""
+
+
 class StoreUnknownError(StoreError):
     """No store is registered under that URL scheme."""
+
+
+class StoreExtraError(StoreUnknownError, MissingExtraError):
+    """An extra brings the store of that URL scheme."""
+
+    def __init__(self, what: str, extra: str, otherwise: str) -> None:
+        PayonceError.__init__(self, f"{what}: run  pip install 'payonce[{extra}]', {otherwise}")
+        self.extra = extra

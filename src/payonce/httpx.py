@@ -7,13 +7,16 @@ The same as payonce.httpx2, word for word, for the other module. This room must 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Unpack
 
-from payonce.clients import CacheOptions, fitting, split, wrap_client
+from payonce.clients import CacheOptions, fitting, split, warm_way, wrap_client
 from payonce.clients import options as read_options
 from payonce.desk import Options
 from payonce.errors import MissingClientError
+from payonce.library_warm import WarmOptions
 from payonce.transport import AsyncCaching, SyncCaching
+from payonce.warming import Summary
 
 try:
     import httpx as mod
@@ -65,6 +68,11 @@ class Client(mod.Client):
         super().__init__(**left)
         wrap_client(self, CacheTransport, chosen)
 
+    def warm(self, requests: Iterable[object], *, base_url: str = "", **options: Unpack[WarmOptions]) -> Summary:
+        """Ask every request once, so that its answer is in the cache (docs/library.md)."""
+        way, base = warm_way(self, CacheTransport, base_url)
+        return way.warm(requests, base_url=base, **options)  # type: ignore[no-any-return]
+
 
 class AsyncClient(mod.AsyncClient):
     """An `httpx.AsyncClient` that caches: its arguments, and those of `CacheOptions`."""
@@ -73,3 +81,8 @@ class AsyncClient(mod.AsyncClient):
         chosen, left = split(mod, arguments, "handle_async_request")
         super().__init__(**left)
         wrap_client(self, AsyncCacheTransport, chosen)
+
+    async def warm(self, requests: Iterable[object], *, base_url: str = "", **options: Unpack[WarmOptions]) -> Summary:
+        """As `Client.warm`, in tasks of the running loop."""
+        way, base = warm_way(self, AsyncCacheTransport, base_url)
+        return await way.warm(requests, base_url=base, **options)  # type: ignore[no-any-return]

@@ -10,16 +10,19 @@ from dataclasses import dataclass, replace
 
 from payonce.config import Settings
 from payonce.core.directives import Directives, read_directives
-from payonce.core.fields import connection_names, credentials, forwarded_headers, keyed_headers
-from payonce.core.keying import KeyParts, batch_key, item_keys, make_key, tenant_id, upstream_identity
+from payonce.core.fields import ACCOUNT, connection_names, credentials, forwarded_headers, keyed_headers
+from payonce.core.keying import OPEN_SHARE, KeyParts, batch_key, item_keys, make_key, tenant_id, upstream_identity
 from payonce.core.rules import may_cache, terms_of
 from payonce.dialects import DIALECTS
 from payonce.model import reason as why
-from payonce.model.call import Ask, Batch, Call, Headers
+from payonce.model.call import Ask, Asked, Batch, Call, Headers, Steering
 from payonce.model.policy import policy_for
 from payonce.model.ports import Dialect
 from payonce.model.reason import Reason
 from payonce.model.scopes import of_key, scopes_of
+
+STEERED = frozenset(("chat/completions", "messages", "responses"))
+"""The endpoints whose prompts a provider may cache."""
 
 KNOWN_HEADERS = 256
 """For how many different header blocks it is remembered what they say."""
@@ -66,9 +69,14 @@ class Intake:
         self._settings = settings
         self._policy = settings.policy
         self._secret = tenant_secret
+        self._bases = dict(settings.upstream)
         self._identities = {name: upstream_identity(url) for name, url in settings.upstream}
         self._known: dict[Headers, _Said] = {}
         self._inert = frozenset(name.encode() for name in settings.ignore_headers)
+        self._share = settings.share
+        if settings.portable:  # whoever has a recording may replay it, with another API key or none
+            self._inert |= ACCOUNT
+            self._share = OPEN_SHARE
 
     def forward(self, upstream: str, method: str, endpoint: str, query: bytes, headers: Headers, body: bytes) -> Call:
         """The call that goes upstream for a request with these headers."""
@@ -92,8 +100,7 @@ class Intake:
         intent = dialect.read(body)
         if isinstance(intent, Reason):
             return Bypassed(call, intent)
-        tenant = said.tenant
-        policy = self._policy
+        tenant, policy = said.tenant, self._policy
         if self._settings.rules:
             policy = policy_for(
                 policy,
@@ -105,6 +112,18 @@ class Intake:
                 tags=directives.tags,
             )
         against = may_cache(policy, directives, intent)
+        if endpoint in STEERED and policy.prompt_cache != "off":
+            call = replace(
+                call,
+                steering=Steering(
+                    model=intent.model,
+                    tenant=tenant,
+                    base=self._bases[upstream],
+                    mode=policy.prompt_cache,
+                    ttl=policy.prompt_cache_ttl,
+                    cacheable=against is None,
+                ),
+            )
         if against is not None:
             return Bypassed(call, against)
         parts = KeyParts(
@@ -134,6 +153,7 @@ class Intake:
             only_if_cached=directives.only_if_cached,
             convert=self._settings.convert,
             plain=directives.plain,
+            asked=_asked(parts, intent.model) if self._settings.portable else None,
         )
         return Admitted(_divided(ask, parts) if intent.items else ask, dialect)
 
@@ -146,7 +166,7 @@ class Intake:
                 directives=read_directives(headers),
                 forwarded=forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers),
                 keyed=keyed_headers(_end_to_end(headers), self._inert),
-                tenant=tenant_id(credentials(headers), self._secret, self._settings.share),
+                tenant=tenant_id(credentials(headers), self._secret, self._share),
                 unread=_unread(headers),
             )
             if len(self._known) >= KNOWN_HEADERS:
@@ -169,11 +189,23 @@ def _divided(ask: Ask, parts: KeyParts) -> Ask:
                 key=key,
                 intent=replace(ask.intent, canonical=item.canonical, items=(item,)),
                 scopes=(*common, of_key(key.digest)),
+                asked=ask.asked and replace(ask.asked, body=_one_input(ask.intent.shell, item.canonical)),
             )
             for item, key in zip(distinct.values(), keys, strict=True)
         ]
     )
     return replace(ask, key=batch_key([keys[place] for place in places]), batch=Batch(items, places))
+
+
+def _asked(parts: KeyParts, model: str) -> Asked:
+    upstream, endpoint, query, namespace, sample = (part.decode("utf-8", "replace") for part in parts[1:6])
+    return Asked(upstream, endpoint, model, query, namespace, sample, parts.headers, parts.body)
+
+
+def _one_input(shell: bytes, canonical: bytes) -> bytes:
+    """The body of a batch's request as if it had been for one item alone."""
+    rest = shell.removeprefix(b"{")
+    return b'{"input":%b%b%b' % (canonical.partition(b"\n")[2], b"" if rest == b"}" else b",", rest)
 
 
 def _unread(headers: Headers) -> Reason | None:

@@ -16,15 +16,19 @@ import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from payonce.assembly import POLL_SECONDS, Ground
 from payonce.config import Settings
 from payonce.drive.aio import AsyncPlayer
+from payonce.drive.navigated import NavigatedSyncUpstream, NavigatedUpstream
 from payonce.drive.performing import READERS
 from payonce.drive.sync import SyncPlayer
 from payonce.drive.tower import Tower
+from payonce.ledger.money import Bill
 from payonce.ledger.tally import Ledger
+from payonce.ledger.unread import Expired
 from payonce.library_shelf import Shelf
 from payonce.model.ports import Clock
 from payonce.model.receipt import Landing, Receipt
@@ -56,6 +60,7 @@ class LibraryWorld(Ground):
     def __init__(self, settings: Settings, clock: Clock) -> None:
         super().__init__(settings, clock)
         self.listener = Locked(self.ledger)
+        self.navigator = self._steering(self.listener)
         self.shelf = Shelf(settings.memory_bytes // SHELF_SHARE if settings.fast_lane else 0, self.tiers)
         self.tiers.on_change.append(self.shelf.drop)
         self.before_note.append(lambda: self.shelf.settle(self.ledger))
@@ -64,7 +69,7 @@ class LibraryWorld(Ground):
         self.sync = SyncPlayer(
             tiers=self.tiers,
             tower=Tower(settings.max_flights, settings.max_entry_bytes),
-            upstreams={"": SdkUpstream()},
+            upstreams={"": NavigatedSyncUpstream(SdkUpstream(), self.navigator)},
             listener=self.listener,
             clock=clock,
             read_budget=settings.read_budget,
@@ -96,7 +101,7 @@ class LibraryWorld(Ground):
         return AsyncPlayer(
             tiers=self.tiers,
             tower=Tower(settings.max_flights, settings.max_entry_bytes),
-            upstreams={"": AsyncSdkUpstream()},
+            upstreams={"": NavigatedUpstream(AsyncSdkUpstream(), self.navigator)},
             listener=self.listener,
             clock=self.clock,
             read_budget=settings.read_budget,
@@ -113,8 +118,8 @@ class LibraryWorld(Ground):
             self._ticker.join(POLL_SECONDS * 8)
         self.pool.shutdown(wait=False, cancel_futures=True)
         with self.listener.lock:
-            leaf = self._leaf()
-        self._shut(leaf)
+            leaves = self._leaves()
+        self._shut(leaves)
 
     def _busy(self) -> bool:
         """Whether answers are still arriving."""
@@ -129,8 +134,8 @@ class LibraryWorld(Ground):
                 self.tiers.refresh()
                 if ticks % 4 == 0:
                     with self.listener.lock:
-                        leaf = self._leaf()
-                    self._note(leaf)
+                        leaves = self._leaves()
+                    self._note(leaves)
                 forgotten = 0 if self.leases or self._busy() else forgotten + 1
                 if forgotten > 4 and _forget(self):  # its clients were dropped without being closed
                     self.stop(0.0)
@@ -142,7 +147,7 @@ class Locked:
     """The ledger, for any number of threads."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.lock = threading.Lock()
+        self.lock = threading.RLock()  # what is settled before a note is told here too
         self._ledger = ledger
 
     def exchanged(self, receipt: Receipt, seconds: float) -> None:
@@ -154,6 +159,21 @@ class Locked:
         """An upstream call ended that `followers` others had joined."""
         with self.lock:
             self._ledger.landed(landing, followers)
+
+    def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
+        """An upstream answered, and this is its bill."""
+        with self.lock:
+            self._ledger.spent(bill, cacheable=cacheable)
+
+    def unread(self, expired: Expired) -> None:
+        """Written prefixes expired unread."""
+        with self.lock:
+            self._ledger.unread(expired)
+
+    def missed(self, tokens: int, cost: Decimal | None) -> None:
+        """An answer read less of a live entry than it could."""
+        with self.lock:
+            self._ledger.missed(tokens, cost)
 
 
 class Lease:

@@ -36,12 +36,23 @@ def answer_fields(head: Head, fields: Headers, length: int | None) -> list[tuple
 class Ready:
     """One answer; its header fields are made anew every second, by `make` (the host's class of header fields)."""
 
-    __slots__ = ("_headers", "_make", "_second", "body", "entry", "expires_at", "purges", "size", "slot", "unsaid")
+    __slots__ = (
+        *("_headers", "_make", "_second", "body", "converted"),
+        *("entry", "expires_at", "purges", "size", "slot", "unsaid"),
+    )
 
     def __init__(
-        self, entry: Entry, body: bytes, slot: bytes, purges: int, make: Callable[[list[tuple[bytes, bytes]]], Any]
+        self,
+        entry: Entry,
+        body: bytes,
+        slot: bytes,
+        purges: int,
+        make: Callable[[list[tuple[bytes, bytes]]], Any],
+        *,
+        converted: bool = False,
     ) -> None:
         self.entry = entry
+        self.converted = converted
         self.body = body
         self.slot = slot
         self.purges = purges
@@ -57,9 +68,8 @@ class Ready:
         second = int(now)
         if second != self._second:
             entry = self.entry
-            fields = answer_fields(
-                Head(entry.status, entry.headers), label_headers(hit_label(entry, now)), len(self.body)
-            )
+            label = hit_label(entry, now, converted=self.converted)
+            fields = answer_fields(Head(entry.status, entry.headers), label_headers(label), len(self.body))
             self._headers = self._make(fields)
             self._second = second
         return self._headers
@@ -116,16 +126,17 @@ class Shelf:
                 return
             self._remove(digest)
             self._ready[digest] = ready
-            self._digests.setdefault(ready.slot, set()).add(digest)
+            self._digests.setdefault(_meaning(ready.slot), set()).add(digest)
             self.used += ready.size
             while self.used > self.max_bytes:
                 self._remove(next(iter(self._ready)))
 
     def drop(self, slot: bytes) -> None:
-        """Something about this slot has changed; `changes` counts such calls."""
+        """Something about this slot has changed; `changes` counts such calls. What was converted stands under the slot
+        that it is served for, so both framings of an answer go together."""
         with self._lock:
             self.changes += 1
-            for digest in tuple(self._digests.get(slot, ())):
+            for digest in tuple(self._digests.get(_meaning(slot), ())):
                 self._remove(digest)
 
     def settle(self, ledger: Ledger) -> None:
@@ -138,18 +149,24 @@ class Shelf:
             seconds, self._seconds = self._seconds, 0.0
             counted = []
             for ready in said:
-                counted.append((ready.entry, ready.unsaid))
+                counted.append((ready, ready.unsaid))
                 ready.unsaid = 0
         ledger.fast_hits(histogram, round(seconds * 1e9))
-        for entry, times in counted:
-            ledger.now.served(entry, times)
+        for ready, times in counted:
+            ledger.now.served(ready.entry, times, converted=ready.converted)
 
     def _remove(self, digest: bytes) -> None:
         ready = self._ready.pop(digest, None)
         if ready is None:
             return
         self.used -= ready.size
-        digests = self._digests[ready.slot]
+        meaning = _meaning(ready.slot)
+        digests = self._digests[meaning]
         digests.discard(digest)
         if not digests:
-            del self._digests[ready.slot]
+            del self._digests[meaning]
+
+
+def _meaning(slot: bytes) -> bytes:
+    """A slot without its last byte, the framing."""
+    return slot[:-1]

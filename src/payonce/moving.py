@@ -31,6 +31,8 @@ KEY_MEMORY_SECONDS = 2 * 86400
 FLUSH_SECONDS = 30.0
 
 _YEAR = 31_536_000
+_CENTURY = 100 * _YEAR
+"""Recordings have no end, and say so."""
 _Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Seconds = Annotated[int, msgspec.Meta(ge=0, le=_YEAR)]
 _Word = Annotated[str, msgspec.Meta(max_length=4096)]
@@ -54,7 +56,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     framing: str
     sealed_by: str
     stored_at: Annotated[float, msgspec.Meta(ge=0, le=1e11)]
-    ttl: Annotated[int, msgspec.Meta(ge=1, le=_YEAR)]
+    ttl: Annotated[int, msgspec.Meta(ge=1, le=_CENTURY)]
     stale_while_revalidate: _Seconds
     stale_if_error: _Seconds
     took: Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -296,7 +298,7 @@ class Importer:
         there = unseal(blob, moved.key.slot, self._secret) if blob is not None else None
         return (
             there is not None
-            and there.stored_at >= min(moved.entry.stored_at, now)
+            and _asked_at(there) > min(_asked_at(moved.entry), now) - 1.0  # a cassette's times are whole seconds
             and fresh(there, now)
             and alive(there.scopes, there.epochs, there.stored_at, current)
         )
@@ -313,6 +315,10 @@ class Importer:
             if not last:
                 self._store.flush(FLUSH_SECONDS)  # its queue may be full
         return False
+
+
+def _asked_at(entry: Entry) -> float:
+    return entry.stored_at - entry.took
 
 
 def counted(verdicts: Mapping[Verdict, int]) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def sdk_call(call: Call, *, way: Any, request: Any, mod: Any, at_most: float) ->
     """`call` as the one that `request` makes by `way`. No flight may wait for ever: reading waits `at_most` seconds."""
     timeout = dict(request.extensions.get("timeout") or {})
     return SdkCall(
-        *(call.upstream, call.method, call.endpoint, call.query, call.headers, call.body),
+        *(call.upstream, call.method, call.endpoint, call.query, call.headers, call.body, call.steering),
         way=way,
         mod=mod,
         url=request.url,
@@ -97,7 +97,8 @@ def _reason(error: Exception) -> Reason:
     return why.UPSTREAM_GARBLED
 
 
-def _head(response: Any) -> Head:
+def head_of(response: Any) -> Head:
+    """What of a response's head the players see."""
     headers: Headers = returned_headers(response.headers.raw)
     return Head(response.status_code, headers)
 
@@ -120,7 +121,7 @@ class SdkAnswer:
     def __init__(self, call: SdkCall, response: Any) -> None:
         self._call = call
         self._response = response
-        self.head = _head(response)
+        self.head = head_of(response)
 
     def chunks(self) -> Iterator[bytes]:
         """The body as it arrives, undecoded."""
@@ -160,7 +161,7 @@ class AsyncSdkAnswer:
         self._closing = closing
         self._body: AsyncGenerator[bytes] | None = None
         self._closed = False
-        self.head = _head(response)
+        self.head = head_of(response)
 
     def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives, undecoded."""

@@ -1,7 +1,8 @@
 """Bodies that are still arriving, as a client reads them: the tape of a call under way, by threads and by tasks.
 
 They end as the tape does, with what the wrapped transport raised where it did not end well; closing one leaves the call
-alone. This room must never know how an answer came about.
+alone. A body that comes from the wrapped transport itself passes by a course that listens. This room must never know
+how an answer came about.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 from payonce.core.tape import End
 from payonce.desk import Desk
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.performing import Turn
 from payonce.drive.sync import SyncPlayer
+from payonce.model.course import Course
 
 
 class TapeStream:
@@ -85,6 +88,44 @@ class AsyncTapeStream:
         if reader is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed, and its tapes with it
                 self._loop.call_soon_threadsafe(reader.leave)
+
+
+class HeardStream:
+    """A body of the wrapped transport that a course listens to, for a thread that reads it."""
+
+    def __init__(self, inner: Any, course: Course) -> None:
+        self._inner = inner
+        self._course = course
+
+    def __iter__(self) -> Iterator[bytes]:
+        for chunk in self._inner:
+            self._course.heard(chunk)
+            yield chunk
+        self._course.over(whole=True)
+
+    def close(self) -> None:
+        """Read no more."""
+        self._course.over(whole=False)
+        self._inner.close()
+
+
+class AsyncHeardStream:
+    """A body of the wrapped transport that a course listens to, for a task that reads it."""
+
+    def __init__(self, inner: Any, course: Course) -> None:
+        self._inner = inner
+        self._course = course
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for chunk in self._inner:
+            self._course.heard(chunk)
+            yield chunk
+        self._course.over(whole=True)
+
+    async def aclose(self) -> None:
+        """Read no more."""
+        self._course.over(whole=False)
+        await self._inner.aclose()
 
 
 def _check(desk: Desk, turn: Turn) -> None:

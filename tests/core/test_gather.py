@@ -207,8 +207,8 @@ def test_items_are_put_with_the_epochs_that_were_read_before_the_call() -> None:
             (do.Now(), NOW),
             (Partly(do.Fetch, call=of.call), Act(fetch)),
             (do.Now(), NOW + 2),
-            (Partly(do.Put, key=items[0].key, entry=lambda e: e.epochs == (0, 1, 2, 3, 4) and e.took == 2), None),
-            (Partly(do.Put, key=items[1].key, entry=lambda e: e.epochs == (5, 6, 7, 8, 9)), why.QUEUE_FULL),
+            (Partly(do.Put, ask=items[0], entry=lambda e: e.epochs == (0, 1, 2, 3, 4) and e.took == 2), None),
+            (Partly(do.Put, ask=items[1], entry=lambda e: e.epochs == (5, 6, 7, 8, 9)), why.QUEUE_FULL),
         ],
     )
     assert landing.reason is why.QUEUE_FULL, "one that was dropped is said, and the answer is whole all the same"

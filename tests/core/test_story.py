@@ -439,14 +439,14 @@ def opening(of: Ask, tape: Tape, answer: Act, took: float = 2.5) -> list[Any]:
 def test_a_whole_answer_is_kept_with_the_epochs_it_took_off_under() -> None:
     of, tape = ask(), Tape()
     kept = entry(stored_at=NOW + 2.5, epochs=EPOCHS, took=2.5)
-    script = [*opening(of, tape, arrive(WHOLE[:9], WHOLE[9:])), (do.Put(of.key, kept), None)]
+    script = [*opening(of, tape, arrive(WHOLE[:9], WHOLE[9:])), (do.Put(of, kept), None)]
     assert tell(flight(of, tape, CHAT, 0.0), script) == Landing(FACTS, None, 2.5)
 
 
 def test_jitter_shortens_what_is_stored() -> None:
     of, tape = ask(), Tape()
     kept = entry(stored_at=NOW + 2.5, epochs=EPOCHS, took=2.5, ttl=90)
-    tell(flight(of, tape, CHAT, 0.1), [*opening(of, tape, arrive(WHOLE)), (do.Put(of.key, kept), None)])
+    tell(flight(of, tape, CHAT, 0.1), [*opening(of, tape, arrive(WHOLE)), (do.Put(of, kept), None)])
 
 
 def test_an_answer_that_the_store_drops_was_good_and_is_not_kept() -> None:

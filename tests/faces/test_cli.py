@@ -187,7 +187,20 @@ def test_why_says_when_it_is_the_same_key(capsys: pytest.CaptureFixture[str]) ->
     code, out = asked(capsys, BODY, BODY | {"stream": True, "metadata": {"a": 1}})
     assert (code, out.splitlines()[-1]) == (0, "the same key")
     code, out = asked(capsys, BODY, json.dumps(BODY, indent=8), "--json")
-    assert (code, json.loads(out)) == (0, {"same_key": True, "differences": []})
+    assert (code, json.loads(out)) == (0, {"same_key": True, "differences": [], "no_key": {}})
+
+
+def test_why_says_that_a_request_has_no_key_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    plain = {"model": "m", "input": "hi", "temperature": 0}
+    leaning = plain | {"previous_response_id": "resp_1"}
+    code, out = asked(capsys, leaning, plain, "--endpoint", "responses")
+    assert code == 1
+    assert "a has no key, it is never cached (server-state)" in out
+    assert "send the whole conversation" in out
+    assert out.splitlines()[-1] == "no key to compare"
+    code, out = asked(capsys, leaning, leaning, "--endpoint", "responses", "--json")
+    found = json.loads(out)
+    assert (code, found["same_key"], found["no_key"]) == (1, False, {"a": "server-state", "b": "server-state"})
 
 
 def test_why_reads_headers_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from payonce.assembly import derive, load_secret
+from payonce.assembly import load_secret
 from payonce.cli import main
 from payonce.config import Settings
+from payonce.core.keying import derive
 from payonce.ledger.tally import Ledger
 from payonce.model.entry import Entry, Facts, Tokens, seal, unseal
 from payonce.model.key import Key

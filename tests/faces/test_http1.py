@@ -719,6 +719,23 @@ async def test_a_kept_connection_closed_before_one_byte_is_retried_once_on_a_new
 
 
 @both
+async def test_a_kept_connection_that_closes_only_after_a_while_is_not_retried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The upstream may have begun to work on the request: to send it again might be to pay twice."""
+
+    async def behave(wire: Wire, asked: Asked) -> None:
+        if asked.number == 2 and wire is server.wires[0]:
+            wire.end()
+        else:
+            await answers_number(wire, asked)
+
+    async with pair(behave) as (server, origin):
+        await fetch(origin, 1)
+        monkeypatch.setattr(http1, "SILENT_SECONDS", -1.0)  # it has been too long, whenever it was
+        assert (await fetch(origin, 2)).fault is why.UPSTREAM_CUT
+        assert [asked.number for asked in server.asked] == [1, 2]
+
+
+@both
 async def test_the_new_connection_of_a_retry_is_never_another_kept_one() -> None:
     dying = False
 

@@ -15,9 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payonce.assembly import derive, load_secret
+from payonce.assembly import load_secret
 from payonce.cli import main
 from payonce.config import Settings
+from payonce.core.keying import derive
 from payonce.model.entry import Entry, Facts, Tokens, seal, unseal
 from payonce.model.key import Key
 from payonce.model.ports import About, Store

@@ -17,7 +17,8 @@ import pytest
 
 from payonce.cli import main
 from payonce.testing.sim import SimulatedProvider, running_sim
-from payonce.warming import LONGEST_WAIT, Done, Request, Sent, Summary, Unread, Warmth, _said, read_line, warm
+from payonce.warming import LONGEST_WAIT, Done, Request, Sent, Summary, Unread, Warmth, read_line, warm
+from payonce.warming.sender import _said
 from tests.support.gateway import DEAD, running_gateway, until
 
 KEY = "sk-or-warming"
@@ -64,7 +65,7 @@ def told(capsys: pytest.CaptureFixture[str], *line: str) -> tuple[int, dict[str,
 def test_what_is_warm_is_a_hit_for_an_sdk_behind_the_gateway(
     sim: SimulatedProvider, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    requests = [ask("one"), ask("two"), ask("two", stream=True), ask("one")]
+    requests = [ask("one"), ask("two"), ask("2", stream=True), ask("one")]
     line = file(*requests, {"body": ask("three"), "endpoint": "/v1/chat/completions"})
     code, figures, _ = told(capsys, line)
     assert (code, figures["failing"], figures["complete"]) == (0, [], True)

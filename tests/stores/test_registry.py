@@ -11,17 +11,18 @@ from pathlib import Path
 import pytest
 from store_faults import about_now, slot_of
 
-from payonce.errors import SettingsError, StoreUnavailableError, StoreUnknownError
+from payonce import clients
+from payonce.errors import MissingExtraError, SettingsError, StoreUnavailableError, StoreUnknownError
 from payonce.stores import registry
 from payonce.stores.memory import MemoryStore
-from payonce.stores.registry import open_store, redact, schemes
+from payonce.stores.registry import known_scheme, open_store, redact, schemes
 from payonce.stores.sqlite import SqliteStore
 from payonce.testing import FakeClock
 
 
 def test_what_is_built_is_known_and_nothing_else() -> None:
     redis = [f"redis{s}{kind}" for s in ("", "s") for kind in ("", "+cluster", "+sentinel")]
-    assert set(schemes()) == {"memory", "sqlite", "memcached", *redis}
+    assert set(schemes()) == {"memory", "sqlite", "memcached", "cassette", *redis}
 
 
 def test_a_memory_store_opens_with_the_given_clock_and_bound() -> None:
@@ -48,11 +49,34 @@ def test_a_tilde_means_the_home_directory(tmp_path: Path, monkeypatch) -> None:
         assert (tmp_path / "cache" / "p.db").exists()
 
 
-@pytest.mark.parametrize("url", ["mongodb://localhost", "etcd://u:secret@h/0", "nothing", "", "dynamo:h:1"])
+@pytest.mark.parametrize("url", ["mongo://localhost", "mysql://u:secret@h/0", "nothing", "", "redos:h:1"])
 def test_an_unknown_scheme_is_refused_with_the_known_ones_and_without_the_password(url: str) -> None:
     with pytest.raises(StoreUnknownError, match=r"memory:, .*sqlite:") as caught:
         open_store(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "extra"),
+    [
+        ("redis://localhost", "redis"),
+        ("rediss://u:secret@h/0", "redis"),
+        ("redis+cluster://h", "redis"),
+        ("rediss+sentinel://h/s", "redis"),
+        ("memcached://h:1", "memcached"),
+    ],
+)
+def test_a_scheme_of_an_extra_names_the_extra(url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "is_installed", lambda name: False)
+    assert url.partition(":")[0] not in schemes()
+    for refuse in (open_store, known_scheme, lambda store: clients.options(store=store)):
+        with pytest.raises(StoreUnknownError) as caught:
+            refuse(url)
+        assert isinstance(caught.value, MissingExtraError)
+        assert caught.value.extra == extra
+        assert f"pip install 'payonce[{extra}]'" in str(caught.value)
+        assert "sqlite:" in str(caught.value)
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["memory:somewhere", "sqlite:", "sqlite://"])

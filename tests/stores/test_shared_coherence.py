@@ -184,7 +184,7 @@ class _Rig:
             epochs=self.tiers.epochs(self.asked.scopes),
             tenant=self.asked.tenant,
         )
-        self.tiers.put(self.asked.key, kept)
+        self.tiers.put(self.asked, kept)
         blob = self.tiers.read_behind(self.asked.key.slot)
         assert blob is not None
         self.tiers.promote(self.asked, blob, kept)

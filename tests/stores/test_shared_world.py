@@ -18,10 +18,8 @@ from tests.support.gateway import GatewayChild, ask, running_gateway, until
 from tests.support.servers import REDIS, Memcached, RedisServer, free_ports, memcached, redis_server
 
 from payonce.config import Settings, load
-from payonce.errors import MissingExtraError
 from payonce.httpx2 import Client
 from payonce.model.ports import Store
-from payonce.stores import registry
 from payonce.stores.registry import open_store
 from payonce.testing import StoreContract
 from payonce.testing.contract import slot_of
@@ -154,16 +152,6 @@ def test_who_shares_a_store_without_naming_a_secret_is_told(tmp_path: Path) -> N
         named = load({"store": url, "secret_file": "s"}, {"HOME": str(tmp_path)}, None)
         assert not any("secret_file" in text for text in named.warnings)
     assert load({"store": "sqlite:x.db"}, {"HOME": str(tmp_path)}, None).warnings == ()
-
-
-@pytest.mark.parametrize(("url", "extra"), [("redis://h", "redis"), ("memcached://h", "memcached")])
-def test_a_missing_extra_is_named(url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> object:
-        raise ModuleNotFoundError("no module named redis", name="redis")
-
-    monkeypatch.setattr(registry, "import_module", missing)
-    with pytest.raises(MissingExtraError, match=rf"payonce\[{extra}\]"):
-        open_store(url)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass
@@ -55,6 +56,16 @@ class RawClient:
             self.leave()
         return seen
 
+    @property
+    def served_by(self) -> set[int]:
+        """The ids of the processes that hold the other end of this connection (Linux)."""
+        assert self._writer is not None
+        mine = self._writer.get_extra_info("sockname")[1]
+        rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ends = f"{self.port:04X}", f"{mine:04X}"
+        inodes = {f"socket:[{row[9]}]" for row in rows if (row[1][-4:], row[2][-4:]) == ends}
+        return {int(held.parts[2]) for held in Path("/proc").glob("[0-9]*/fd/*") if _reads(held) in inodes}
+
     def leave(self) -> None:
         """Break the connection off."""
         if self._writer is not None:
@@ -80,3 +91,11 @@ class RawClient:
         except (asyncio.IncompleteReadError, ConnectionError):
             return Seen(status, fields, body, whole=False)
         return Seen(status, fields, body, whole=True)
+
+
+def _reads(link: Path) -> str:
+    """Where a link leads; nowhere, if it is gone by now or another's."""
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""

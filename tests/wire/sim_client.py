@@ -49,10 +49,18 @@ def _unchunked(coded: bytes) -> tuple[bytes, bool]:
 
 
 def raw(
-    sim: SimulatedProvider, body: Any, *, fault: str = "", timeout: float = 5.0, auth: str = "Bearer sk-or-a"
+    sim: SimulatedProvider,
+    body: Any,
+    *,
+    path: str = PATH,
+    fault: str = "",
+    timeout: float = 5.0,
+    auth: str = "Bearer sk-or-a",
+    more: tuple[str, ...] = (),
 ) -> Raw:
+    """One POST on a connection of its own; `more` are header lines."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    head = [f"POST {PATH} HTTP/1.1", "Host: sim", "Connection: close", "Accept-Encoding: identity"]
+    head = [f"POST {path} HTTP/1.1", *more, "Host: sim", "Connection: close", "Accept-Encoding: identity"]
     head += [f"Content-Length: {len(content)}"] + [f"Authorization: {auth}"] * bool(auth)
     head += [f"X-Sim-Fault: {fault}"] * bool(fault)
     host, port = sim.base_url.split("/")[2].split(":")

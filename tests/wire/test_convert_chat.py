@@ -168,6 +168,13 @@ def test_an_unusual_stream_is_not_converted(change: tuple[bytes, bytes]) -> None
     assert to_whole(STREAMS["sim-tools"].replace(*change)) is None
 
 
+def test_with_a_nul_there_is_no_conversion() -> None:
+    """A value of a kind that the SDK does not expect makes it warn, and it stumbles over a NUL in its warning."""
+    for to_other, body in ((to_whole, STREAMS["sim-tools"]), (to_stream, WHOLES["sim-tools"])):
+        assert to_other(body) is not None
+        assert to_other(body.replace(b'"provider":"', b'"provider":"\\u0000', 1)) is None
+
+
 def made_by_hand(*changes: tuple[int, dict[str, Any]], detail: Any = ()) -> bytes:
     """Four chunks, the last with usage; `changes` are laid over the chunk with that number."""
     beside = {"id": "g", "object": "chat.completion.chunk", "created": 1, "model": "m", "system_fingerprint": "f"}
@@ -200,6 +207,7 @@ def test_what_the_accumulator_takes_from_the_last_chunk_only() -> None:
         ([{"text": "a", "format": "f"}, {"text": "b", "format": "f"}], {"text": "ab", "format": "f"}),
         ([{"text": "a", "signature": None}, {"signature": "s"}], {"text": "a", "signature": "s"}),
         ([{"text": "a"}, {"type": "reasoning.encrypted", "data": "d"}], None),
+        ([{"text": "a"}, {"text": "b", "type": None}], None),
         ([{"signature": "s"}, {"signature": "t"}], None),
         ([{"data": "s"}, {"data": "s"}], None),
         ([{"text": "a", "format": "f"}, {"text": "b", "format": "g"}], None),

@@ -135,12 +135,32 @@ def test_a_member_that_is_not_known_is_never_carried(message: dict[str, Any]) ->
         (b'{"type":"message_stop"}', b'{"type":"message_stop","openrouter_metadata":{}}'),
         (b'"output_tokens":15', b'"output_tokens":15,"mystery":1'),
         (b'"output_tokens":15', b'"output_tokens":15,"output_tokens":15'),
+        (b'"output_tokens":15', b'"output_tokens":15,"output_tokens_details":[{"\\u0000":null}]'),
+        (b'"output_tokens":15', b'"output_tokens":15,"service_tier":"\\u0000"'),
         (b'"content":[]', b'"content":[{"type":"text","text":"a"}]'),
         (b'{"type":"content_block_stop","index":0}', b'{"type":"ping"}'),
         (b'"stop_reason":"end_turn"', b'"stop_reason":null'),
     ],
 )
 def test_an_unusual_stream_is_not_converted(old: bytes, new: bytes) -> None:
+    assert old in STREAMS["anthropic-text"]
+    assert to_whole(STREAMS["anthropic-text"].replace(old, new, 1)) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"event: message_stop\n", b""),  # the SDK drops an event without a name
+        (b"event: message_stop\n", b"event: ping\n"),
+        (b"event: message_stop\n", b"event: message_stop\nevent: message_stop\n"),
+        (b"event: message_stop\n", b"event: message_\xb8top\n"),
+        (b"event: ping\n", b": \xff\nevent: ping\n"),
+        (b"event: ping\n", b"retry: x\nevent: ping\n"),
+        (b"event: ping\n", b"event: ping\ndata: {}\n"),
+        (b"event: ping\n", b"event: message_delta\n\nevent: ping\n"),
+    ],
+)
+def test_a_stream_whose_framing_is_not_plain_is_not_converted(old: bytes, new: bytes) -> None:
     assert old in STREAMS["anthropic-text"]
     assert to_whole(STREAMS["anthropic-text"].replace(old, new, 1)) is None
 

@@ -115,9 +115,18 @@ def test_tools_are_called_when_asked_for(client: openai.OpenAI, choice: Any) -> 
     assert json.loads("".join(d.function.arguments or "" for d in deltas)).keys() == {"place"}
 
 
+def test_a_tool_is_called_once_and_its_result_answered_in_text(client: openai.OpenAI) -> None:
+    talk: list[Any] = [{"role": "user", "content": "how is it outside?"}]
+    called = client.chat.completions.create(model="sim/small", messages=talk, tools=[TOOL]).choices[0]
+    assert called.finish_reason == "tool_calls" and called.message.tool_calls
+    talk += [called.message.model_dump(exclude_none=True)]
+    talk += [{"role": "tool", "tool_call_id": called.message.tool_calls[0].id, "content": "rain"}]
+    assert client.chat.completions.create(model="sim/small", messages=talk, tools=[TOOL]).choices[0].message.content
+
+
 def test_tools_are_not_called_otherwise(client: openai.OpenAI) -> None:
-    for more in ({"tools": [TOOL]}, {"tools": [TOOL], "tool_choice": "none"}):
-        assert client.chat.completions.create(**ask(**more)).choices[0].finish_reason == "stop"
+    for text, more in (("hello", {"tool_choice": "none"}), ("without tools, please", {})):
+        assert client.chat.completions.create(**ask(text, tools=[TOOL], **more)).choices[0].finish_reason == "stop"
 
 
 def test_structured_output_follows_the_schema(client: openai.OpenAI) -> None:

@@ -30,6 +30,12 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("payonce.cli.export:export", "Write stored answers to a file of JSON lines."),
     "import": ("payonce.cli.bring_in:bring_in", "Bring the answers of such a file into a store."),
     "stats": ("payonce.cli.stats:stats", "What the cache did and saved."),
+    "simulate": ("payonce.cli.simulate:simulate", "What recorded requests cost, and would cost with Payonce."),
+    "doctor": ("payonce.cli.doctor:doctor", "Why a prompt cache is not hit, what that costs, and what to change."),
+    "probe": (
+        "payonce.cli.probe:probe_model",
+        "Ask a provider whether its prompt cache works, and from which length on.",
+    ),
     "why": ("payonce.cli.why:why", "Which part of two requests makes their keys differ."),
 }
 """Every verb: where it is, and what it does in one sentence."""

@@ -128,13 +128,14 @@ def open_shelf(
 
 def seal_name(secret: bytes) -> str:
     """A name for an installation's envelope key, from which nothing can be told but whether two are the same."""
-    from payonce.assembly import derive
+    from payonce.core.keying import derive
 
     return derive(secret, "name").hex()[:16]
 
 
 def _secret(settings: Settings, *, create: bool) -> bytes:
-    from payonce.assembly import derive, load_secret, secret_path
+    from payonce.assembly import load_secret, secret_path
+    from payonce.core.keying import derive
 
     try:
         return derive(load_secret(settings, create=create), "envelope")

@@ -18,7 +18,9 @@ from payonce.cli.output import complain, say, table
 def sim(*, host: str = "127.0.0.1", port: int = 4242, first_token: float = 0.6, tokens_per_second: float = 60.0) -> int:
     """Run the simulated provider: OpenRouter's wire format without a model, a key or a bill.
 
-    It runs until Ctrl-C. GET /_sim/bill says what it would have charged; POST /_sim/reset starts over.
+    It keeps prompt caches as the providers document theirs, by model name: anthropic/*, openai/*, google/*, deepseek/*
+    and more. It runs until Ctrl-C. GET /_sim/bill says what it would have charged; POST /_sim/clock?advance=SECONDS
+    lets its clock jump ahead, so that what is cached grows older; POST /_sim/reset starts over.
 
     Parameters
     ----------
@@ -31,13 +33,18 @@ def sim(*, host: str = "127.0.0.1", port: int = 4242, first_token: float = 0.6, 
     tokens_per_second
         How fast an answer is said; 0 says it at once.
     """
-    from payonce.testing.sim import running_sim
+    from payonce.testing.sim import CacheMeter, running_sim
 
     with ExitStack() as stack:
         try:
             provider = stack.enter_context(
                 running_sim(
-                    host=host, port=port, first_token=first_token, tokens_per_second=tokens_per_second, record=False
+                    host=host,
+                    port=port,
+                    first_token=first_token,
+                    tokens_per_second=tokens_per_second,
+                    record=False,
+                    meter=CacheMeter(),
                 )
             )
         except OSError as error:
@@ -60,7 +67,9 @@ def _welcome(base_url: str) -> None:
     from payonce.testing.sim_faults import FAULTS
 
     say(f"The simulated provider listens. Base URL: {base_url}")
-    say(f"What it would have charged: {base_url.removesuffix('/api/v1')}/_sim/bill")
+    root = base_url.removesuffix("/api/v1")
+    say(f"As Anthropic itself: {root}/anthropic (for SDKs), {root}/anthropic/v1 (as an upstream)")
+    say(f"What it would have charged: {root}/_sim/bill")
     say("\nA fault for one request: the header X-Sim-Fault: FAULT, or the model sim/fault-FAULT.\n")
     rows = (
         (f"{row.name}={row.argument}" if row.argument else row.name, row.default, row.sees) for row in FAULTS.values()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -12,6 +13,7 @@ from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
 from payonce.cli.output import print_json, say, size, span, table
 from payonce.config_types import duration
 from payonce.errors import SettingsError
+from payonce.ledger.prices import MISSING_EXTRA
 from payonce.ledger.tally import add_up, summary
 from payonce.model.ports import Notebook
 from payonce.model.reason import REASONS
@@ -58,7 +60,16 @@ def _print(figures: dict[str, Any]) -> None:
     ]
     if avoided["calls_without_price"]:
         rows.append(("of unknown price", f"{avoided['calls_without_price']} of the avoided calls"))
+    if paid["estimated_calls"]:
+        rows.append(
+            ("of that estimated", f"{paid['estimated_dollars']} paid, by price for {paid['estimated_calls']} calls")
+        )
     table(("", "total"), rows)
+    if figures["prompt_cache"]["calls"]:
+        say()
+        table(("prompt cache", "total"), _prompt(figures["prompt_cache"]))
+        if figures["prompt_cache"]["unknown_price"] and find_spec("genai_prices") is None:
+            say(MISSING_EXTRA)
     for title, name in (
         ("not a hit, because", "reasons"),
         ("not kept, because", "unkept"),
@@ -67,6 +78,24 @@ def _print(figures: dict[str, Any]) -> None:
         if figures[name]:
             say()
             table((title, "count", ""), [_why(*found) for found in figures[name].items()], right=("count",))
+
+
+def _prompt(cache: dict[str, Any]) -> list[tuple[str, str]]:
+    share = "-" if cache["read_share"] is None else f"{cache['read_share']:.1%} of {cache['input_tokens']} input tokens"
+    rows = [
+        ("read", share),
+        ("saved, net of premiums", f"{cache['net']} dollars, {cache['unaided']} of it without Payonce"),
+        ("  discount on reads", cache["read_saving"]),
+        ("  premium on writes", cache["write_premium"]),
+    ]
+    if cache["unread_tokens"]:
+        rows.append(("  of that never read", f"{cache['unread']}, {cache['unread_tokens']} tokens"))
+    if cache["missed_tokens"]:
+        rows.append(("avoidable misses", f"{cache['missed']} dollars, {cache['missed_tokens']} tokens"))
+    for name, what in (("unknown_usage", "usage"), ("unknown_price", "price")):
+        if cache[name]:
+            rows.append((f"of unknown {what}", f"{cache[name]} of {cache['calls']} calls"))
+    return rows
 
 
 def _why(id: str, count: int) -> tuple[str, str, str]:  # noqa: A002 - the word of the table of reasons

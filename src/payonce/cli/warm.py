@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,13 +17,13 @@ from typing import Annotated, Any, BinaryIO
 from cyclopts import Parameter
 
 from payonce.cli.flags import AsJson, ConfigFile, SecretFile, StoreUrl
+from payonce.cli.keys import key_fields, one_upstream
 from payonce.cli.output import complain, money, print_json, say
 from payonce.cli.progress import Gauge, progress
 from payonce.config import Settings, load
 from payonce.config_options import ENDPOINTS
 from payonce.config_types import did_you_mean
 from payonce.core.directives import read_directives
-from payonce.core.fields import CREDENTIALS
 from payonce.errors import PayonceError, SettingsError
 from payonce.ledger.tally import dollars
 from payonce.model.call import Headers
@@ -62,7 +62,7 @@ def warm(
     Parameters
     ----------
     file
-        One request body in JSON a line, or {"body": {…}, "headers": {…}, "endpoint": "…"}.
+        One request body in JSON a line, {"body": {…}, "headers": {…}, "endpoint": "…"}, or an OpenAI batch line.
     """
     if not 1 <= concurrency <= 1000:
         raise SettingsError("--concurrency: write a whole number from 1 to 1000")
@@ -71,7 +71,7 @@ def warm(
     if settings.store.startswith("memory:"):
         raise SettingsError("store: what is warmed in memory: is gone at the end; name a store, such as sqlite:PATH")
     fields = _fields(key_env, key_header, namespace)
-    name = _upstream(settings)
+    name = one_upstream(settings)
     default = _endpoint(endpoint)
     with _opened(file) as lines:
         total = os.fstat(lines.fileno()).st_size
@@ -213,36 +213,12 @@ def _endpoint(text: str) -> str:
     return endpoint
 
 
-def _upstream(settings: Settings) -> str:
-    names = [name for name, _ in settings.upstream]
-    if len(names) == 1 or "" in names:
-        return "" if "" in names else names[0]
-    raise SettingsError(f"upstream: there are several ({', '.join(names)}); name the one to ask with --upstream URL")
-
-
 def _fields(key_env: str, key_header: str, namespace: str | None) -> Headers:
     """The header fields of every request: who asks, and in which namespace."""
-    fields: Sequence[tuple[bytes, bytes]] = ()
-    header = key_header.lower().encode("utf-8", "replace")
-    if header not in CREDENTIALS:
-        known = ", ".join(sorted(name.decode() for name in CREDENTIALS))
-        raise SettingsError(f"--key-header: {key_header!r} is no header for a key; use one of {known}")
-    if key_env:
-        fields = ((header, _key(key_env, b"Bearer " if header == b"authorization" else b"")),)
+    fields = key_fields(key_env, key_header)
     if namespace:
         fields = (*fields, (b"x-payonce-namespace", namespace.encode("utf-8", "replace")))
-        refused = read_directives(tuple(fields))
+        refused = read_directives(fields)
         if isinstance(refused, Reason):
             raise SettingsError(f"--namespace: {refused.sentence}; correct it")
-    return tuple(fields)
-
-
-def _key(variable: str, scheme: bytes) -> bytes:
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise SettingsError(
-            f"{variable} is not set: put the API key into it, or name another variable with --key-env ('' sends no key)"
-        )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise SettingsError(f"{variable} does not hold an API key: it has blanks, line ends or other odd characters")
-    return scheme + key.encode()
+    return fields

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +19,12 @@ from payonce.cli.output import print_json, say, shortened
 from payonce.config import load
 from payonce.config_options import ENDPOINTS
 from payonce.config_types import did_you_mean
+from payonce.dialects import DIALECTS
 from payonce.dialects.canonical import parse
 from payonce.dialects.explain import Difference, explain, explain_headers
 from payonce.errors import PayonceError, SettingsError
 from payonce.model.call import Headers
+from payonce.model.reason import Reason
 
 
 def why(
@@ -50,22 +53,41 @@ def why(
     (headers_a, body_a), (headers_b, body_b) = _request(a), _request(b)
     inert = frozenset(name.encode() for name in settings.ignore_headers)
     found = explain_headers(headers_a, headers_b, inert, settings.share) + explain(endpoint, body_a, body_b)
-    same = not any(difference.matters for difference in found)
+    without = _without_key(endpoint, body_a, body_b)
+    same = not any(difference.matters for difference in found) and not without
     if json:
-        print_json({"same_key": same, "differences": [dataclasses.asdict(difference) for difference in found]})
+        differences = [dataclasses.asdict(difference) for difference in found]
+        print_json(
+            {
+                "same_key": same,
+                "differences": differences,
+                "no_key": {side: against.id for side, against in without.items()},
+            }
+        )
     else:
-        _print(found, same=same)
+        _print(found, without, same=same)
     return 0 if same else 1
 
 
-def _print(found: list[Difference], *, same: bool) -> None:
+def _without_key(endpoint: str, *bodies: bytes) -> dict[str, Reason]:
+    """Which of the two, `a` and `b`, the cache would take no part in whatever the other is, and why."""
+    readings = {name: DIALECTS[endpoint].read(body) for name, body in zip("ab", bodies, strict=True)}
+    return {name: reading for name, reading in readings.items() if isinstance(reading, Reason)}
+
+
+def _print(found: list[Difference], without: Mapping[str, Reason], *, same: bool) -> None:
     for difference in sorted(found, key=lambda one: not one.matters):
         focus = _common(difference.a, difference.b)
         say(f"{difference.path}  {'moves the key' if difference.matters else 'does not matter'}: {difference.because}")
         say(f"  a: {shortened(difference.a, 100, focus)}")
         say(f"  b: {shortened(difference.b, 100, focus)}")
-    if found:
+    for name, reason in without.items():
+        say(f"{name} has no key, it is never cached ({reason.id}): {reason.sentence}; {reason.fix}")
+    if found or without:
         say()
+    if without:
+        say("no key to compare")
+        return
     parts = sum(difference.matters for difference in found)
     say("the same key" if same else f"two keys, because of {parts} {'part' if parts == 1 else 'parts'}")
 

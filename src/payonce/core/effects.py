@@ -179,7 +179,7 @@ class Fetch(Effect[Ending]):
 
 @dataclass(frozen=True, slots=True)
 class Put(Effect["Reason | None"]):
-    """Keep the entry; a reason if the store dropped it."""
+    """Keep the entry as the answer to `ask`; a reason if the store dropped it."""
 
-    key: Key
+    ask: Ask
     entry: Entry

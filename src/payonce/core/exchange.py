@@ -135,7 +135,7 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landi
     entry = make_entry(
         ask, tape.head, answer.body, facts, epochs=epochs, stored_at=answer.ended, took=took, jitter=jitter
     )
-    dropped = yield from Put(ask.key, entry)
+    dropped = yield from Put(ask, entry)
     return Landing(facts, dropped, took)
 
 

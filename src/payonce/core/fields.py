@@ -34,6 +34,15 @@ REROUTING = frozenset(
 CREDENTIALS = frozenset(b"authorization x-api-key api-key x-goog-api-key".split())
 """Who asks: these make the tenant, and never enter a key, a log or a store themselves."""
 
+ACCOUNT = frozenset(
+    (
+        b"openai-organization openai-project anthropic-organization-id x-goog-user-project cookie x-auth-token "
+        b"x-access-token x-amz-security-token x-amz-date x-portkey-api-key helicone-auth cf-aig-authorization "
+        b"x-bt-org-name"
+    ).split()
+)
+"""Who pays, or how a proxy on the way is entered: part of a key, but not of that of a recording that others replay."""
+
 INERT = frozenset(
     (
         b"accept accept-language user-agent content-type http-referer referer origin x-title "

@@ -193,7 +193,7 @@ def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story
             jitter=jitter,
         )
         entries.append(entry)
-        dropped = (yield from Put(item.key, entry)) or dropped
+        dropped = (yield from Put(item, entry)) or dropped
         if number % PUTS_BETWEEN_PAUSES == PUTS_BETWEEN_PAUSES - 1:
             yield from Pause()
     return Landing(division.facts, dropped, answer.took, tuple(entries))

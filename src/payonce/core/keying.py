@@ -17,6 +17,10 @@ from payonce.model.call import Headers
 from payonce.model.key import Key
 
 VERSION = b"payonce key 1"
+OPEN_SECRET = blake3(b"payonce: for cassettes, which everybody may read").digest()
+"""The secret of stores whose entries must mean the same on every machine. It protects nothing (design/cassette.md)."""
+OPEN_SHARE = "cassette"
+"""The one tenant of such a store, whatever the API key."""
 
 
 class KeyParts(NamedTuple):
@@ -77,6 +81,11 @@ def tenant_id(credentials: Headers, secret: bytes, share: str = "") -> str:
             hasher.update(len(part).to_bytes(8, "big"))
             hasher.update(part)
     return hasher.hexdigest()
+
+
+def derive(secret: bytes, purpose: str) -> bytes:
+    """A key of its own for each purpose, from the one secret."""
+    return blake3(secret, derive_key_context=f"payonce 2026-11 {purpose}").digest()
 
 
 def upstream_identity(url: str) -> bytes:

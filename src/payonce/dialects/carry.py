@@ -14,9 +14,14 @@ from typing import Any
 import orjson
 
 from payonce.dialects.canonical import no_constant, unique_members
+from payonce.dialects.common import DONE
+from payonce.dialects.sse import blocks
 
 MAX_BYTES = 1 << 20
 """What is larger is not converted: the loop that serves everybody does it, at 30 MB/s or more."""
+
+_NUL = b"\\u0000"
+"""Where a value is of a kind that an SDK does not expect, it warns, and stumbles over a NUL in its own warning."""
 
 
 class NotProvenError(ValueError):
@@ -25,7 +30,7 @@ class NotProvenError(ValueError):
 
 def conversion(how: Callable[[bytes], bytes], body: bytes) -> bytes | None:
     """What `how` makes of `body`; None where it is not proven to lose nothing."""
-    if len(body) > MAX_BYTES:
+    if len(body) > MAX_BYTES or _NUL in body:
         return None
     try:
         return how(body)
@@ -97,6 +102,37 @@ def said_once(known: Any, more: Any) -> Any:
         return more if known is None else known
     require(not known or known == more)
     return more
+
+
+def plain_events(body: bytes, *, named: bool | None) -> list[bytes]:
+    """The data of every event of a stream whose framing is plain: comments, ids, and one line of data for each event.
+
+    `named`: each event has to be called by its `type` (True), must have no name of its own (False), or either (None).
+    SDKs go by the name, drop an event without one, or stumble over bytes that are not UTF-8, wherever these stand.
+    """
+    body.decode()
+    found = []
+    for block in blocks(body):
+        name, data = b"", b""
+        for line in block.split(b"\n"):
+            field, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if field == b"data":
+                require(value and not data)
+                data = value
+            elif field == b"event":
+                require(value and not name)
+                name = value
+            else:
+                require(field in (b"", b"id"))
+        require(data or not name)
+        if data:
+            if named is False:
+                require(name in (b"", b"message"))
+            elif name or (named and data != DONE):
+                require(name.decode() == mapping(orjson.loads(data))["type"])
+            found.append(data)
+    return found
 
 
 def data_lines(parts: Iterable[object]) -> list[bytes]:

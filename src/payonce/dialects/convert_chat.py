@@ -22,12 +22,12 @@ from payonce.dialects.carry import (
     listed,
     mapping,
     only,
+    plain_events,
     require,
     said_once,
     string,
 )
 from payonce.dialects.common import DONE
-from payonce.dialects.sse import events
 
 _CONSTANT = ("id", "created", "model", "provider", "service_tier")
 _WHOLE = frozenset((*_CONSTANT, "object", "system_fingerprint", "choices", "usage"))
@@ -204,6 +204,9 @@ def _merge_detail(known: dict[str, Any], more: dict[str, Any]) -> None:
             known[name] = joined(known.get(name), value)
         elif name == "index":
             known[name] = value
+        elif name == "type":  # the accumulator takes the last one, null or not
+            require(string(value) and known.get(name, value) == value)
+            known[name] = value
         else:
             require(value is None or string(value) is not None)
             if name in ("data", "signature"):  # once: whether pieces would belong together is not known
@@ -224,7 +227,7 @@ def _merge_tool(known: dict[str, Any], more: dict[str, Any]) -> None:
 
 
 def _whole(body: bytes) -> bytes:
-    parts = list(events(body))
+    parts = plain_events(body, named=False)
     require(parts and parts.pop() == DONE)
     first: dict[str, Any] = {}
     prints: set[str | None] = set()

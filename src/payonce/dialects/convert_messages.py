@@ -18,11 +18,11 @@ from payonce.dialects.carry import (
     mapping,
     named_events,
     only,
+    plain_events,
     require,
     string,
 )
 from payonce.dialects.common import DONE
-from payonce.dialects.sse import events
 
 _END = ("stop_reason", "stop_sequence", "stop_details", "container")
 _MESSAGE = frozenset(("id", "type", "role", "model", "content", *_END, "usage", "provider"))
@@ -183,7 +183,7 @@ class _Block:
 
 
 def _whole(body: bytes) -> bytes:
-    parts = list(events(body))
+    parts = plain_events(body, named=True)
     if parts and parts[-1] == DONE:
         parts.pop()
     message: dict[str, Any] = {}

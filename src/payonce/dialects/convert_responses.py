@@ -14,9 +14,8 @@ from typing import Any
 
 import orjson
 
-from payonce.dialects.carry import conversion, exact, listed, mapping, named_events, only, require, string
+from payonce.dialects.carry import conversion, exact, listed, mapping, named_events, only, plain_events, require, string
 from payonce.dialects.common import DONE
-from payonce.dialects.sse import events
 from payonce.dialects.usage import members
 
 _SHOWN = re.compile(
@@ -60,7 +59,7 @@ def _check_response(response: dict[str, Any]) -> None:
 
 
 def _whole(body: bytes) -> bytes:
-    parts = list(events(body))
+    parts = plain_events(body, named=None)
     if parts and parts[-1] == DONE:
         parts.pop()
     last = parts[-1]

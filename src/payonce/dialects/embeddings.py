@@ -69,6 +69,7 @@ class EmbeddingsDialect:
             wants_usage=False,
             canonical=canonical,
             items=tuple([Item(b"%b\n%b" % (around, given), _weight(given)) for given in inputs]),
+            shell=shell,
         )
 
     def judge(self, intent: Intent, headers: Headers, body: bytes) -> Facts | Reason:  # noqa: ARG002 - the port's

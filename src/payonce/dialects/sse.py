@@ -13,14 +13,7 @@ _BOM = b"\xef\xbb\xbf"
 
 def events(body: bytes) -> Iterator[bytes]:
     """The data of every complete event; comments, other fields and an unfinished last event are left out."""
-    body = body.removeprefix(_BOM)
-    if b"\r" in body:
-        if body.endswith(b"\r") and b"\r\n" in body:
-            body = body[:-1]  # half of a CRLF: the line has not ended yet
-        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    blocks = body.split(b"\n\n")
-    blocks.pop()  # what follows the last blank line was never dispatched
-    for block in blocks:
+    for block in blocks(body.removeprefix(_BOM)):
         data = [line[6:] if line.startswith(b"data: ") else line[5:] for line in block.split(b"\n") if _is_data(line)]
         if data:
             yield data[0] if len(data) == 1 else b"\n".join(data)
@@ -28,3 +21,14 @@ def events(body: bytes) -> Iterator[bytes]:
 
 def _is_data(line: bytes) -> bool:
     return line.startswith(b"data:") or line == b"data"
+
+
+def blocks(body: bytes) -> list[bytes]:
+    """What stands between blank lines, each line of it ended by LF; an unfinished last block is left out."""
+    if b"\r" in body:
+        if body.endswith(b"\r") and b"\r\n" in body:
+            body = body[:-1]  # half of a CRLF: the line has not ended yet
+        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    found = body.split(b"\n\n")
+    found.pop()  # what follows the last blank line was never dispatched
+    return found

@@ -252,7 +252,7 @@ class AsyncPlayer:
         return self.clock()
 
     def _put(self, effect: do.Put, _dialect: Dialect | None) -> Reason | None:
-        return self.tiers.put(effect.key, effect.entry)
+        return self.tiers.put(effect.ask, effect.entry)
 
     # What may take a while.
 

@@ -286,7 +286,7 @@ class SyncPlayer:
         return self.clock()
 
     def _put(self, effect: do.Put, _flying: _Flying) -> Reason | None:
-        return self.tiers.put(effect.key, effect.entry)
+        return self.tiers.put(effect.ask, effect.entry)
 
     def _fetch(self, effect: do.Fetch, flying: _Flying) -> Ending:
         flying.ending = self._record(effect.call, effect.tape, flying.flight.took_off + self.total_timeout)

@@ -21,7 +21,7 @@ from payonce.model import reason as why
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
-from payonce.model.ports import About, Bulk, Distant, Sieving, Store
+from payonce.model.ports import About, Bulk, Distant, Recorder, Sieving, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -126,25 +126,26 @@ class Tiers:
             return why.PURGED
         return entry
 
-    def put(self, key: Key, entry: Entry) -> Reason | None:
+    def put(self, ask: Ask, entry: Entry) -> Reason | None:
         """Keep the entry; a reason where the store behind dropped it. Never raises, never waits for the medium.
 
         With a store behind, the front gets an entry when it is asked for the first time: most never are, and would
         only push out what is.
         """
-        blob = seal(entry, key.slot, self.secret)
+        slot = ask.key.slot
+        blob = seal(entry, slot, self.secret)
         about = _about(entry)
         kept = False
         try:
-            kept = self.behind is not None and self.behind.put(key.slot, blob, about)
+            kept = self.behind is not None and _keep(self.behind, ask, blob, about)
         except StoreError as error:
             self.complain(error)
         if kept:
-            self.front.delete(key.slot)
+            self.front.delete(slot)
         else:
-            in_front = self.front.put(key.slot, blob, about)
+            in_front = _keep(self.front, ask, blob, about)
             kept = in_front and self.behind is None
-        self._changed(key.slot)
+        self._changed(slot)
         if kept:
             return None
         self.dropped["queue-full"] += 1
@@ -236,6 +237,13 @@ def since_boot() -> float:
 def distant(store: object) -> Distant | None:
     """`store` as one on servers of others; None where it is not."""
     return store if isinstance(store, Distant) else None
+
+
+def _keep(store: Store, ask: Ask, blob: bytes, about: About) -> bool:
+    """Put it, with the question where the store keeps that too."""
+    if ask.asked is not None and isinstance(store, Recorder):
+        return store.put_asked(ask.key.slot, blob, about, ask.asked)
+    return store.put(ask.key.slot, blob, about)
 
 
 def _absence(behind: object) -> Callable[[bytes], bool]:

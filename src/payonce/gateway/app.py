@@ -24,6 +24,7 @@ from payonce.gateway.deadlines import keep_deadlines
 from payonce.gateway.face import AbortedAnswer, AsgiFace, Receive, Scope, Send
 from payonce.gateway.guard import Guard
 from payonce.gateway.metrics import CONTENT_TYPE, render
+from payonce.gateway.price_list import keep_prices
 from payonce.gateway.routes import Route, Routes
 from payonce.gateway.shelf import Ready, Shelf
 from payonce.gateway.upstream import HttpUpstream
@@ -83,13 +84,15 @@ class Gateway:
             log.warning("%s", warning)
         await world.start()
         keeping = keep_deadlines(self.connections, self._upstreams.values(), settings)
-        self._keeper = asyncio.get_running_loop().create_task(keeping)
+        pricing = keep_prices(world.navigator, self._upstreams, self.clock)
+        self._keepers = [asyncio.get_running_loop().create_task(each) for each in (keeping, pricing)]
 
     async def stop(self) -> None:
         """Let flights land, flush the store, close connections."""
         self.stopping = True
         if self._world is not None:
-            self._keeper.cancel()
+            for keeper in self._keepers:
+                keeper.cancel()
             await self._world.stop()
             for upstream in self._upstreams.values():
                 upstream.close()

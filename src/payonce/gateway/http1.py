@@ -25,6 +25,8 @@ from payonce.model.reason import Reason
 MAX_HEAD_BYTES = 128 << 10
 HIGH_WATER = 256 << 10
 KEEP_SECONDS = 30.0
+SILENT_SECONDS = 1.0
+"""A kept connection that its other end has closed is known as closed within this time, or it was not idle."""
 KEEP_IDLE = 512
 
 _Field = tuple[bytes, bytes]
@@ -266,14 +268,17 @@ class Origin:
         """A connection on which `request` was sent and the answer's head has come, within `patience` seconds or so (see
         `sweep`). To be given back. Raises UpstreamFault.
 
-        A kept connection that turns out to have been closed before one byte came back is replaced by a new one, once.
+        A kept connection that turns out to have been closed before one byte came back is replaced by a new one, once:
+        but only within `SILENT_SECONDS`, as an upstream that takes longer may have begun to work, and to charge.
         """
         connection = self._kept()
         if connection is not None:
+            clock = asyncio.get_running_loop().time
+            latest = clock() + SILENT_SECONDS
             try:
                 return await self._sent(connection, request, bodiless, patience)
             except UpstreamFault as fault:
-                if fault.reason is not why.UPSTREAM_CUT or not connection.silent:
+                if fault.reason is not why.UPSTREAM_CUT or not connection.silent or clock() > latest:
                     raise
         return await self._sent(await self._connect(), request, bodiless, patience)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from payonce.ledger.spending import UNKNOWN
 from payonce.ledger.tally import BUCKETS, Tally
 from payonce.model.ports import Volume
 from payonce.model.receipt import Outcome
@@ -34,9 +35,25 @@ _AVOIDED = {
         1e9,
         "Cost of the upstream calls of cacheable requests, in US dollars.",
     ),
+    "payonce_converted": ("requests.converted", 1, "Hits that were stored in the other framing (stream or whole)."),
     "payonce_upstream_calls": ("upstream.calls", 1, "Upstream calls of cacheable requests."),
     "payonce_upstream_stored": ("upstream.stored", 1, "Upstream answers that were kept."),
     "payonce_served_bytes": ("bytes.served", 1, "Body bytes served from the cache."),
+    "payonce_paid_estimated_dollars": (
+        "paid.estimated_nano_dollars",
+        1e9,
+        "Of the paid cost, what was estimated by price.",
+    ),
+    "payonce_prompt_calls": ("prompt.calls", 1, "Upstream answers whose prompt-cache usage was looked at."),
+    "payonce_prompt_anomalies": ("prompt.anomalies", 1, "Upstream answers whose usage does not add up."),
+}
+
+_PROMPT_DOLLARS = {
+    "read_saving": "Discount on tokens read from the provider's prompt cache, in US dollars.",
+    "write_premium": "Premium for tokens written to the provider's prompt cache, in US dollars.",
+    "unaided": "Net prompt-cache saving that is not due to Payonce, in US dollars.",
+    "unread": "Premium for written tokens that expired unread, in US dollars.",
+    "missed": "What avoidable prompt-cache misses cost, in US dollars.",
 }
 
 
@@ -65,6 +82,25 @@ def _counters(tally: Tally) -> Iterator[Metric]:
     yield _by_reason("payonce_unkept", "Answers that were not kept, by reason.", counts, "unkept.")
     for name, (counter, unit, text) in _AVOIDED.items():
         yield CounterMetricFamily(name, text, value=counts[counter] / unit)
+    yield from _prompt(counts)
+
+
+def _prompt(counts: Counter[str]) -> Iterator[Metric]:
+    """The provider's prompt cache. Amounts are gauges: a net amount may fall."""
+    tokens = CounterMetricFamily(
+        "payonce_prompt_tokens", "Input tokens of upstream answers, by what became of them.", labels=["kind"]
+    )
+    for kind in ("read", "written", "plain"):
+        tokens.add_metric([kind], counts[f"prompt.{kind}_tokens"])
+    yield tokens
+    unknown = CounterMetricFamily(
+        "payonce_prompt_unknown", "Upstream answers whose saving is unknown, by reason.", labels=["reason"]
+    )
+    for reason in UNKNOWN:
+        unknown.add_metric([reason], counts["prompt.unknown." + reason])
+    yield unknown
+    for name, text in _PROMPT_DOLLARS.items():
+        yield GaugeMetricFamily(f"payonce_prompt_{name}_dollars", text, value=counts["prompt." + name] / 1e9)
 
 
 def _by_reason(name: str, text: str, counts: Counter[str], prefix: str) -> Metric:

@@ -168,7 +168,7 @@ class Shelf:
         ledger.fast_hits(histogram, round(seconds * 1e9))
         for ready in said:
             times, ready.unsaid = ready.unsaid, 0
-            ledger.now.served(ready.entry, times)
+            ledger.now.served(ready.entry, times, converted=ready.converted)
 
     def _remove(self, digest: bytes) -> None:
         ready = self._ready.pop(digest, None)

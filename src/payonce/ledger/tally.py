@@ -10,10 +10,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from payonce.ledger.money import Bill
+from payonce.ledger.spending import enter, enter_missed, enter_unread, prompt_figures
+from payonce.ledger.unread import Expired
 from payonce.model.entry import Entry, Tokens
 from payonce.model.receipt import Landing, Outcome, Receipt, Saved
 
@@ -60,8 +64,10 @@ class Tally:
         if tokens.cost is None:
             self.counts["avoided.calls_without_price"] += calls
 
-    def served(self, entry: Entry, times: int) -> None:
-        """`entry` was served `times` times."""
+    def served(self, entry: Entry, times: int, *, converted: bool = False) -> None:
+        """`entry` was served `times` times, as it is stored or `converted` to the other framing."""
+        if converted:
+            self.counts["requests.converted"] += times
         self.counts["bytes.served"] += len(entry.body) * times
         self.models[entry.model] += times
         self.avoided(entry.facts.tokens, entry.took, times)
@@ -96,7 +102,7 @@ class Ledger:
         tally.request(receipt.outcome.value, "" if receipt.reason is None else receipt.reason.id, seconds)
         entry = receipt.entry
         if entry is not None and receipt.outcome in _SERVED:
-            tally.served(entry, 1)
+            tally.served(entry, 1, converted=receipt.converted)
         if receipt.saved is not None:
             tally.gathered(receipt.saved)
 
@@ -117,6 +123,22 @@ class Ledger:
             counts["paid.output_tokens"] += tokens.output or 0
             if followers:
                 self.now.avoided(tokens, landing.took, followers)
+
+    def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
+        """An upstream answered, and this is its bill (`payonce.ledger.money.price`). Once for every answer, never for a
+        hit. `cacheable` is False for a call that the response cache took no part in: such are not in what was paid."""
+        self.fresh = True
+        enter(self.now.counts, bill, cacheable=cacheable)
+
+    def unread(self, expired: Expired) -> None:
+        """Written prefixes expired unread."""
+        self.fresh = True
+        enter_unread(self.now.counts, expired)
+
+    def missed(self, tokens: int, cost: Decimal | None) -> None:
+        """An answer read less of a live entry than it could (`payonce.ledger.money.avoidable`)."""
+        self.fresh = True
+        enter_missed(self.now.counts, tokens, cost)
 
     def fast_hits(self, histogram: list[int], nanoseconds: int) -> None:
         """The fast lane answered: so many requests in each latency bucket, `nanoseconds` in all."""
@@ -189,6 +211,7 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
         "requests": sum(outcomes.values()),
         "outcomes": outcomes,
         "hit_rate": round(served / asked, 4) if asked else None,
+        "converted": counts["requests.converted"],
         "upstream_calls": counts["upstream.calls"],
         "stored": counts["upstream.stored"],
         "avoided": {
@@ -203,6 +226,12 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
             "dollars": dollars(counts["paid.nano_dollars"]),
             "input_tokens": counts["paid.input_tokens"],
             "output_tokens": counts["paid.output_tokens"],
+            "estimated_dollars": dollars(counts["paid.estimated_nano_dollars"]),
+            "estimated_calls": counts["paid.estimated_calls"],
+        },
+        "prompt_cache": {
+            name.removesuffix("_nano"): dollars(figure) if name.endswith("_nano") else figure
+            for name, figure in prompt_figures(counts).items()
         },
         "bytes_served": counts["bytes.served"],
         "reasons": _group(counts, "reasons."),

@@ -9,10 +9,25 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from payonce.model.key import Key
-from payonce.model.policy import HitUsage
+from payonce.model.policy import HitUsage, PromptCache, PromptCacheTtl
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order; names in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Steering:
+    """What the operator wants done with the prompt of a call on its way out: `mode` and `ttl` as the settings
+    `prompt_cache` and `prompt_cache_ttl` say them for this call. `model` as the client wrote it, `base` is the URL of
+    the upstream."""
+
+    model: str
+    tenant: str
+    base: str
+    mode: PromptCache = "auto"
+    ttl: PromptCacheTtl = "auto"
+    cacheable: bool = True
+    """Whether the response cache takes part in the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +35,8 @@ class Call:
     """One request, as it has to go upstream if nothing else happens.
 
     `endpoint` is the path behind `/v1` without its leading slash (`chat/completions`); `query` is the raw query
-    string without `?`. `headers` are the client's end-to-end headers, in order. `body` is untouched.
+    string without `?`. `headers` are the client's end-to-end headers, in order. `body` is untouched. Without
+    `steering` the call goes as it is.
     """
 
     upstream: str
@@ -29,6 +45,7 @@ class Call:
     query: bytes
     headers: Headers
     body: bytes
+    steering: Steering | None = None
 
 
 class Item(NamedTuple):
@@ -39,11 +56,29 @@ class Item(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a key is made of, apart from who asks: for stores that keep the question with its answer.
+
+    `upstream` is the upstream's identity, `headers` are the keyed ones, `body` is the canonical body (JSON text).
+    """
+
+    upstream: str
+    endpoint: str
+    model: str
+    query: str
+    namespace: str
+    sample: str
+    headers: Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
     """What a dialect reads in a call's body.
 
     `canonical` is the body without the fields that don't change the answer, in one spelling (docs/keys.md). `items`
-    are the inputs of a batch that can be answered one by one, in order; empty where the call is one whole.
+    are the inputs of a batch that can be answered one by one, in order; empty where the call is one whole. `shell` is
+    the canonical body of a batch without its inputs.
     """
 
     model: str
@@ -53,6 +88,7 @@ class Intent:
     wants_usage: bool
     canonical: bytes
     items: tuple[Item, ...] = ()
+    shell: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +132,5 @@ class Ask:
     """No directive of the client bears on this request alone: the answer may stand on the fast lane's shelf."""
     batch: Batch | None = None
     """There where the call is a batch; the key is then that of the batch, and nothing is stored under it."""
+    asked: Asked | None = None
+    """There where the store keeps the question too."""

@@ -20,13 +20,15 @@ PromptCacheTtl = Literal["auto", "5m", "1h"]
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What to cache, for how long (seconds), and what usage a hit reports."""
+    """What to cache, for how long (seconds), what usage a hit reports, and what is done for the provider's cache."""
 
     cache: CacheMode = "deterministic"
     ttl: int = 3600
     stale_while_revalidate: int = 0
     stale_if_error: int = 0
     hit_usage: HitUsage = "verbatim"
+    prompt_cache: PromptCache = "auto"
+    prompt_cache_ttl: PromptCacheTtl = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +101,6 @@ def policy_for(
         ),
         stale_if_error=default.stale_if_error if rule.stale_if_error is None else rule.stale_if_error,
         hit_usage=default.hit_usage if rule.hit_usage is None else rule.hit_usage,
+        prompt_cache=default.prompt_cache if rule.prompt_cache is None else rule.prompt_cache,
+        prompt_cache_ttl=default.prompt_cache_ttl if rule.prompt_cache_ttl is None else rule.prompt_cache_ttl,
     )

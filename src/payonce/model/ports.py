@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Generator, Iter
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from payonce.model.call import Call, Headers, Intent
+from payonce.model.call import Asked, Call, Headers, Intent
 from payonce.model.entry import Facts
 from payonce.model.policy import HitUsage
 from payonce.model.reason import Reason
@@ -159,6 +159,39 @@ class Bulk(Protocol):
 
     def get_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         """As `get`, for each slot, in order."""
+        ...
+
+
+class Recording(NamedTuple):
+    """What an entry of a `Recorder` is called, and what was asked for it."""
+
+    name: str
+    stream: bool
+    asked: Asked
+
+
+@runtime_checkable
+class Recorder(Protocol):
+    """A store that keeps with each answer what was asked, for people to read; never a credential."""
+
+    def put_asked(self, slot: bytes, value: bytes, about: About, asked: Asked) -> bool:
+        """As `put`, with the question."""
+        ...
+
+    def shown(self, asked: Asked) -> Asked:
+        """A question as it is kept: without what looks like a secret, and with very long values named by a digest."""
+        ...
+
+    def recordings(self, endpoint: str, model: str) -> Iterator[Recording]:
+        """What is recorded, for this endpoint and model first, then of the endpoint, then all else."""
+        ...
+
+    def trouble(self, slot: bytes) -> str:
+        """Why what is recorded under `slot` can't be read, and what to do; empty where nothing is wrong with it."""
+        ...
+
+    def refusal(self) -> str:
+        """Why nothing can be recorded, and what to do; empty where it can."""
         ...
 
 

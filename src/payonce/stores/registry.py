@@ -7,14 +7,16 @@ the signature of `Factory`). This room must never import a store itself, nor say
 from __future__ import annotations
 
 import re
+import sys
 import time
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote
 
-from payonce.errors import MissingExtraError, StoreUnknownError
+from payonce.errors import StoreExtraError, StoreUnknownError
 from payonce.model.ports import Clock, Store
 
 GROUP = "payonce.stores"
@@ -30,6 +32,7 @@ class Factory(Protocol):
 
 
 _BUILT_IN = {
+    "cassette": "payonce.stores.cassette:open_cassette",
     "memory": "payonce.stores.memory:open_memory",
     "sqlite": "payonce.stores.sqlite:open_sqlite",
     "redis": "payonce.stores.redis:open_redis",
@@ -40,12 +43,16 @@ _BUILT_IN = {
     "rediss+sentinel": "payonce.stores.redis:open_rediss_sentinel",
     "memcached": "payonce.stores.memcached:open_memcached",
 }
-
-_EXTRA = {"payonce.stores.redis": "redis", "payonce.stores.memcached": "memcached"}
+_ZSTD = () if sys.version_info >= (3, 14) else ("backports.zstd",)
+_EXTRAS = {
+    "payonce.stores.redis": ("redis", ("redis", "hiredis", *_ZSTD)),
+    "payonce.stores.memcached": ("memcached", _ZSTD),
+}
+"""The extras that some stores need, and what they bring."""
 
 
 def open_store(url: str, *, clock: Clock = time.time, max_bytes: int = DEFAULT_MAX_BYTES) -> Store:
-    """The store that `url` names: `memory:`, `sqlite:PATH`, or a scheme that an installed package brings."""
+    """The store that `url` names: `memory:`, `sqlite:PATH`, `cassette:DIR`, or one that an installed package brings."""
     scheme, colon, rest = url.partition(":")
     if not colon:
         raise StoreUnknownError(f"{redact(url)!r} is not a store URL: write SCHEME:…; known schemes: {_known()}")
@@ -56,7 +63,7 @@ def known_scheme(url: str) -> None:
     """Raises StoreUnknownError where no store can be opened under the scheme of `url`."""
     scheme, colon, _ = url.partition(":")
     if not colon or scheme.lower() not in schemes():
-        raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {_known()}")
+        raise _unknown(scheme.lower(), url)
 
 
 def is_shared(url: str) -> bool:
@@ -66,7 +73,8 @@ def is_shared(url: str) -> bool:
 
 def schemes() -> tuple[str, ...]:
     """Every scheme that can be opened here, sorted."""
-    return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+    ours = {scheme for scheme in _BUILT_IN if not _lacks(scheme)}
+    return tuple(sorted({*ours, *(point.name for point in entry_points(group=GROUP))}))
 
 
 def redact(url: str) -> str:
@@ -84,17 +92,33 @@ def file_path(rest: str) -> Path:
 
 def _factory(scheme: str, url: str) -> Factory:
     target = _BUILT_IN.get(scheme)
-    if target is not None:
+    if target is not None and not _lacks(scheme):
         module, _, name = target.partition(":")
-        try:
-            return cast("Factory", getattr(import_module(module), name))
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("payonce"):
-                raise
-            raise MissingExtraError(f"a store at {scheme}:", _EXTRA[module]) from None
+        return cast("Factory", getattr(import_module(module), name))
     for point in entry_points(group=GROUP, name=scheme):
         return cast("Factory", point.load())
-    raise StoreUnknownError(f"no store is known for {redact(url)!r}: use one of {_known()}")
+    raise _unknown(scheme, url)
+
+
+def _lacks(scheme: str) -> str:
+    """The extra that has to be installed for `scheme`; empty where none is missing."""
+    extra, brings = _EXTRAS.get(_BUILT_IN.get(scheme, "").partition(":")[0], ("", ()))
+    return "" if all(is_installed(name) for name in brings) else extra
+
+
+def is_installed(name: str) -> bool:
+    """Whether a module can be imported, without doing so."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False  # nor the package that it is in
+
+
+def _unknown(scheme: str, url: str) -> StoreUnknownError:
+    what = f"no store is known for {redact(url)!r}"
+    if extra := _lacks(scheme):
+        return StoreExtraError(what, extra, f"or use one of {_known()}")
+    return StoreUnknownError(f"{what}: use one of {_known()}")
 
 
 def _known() -> str:

@@ -1,11 +1,14 @@
 """The simulated provider: OpenRouter without a model, for tests, benchmarks and the demo.
 
-An ASGI app that answers `POST /api/v1/chat/completions` and `/api/v1/embeddings`, `GET /api/v1/models` and
-`GET /api/v1/generation?id=` as OpenRouter does on the wire, keeps a bill, remembers what it was asked, and fails on
-request. Every chat answer names the number of its call, so that a test can prove which call produced it; an embedding
-depends on model and input alone. A fault is chosen by the request header `X-Sim-Fault: NAME[=ARG]`, by a model name
-such as `sim/fault-429` or `sim/small:fault-cut=100`, or beforehand by `fault_next`; the table is in sim_faults.py.
-`GET /_sim/bill` and `POST /_sim/reset` are for clients in other processes.
+An ASGI app that answers `POST /api/v1/chat/completions`, `/messages`, `/responses` and `/embeddings`, `GET
+/api/v1/models` and `/generation?id=` as OpenRouter does on the wire, and `POST /anthropic/v1/messages` as Anthropic
+itself; keeps a bill, remembers what it was asked, and fails on request. Every answer names the number of its call, so
+that a test can prove which call produced it; an embedding depends on model and input alone. A `Meter` (sim_meter.py)
+says what of the input came from a prompt cache.
+
+A fault is chosen by the request header `X-Sim-Fault: NAME[=ARG]`, by a model name such as `sim/fault-429` or
+`sim/small:fault-cut=100`, or beforehand by `fault_next`; the table is in sim_faults.py. `GET /_sim/bill`,
+`POST /_sim/clock?advance=SECONDS` and `POST /_sim/reset` are for clients in other processes.
 
 This room must never know Payonce: it stands for the other side.
 """
@@ -16,7 +19,7 @@ import contextlib
 import itertools
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypedDict, Unpack
 from urllib.parse import parse_qs
 
@@ -24,23 +27,22 @@ import orjson
 
 from payonce.testing import sim_embed as embed
 from payonce.testing import sim_wire as wire
-from payonce.testing.sim_answer import Answer, AskError, Origin, answer, generation_id, read
+from payonce.testing.sim_answer import Answer, Origin, answer, generation_id
+from payonce.testing.sim_ask import Ask, AskError, members
 from payonce.testing.sim_bill import MODELS, Bill, Books, tenant_of
-from payonce.testing.sim_call import Call, api_key, lifespan, read_body
+from payonce.testing.sim_cache import NATIVE, CacheMeter
+from payonce.testing.sim_call import Call, api_key, joined, lifespan, read_body
 from payonce.testing.sim_faults import UNBILLED, Fault, delivery, from_model, parse
+from payonce.testing.sim_instead import answer_instead
+from payonce.testing.sim_meter import Meter, PlainMeter
 from payonce.testing.sim_reply import ClientLeftError, Receive, Reply, Scope, Send
 from payonce.testing.sim_server import listening, serving
+from payonce.testing.sim_tongues import TONGUES, Tongue, tongue_of
 
-__all__ = ["Bill", "Call", "SimOptions", "SimulatedProvider", "running_sim", "tenant_of"]
+__all__ = ["Bill", "CacheMeter", "Call", "SimOptions", "SimulatedProvider", "running_sim", "tenant_of"]
 
 _KEPT_GENERATIONS: Final = 10_000
-_STATUS_FAULTS: Final = {
-    "429": "Rate limit exceeded",
-    "500": "Internal Server Error",
-    "502": "Provider returned error",
-    "503": "No instances available",
-    "529": "Provider overloaded",
-}
+_LONGEST_JUMP: Final = 366 * 86400.0
 
 
 class SimulatedProvider:
@@ -48,7 +50,8 @@ class SimulatedProvider:
 
     `first_token` is in seconds and `tokens_per_second` 0 means at once; `answer_tokens` is the length of prose that no
     limit cuts; `comments` is the number of keep-alive comments before the first event. `record=False` keeps no
-    requests, for long runs. `clock` gives seconds since 1970. `base_url` is set by `running_sim`.
+    requests, for long runs. `clock` gives seconds since 1970. `meter` counts input; the one by default knows no prompt
+    cache, `CacheMeter()` has the strict models of the providers' own. `base_url` is set by `running_sim`.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class SimulatedProvider:
         comments: int = 2,
         record: bool = True,
         clock: Callable[[], float] = time.time,
+        meter: Meter | None = None,
     ) -> None:
         self.base_url = ""
         self.calls: list[Call] = []
@@ -73,7 +77,10 @@ class SimulatedProvider:
         self._answer_tokens = answer_tokens
         self._comments = comments
         self._record = record
-        self._clock = clock
+        self._ahead = 0.0
+        self._clock: Callable[[], float] = lambda: clock() + self._ahead
+        self._plain = PlainMeter()
+        self._meter: Meter = meter or self._plain
         self._numbers = itertools.count(1)
         self._books = Books()
         self._faults: deque[Fault | None] = deque()
@@ -87,13 +94,18 @@ class SimulatedProvider:
         return self._books.bill()
 
     def fault_next(self, fault: str | None, times: int = 1) -> None:
-        """Gives the next `times` chat requests that ask for no fault themselves this one; None lets them pass."""
+        """Gives the next `times` requests that ask for no fault themselves this one; None lets them pass."""
         self._faults.extend([parse(fault) if fault is not None else None] * times)
 
     def script(self, faults: Iterable[str | None]) -> None:
-        """Queues one fault, or None, for each of the next chat requests."""
+        """Queues one fault, or None, for each of the next requests."""
         for fault in faults:
             self.fault_next(fault)
+
+    def advance(self, seconds: float) -> float:
+        """Let the provider's clock jump ahead, so that what its caches keep grows older; the time it then shows."""
+        self._ahead += max(0.0, seconds)
+        return self._clock()
 
     def reset(self) -> None:
         """Empties the bill, the calls, the counters and the queue of faults. Numbers go on: no answer comes twice."""
@@ -124,29 +136,34 @@ class SimulatedProvider:
             if self._record:
                 query = scope["query_string"].decode("latin-1")
                 self.calls.append(Call(number, scope["method"], path, query, tuple(scope["headers"]), body))
-        created = int(self._clock())
-        reply = Reply(scope, receive, send, generation_id(self._seed, number, created))
+        now = self._clock()
+        tongue = tongue_of(path)
+        id_, header = generation_id(self._seed, number, int(now)), b"x-generation-id"
+        if tongue.native:
+            id_, header = f"msg_{id_[-20:]}", b"request-id"
+        reply = Reply(scope, receive, send, id_, header)
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
-            await self._route(scope, body, reply, number, created)
+            await self._route(scope, body, reply, number, now)
         except AskError as error:
-            await reply.json(error.status, wire.error_body(error.status, str(error)))
+            await reply.json(error.status, tongue.error(error.status, str(error), reply.id))
         except ClientLeftError:
             self.left_early += 1
         finally:
             self.in_flight -= 1
 
-    async def _route(self, scope: Scope, body: bytes, reply: Reply, number: int, created: int) -> None:
+    async def _route(self, scope: Scope, body: bytes, reply: Reply, number: int, now: float) -> None:
+        headers = joined(scope["headers"])
         match scope["method"], scope["path"]:
-            case "POST", "/api/v1/chat/completions":
-                await self._chat(scope["headers"], body, reply, number, created)
+            case "POST", path if path in TONGUES:
+                await self._say(TONGUES[path], headers, body, reply, number, now)
             case "POST", "/api/v1/embeddings":
-                await self._embed(scope["headers"], body, reply)
+                await self._embed(headers, body, reply)
             case "GET", "/api/v1/models":
                 await reply.json(200, wire.models(MODELS.values()))
             case "GET", "/api/v1/generation":
-                api_key(scope["headers"])
+                api_key(headers)
                 wanted = parse_qs(scope["query_string"].decode("latin-1")).get("id", [""])[0]
                 if wanted not in self._generations:
                     raise AskError(404, f"Generation {wanted} not found")
@@ -154,37 +171,51 @@ class SimulatedProvider:
                 await reply.json(200, wire.generation(known, streamed=streamed))
             case "GET", "/_sim/bill":
                 await reply.json(200, orjson.dumps(self.statement()))
+            case "POST", "/_sim/clock":
+                await reply.json(200, orjson.dumps({"now": self.advance(_seconds(scope["query_string"]))}))
             case "POST", "/_sim/reset":
                 self.reset()
                 await reply.json(200, b"{}")
             case _:
                 raise AskError(404, "Not Found")
 
-    async def _chat(
-        self, headers: Iterable[tuple[bytes, bytes]], body: bytes, reply: Reply, number: int, created: int
+    async def _say(
+        self, tongue: Tongue, headers: Mapping[str, str], body: bytes, reply: Reply, number: int, now: float
     ) -> None:
+        """One answer of the model, in the words of its endpoint."""
         self._books.requests += 1
-        key = api_key(headers)
-        ask = read(body)
+        key = api_key(headers, native=tongue.native)
+        ask = _read(tongue, headers, body)
         fault = self._fault(headers, ask.model.id)
         name = fault.name if fault else ""
-        origin = Origin(reply.id, created, number, self._seed)
-        made = answer(ask, fault, origin, tokens=self._answer_tokens)
+        meter = self._plain if name in UNBILLED else self._meter
+        told = {**headers, NATIVE: "true"} if tongue.native else headers
+        given = meter.charge(ask.endpoint, ask.body, told, now)
+        if isinstance(meter, CacheMeter):
+            given = meter.diagnosed(given, ask.body, told, reply.id)
+        origin = Origin(reply.id, int(now), number, self._seed)
+        made = answer(ask, given, fault, origin, tokens=self._answer_tokens)
         if name not in UNBILLED:
             self._books.enter(tenant_of(key), made.charge)
-        self._generations[made.id] = made, ask.stream
-        if len(self._generations) > _KEPT_GENERATIONS:
-            self._generations.popitem(last=False)
+        self._remember(made, streamed=ask.stream)
         reply.delivery = delivery(fault)
-        if fault is not None and await self._other_answer(fault, reply, stream=ask.stream):
+        if fault is not None and await answer_instead(
+            fault, tongue, reply, stream=ask.stream, now=now, first_token=self._first_token
+        ):
             return
         if ask.stream:
-            await reply.stream(self._timed(made, fault))
+            await reply.stream(self._timed(made, ask, tongue, fault, meter))
         else:
             await reply.pause(self._first_token + self._per_token * made.charge.completion_tokens)
-            await reply.whole(200, wire.result(made, name), wire.JSON_TYPE)
+            meter.began(given, self._clock())
+            await reply.whole(200, tongue.result(made, ask, name), wire.JSON_TYPE)
 
-    async def _embed(self, headers: Iterable[tuple[bytes, bytes]], body: bytes, reply: Reply) -> None:
+    def _remember(self, made: Answer, *, streamed: bool) -> None:
+        self._generations[made.id] = made, streamed
+        if len(self._generations) > _KEPT_GENERATIONS:
+            self._generations.popitem(last=False)
+
+    async def _embed(self, headers: Mapping[str, str], body: bytes, reply: Reply) -> None:
         self._books.requests += 1
         key = api_key(headers)
         wanted = embed.read(body)
@@ -193,68 +224,62 @@ class SimulatedProvider:
         if name not in UNBILLED:
             self._books.enter(tenant_of(key), wanted.charge)
         reply.delivery = delivery(fault)
-        if fault is not None and await self._other_answer(fault, reply, stream=False):
+        if fault is not None and await answer_instead(
+            fault, tongue_of(""), reply, stream=False, now=self._clock(), first_token=self._first_token
+        ):
             return
         await reply.pause(self._first_token)
         await reply.whole(200, [embed.result(wanted, reply.id, name)], wire.JSON_TYPE)
 
-    def _fault(self, headers: Iterable[tuple[bytes, bytes]], model: str) -> Fault | None:
+    def _fault(self, headers: Mapping[str, str], model: str) -> Fault | None:
         try:
-            for name, value in headers:
-                if name == b"x-sim-fault":
-                    return parse(value.decode("latin-1"))
-            fault = from_model(model)
+            asked = headers.get("x-sim-fault")
+            fault = parse(asked) if asked is not None else from_model(model)
         except ValueError as error:
             raise AskError(400, str(error)) from None
         if fault is None and self._faults:
             return self._faults.popleft()
         return fault
 
-    async def _other_answer(self, fault: Fault, reply: Reply, *, stream: bool) -> bool:
-        """Sends what a fault puts in the place of any answer; False where the answer itself is still to be sent."""
-        if fault.name in _STATUS_FAULTS:
-            status = int(fault.name)
-            await reply.json(status, wire.error_body(status, _STATUS_FAULTS[fault.name]), *self._limits(fault))
-        elif fault.name == "html":
-            await reply.whole(200, [wire.HTML], (b"content-type", b"text/html; charset=utf-8"))
-        elif fault.name == "empty-body":
-            await reply.whole(200, [b""], wire.SSE_TYPE if stream else wire.JSON_TYPE)
-        elif fault.name == "redirect":
-            await reply.whole(307, [b""], (b"location", fault.argument.encode()))
-        elif fault.name == "comments-only":
-            if stream:
-                await reply.stream((self._first_token / 2 * bool(n), wire.COMMENT) for n in range(fault.number))
-            else:
-                await reply.whole(200, [b"\n"] * fault.number, wire.JSON_TYPE)
-        else:
-            if fault.name == "slow-first-byte":
-                await reply.pause(fault.seconds)
-            return False
-        return True
-
-    def _limits(self, fault: Fault) -> list[tuple[bytes, bytes]]:
-        if fault.name not in {"429", "503"}:
-            return []
-        headers = [(b"retry-after", fault.argument.encode())]
-        if fault.name == "429":
-            reset = int((self._clock() + fault.seconds) * 1000)
-            headers += [
-                (b"x-ratelimit-limit", b"20"),
-                (b"x-ratelimit-remaining", b"0"),
-                (b"x-ratelimit-reset", b"%d" % reset),
-            ]
-        return headers
-
-    def _timed(self, made: Answer, fault: Fault | None) -> Iterator[tuple[float, bytes]]:
+    def _timed(
+        self, made: Answer, ask: Ask, tongue: Tongue, fault: Fault | None, meter: Meter
+    ) -> Iterator[tuple[float, bytes]]:
         """The events of a stream, each with the seconds before it: comments while the model thinks, then its pace."""
-        wait = self._first_token / max(1, self._comments)
-        for n in range(self._comments):
-            yield (wait if n else 0.0), wire.COMMENT
-        pause = wait
+        comments = self._comments if tongue.comment else 0
+        wait = self._first_token / max(1, comments)
+        for n in range(comments):
+            yield (wait if n else 0.0), tongue.comment
+        pause, began = wait, False
         name, argument = (fault.name, fault.argument) if fault else ("", "")
-        for tokens, event in wire.events(made, name, argument):
+        for tokens, event in tongue.events(made, ask, name, argument):
             yield pause, event
             pause = tokens * self._per_token
+            if not began:
+                began = True
+                meter.began(made.charge.input, self._clock())
+
+
+def _read(tongue: Tongue, headers: Mapping[str, str], body: bytes) -> Ask:
+    """What a request asks; AskError where it is none that the provider takes."""
+    if tongue.native and "anthropic-version" not in headers:
+        raise AskError(400, "anthropic-version: header is required")
+    asked = members(body)
+    try:
+        return tongue.read(asked)
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise AskError(400, f"Invalid request: {error}") from None
+
+
+def _seconds(query: bytes) -> float:
+    """`advance=SECONDS` of a query."""
+    text = parse_qs(query.decode("latin-1")).get("advance", [""])[0]
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_JUMP:
+        raise AskError(400, "Say how far: /_sim/clock?advance=SECONDS")
+    return seconds
 
 
 class SimOptions(TypedDict, total=False):
@@ -267,6 +292,7 @@ class SimOptions(TypedDict, total=False):
     comments: int
     record: bool
     clock: Callable[[], float]
+    meter: Meter
 
 
 @contextlib.contextmanager

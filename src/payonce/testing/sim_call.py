@@ -5,13 +5,13 @@ This room must never know what is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from payonce.testing.sim_answer import AskError
+from payonce.testing.sim_ask import AskError
 from payonce.testing.sim_reply import Receive, Send
 
 
@@ -29,23 +29,30 @@ class Call:
     @property
     def headers(self) -> dict[str, str]:
         """The headers, names in lower case; repeated ones are joined by a comma."""
-        joined: dict[str, str] = {}
-        for name, value in self.raw_headers:
-            key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-            joined[key] = f"{joined[key]}, {text}" if key in joined else text
-        return joined
+        return joined(self.raw_headers)
 
     def json(self) -> Any:
         """The body, parsed."""
         return orjson.loads(self.body)
 
 
-def api_key(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """The key of `Authorization: Bearer KEY`; AskError 401 without one."""
-    for name, value in headers:
-        if name == b"authorization" and value[:7].lower() == b"bearer " and value[7:].strip():
-            return value[7:].strip().decode("latin-1")
-    raise AskError(401, "Missing Authentication header")
+def joined(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name in lower case; repeated ones are joined by a comma."""
+    found: dict[str, str] = {}
+    for name, value in raw:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def api_key(headers: Mapping[str, str], *, native: bool = False) -> str:
+    """The key of `Authorization: Bearer KEY`, or to Anthropic itself of `x-api-key: KEY`; AskError 401 without one."""
+    if native and headers.get("x-api-key"):
+        return headers["x-api-key"]
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    raise AskError(401, "x-api-key header is required" if native else "Missing Authentication header")
 
 
 async def read_body(receive: Receive) -> bytes | None:

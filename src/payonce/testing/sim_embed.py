@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import orjson
 
-from payonce.testing.sim_answer import AskError
-from payonce.testing.sim_bill import Charge, SimModel, charge, model_of
+from payonce.testing.sim_ask import AskError
+from payonce.testing.sim_bill import Charge, Input, SimModel, charge, model_of
 
 _DIMENSIONS: Final = 8
 
@@ -32,7 +32,7 @@ class EmbedAsk:
     @property
     def charge(self) -> Charge:
         """Tokens as they are given, else about four characters each."""
-        return charge(self.model, sum(map(_tokens, self.inputs)), 0)
+        return charge(self.model, Input(sum(map(_tokens, self.inputs))), 0)
 
 
 def read(body: bytes) -> EmbedAsk:

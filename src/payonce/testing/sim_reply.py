@@ -29,11 +29,19 @@ class ClientLeftError(Exception):
 
 
 class Reply:
-    """Sends one answer. `id` goes out as X-Generation-Id, whatever the answer is."""
+    """Sends one answer. `id` goes out in the header `named`, whatever the answer is."""
 
-    __slots__ = ("_receive", "_send", "_transport", "delivery", "id")
+    __slots__ = ("_named", "_receive", "_send", "_transport", "delivery", "id")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, id: str) -> None:  # noqa: A002
+    def __init__(
+        self,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        id: str,  # noqa: A002
+        named: bytes = b"x-generation-id",
+    ) -> None:
+        self._named = named
         self._receive = receive
         self._send = send
         self._transport: asyncio.Transport | None = scope.get("extensions", {}).get(EXTENSION, {}).get("transport")
@@ -77,7 +85,7 @@ class Reply:
 
     async def _start(self, status: int, *headers: Header) -> None:
         coding: list[Header] = [(b"content-encoding", b"gzip")] if self.delivery.gzip else []
-        own: list[Header] = [*headers, (b"x-generation-id", self.id.encode()), *coding]
+        own: list[Header] = [*headers, (self._named, self.id.encode()), *coding]
         await self._send({"type": "http.response.start", "status": status, "headers": own})
 
     async def _body(self, timed: Iterable[tuple[float, bytes]]) -> None:

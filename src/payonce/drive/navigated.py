@@ -1,0 +1,156 @@
+"""An upstream whose calls are steered on their way out: for asyncio and for threads.
+
+The answer passes through untouched, chunk by chunk, while the course listens. Where an upstream rejects what was
+changed, the client's own call is sent, once: a rejected call was not paid for. This room must never read a body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+from payonce.drive.sync import SyncAnswer, SyncUpstream
+from payonce.model.call import Call
+from payonce.model.course import Course, Navigator
+from payonce.model.ports import Answer, Upstream
+
+REJECTED = 400
+REFUSAL_BYTES = 64 * 1024
+"""So much of a rejection is read to see what it is about."""
+
+
+class NavigatedUpstream:
+    """`inner`, whose calls go the way `navigator` says."""
+
+    def __init__(self, inner: Upstream, navigator: Navigator) -> None:
+        self._inner = inner
+        self._navigator = navigator
+
+    async def open(self, call: Call) -> Answer:
+        """Send `call`, wait for the head. Raises `UpstreamFault`."""
+        course = self._navigator.course(call) if call.steering is not None else None
+        if course is None:
+            return await self._inner.open(call)
+        try:
+            answer = await self._inner.open(course.call)
+        except BaseException:
+            course.over(whole=False)
+            raise
+        if not course.changed or answer.head.status != REJECTED:
+            return _Answer(answer, course)
+        heard = _Answer(answer, course)
+        try:
+            if course.refused(answer.head.status, await heard.peek(REFUSAL_BYTES)):
+                heard.close()
+                return await self._inner.open(call)
+        except BaseException:
+            heard.close()
+            raise
+        return heard
+
+
+class _Answer:
+    """An answer that is still arriving, and is listened to."""
+
+    def __init__(self, inner: Answer, course: Course) -> None:
+        self.head = inner.head
+        self._inner = inner
+        self._course = course
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._peeked: list[bytes] = []
+        course.begun(inner.head)
+
+    async def peek(self, limit: int) -> bytes:
+        """The first `limit` bytes or so; `chunks` gives them again."""
+        self._chunks = self._inner.chunks()
+        size = 0
+        async for chunk in self._chunks:
+            self._peeked.append(chunk)
+            size += len(chunk)
+            if size >= limit:
+                break
+        return b"".join(self._peeked)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it arrives. Raises `UpstreamFault` when it ends before it is whole."""
+        heard = self._course.heard
+        for chunk in self._peeked:
+            heard(chunk)
+            yield chunk
+        async for chunk in self._chunks or self._inner.chunks():
+            heard(chunk)
+            yield chunk
+        self._course.over(whole=True)
+
+    def close(self) -> None:
+        """As the answer inside."""
+        self._course.over(whole=False)
+        self._inner.close()
+
+
+class NavigatedSyncUpstream:
+    """The same for threads."""
+
+    def __init__(self, inner: SyncUpstream, navigator: Navigator) -> None:
+        self._inner = inner
+        self._navigator = navigator
+
+    def open(self, call: Call) -> SyncAnswer:
+        """Send `call`, wait for the head. Raises `UpstreamFault`."""
+        course = self._navigator.course(call) if call.steering is not None else None
+        if course is None:
+            return self._inner.open(call)
+        try:
+            answer = self._inner.open(course.call)
+        except BaseException:
+            course.over(whole=False)
+            raise
+        if not course.changed or answer.head.status != REJECTED:
+            return _SyncAnswer(answer, course)
+        heard = _SyncAnswer(answer, course)
+        try:
+            if course.refused(answer.head.status, heard.peek(REFUSAL_BYTES)):
+                heard.close()
+                return self._inner.open(call)
+        except BaseException:
+            heard.close()
+            raise
+        return heard
+
+
+class _SyncAnswer:
+    """The same for threads."""
+
+    def __init__(self, inner: SyncAnswer, course: Course) -> None:
+        self.head = inner.head
+        self._inner = inner
+        self._course = course
+        self._chunks: Iterator[bytes] | None = None
+        self._peeked: list[bytes] = []
+        course.begun(inner.head)
+
+    def peek(self, limit: int) -> bytes:
+        """The first `limit` bytes or so; `chunks` gives them again."""
+        self._chunks = self._inner.chunks()
+        size = 0
+        for chunk in self._chunks:
+            self._peeked.append(chunk)
+            size += len(chunk)
+            if size >= limit:
+                break
+        return b"".join(self._peeked)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it arrives. Raises `UpstreamFault` when it ends before it is whole."""
+        heard = self._course.heard
+        for chunk in self._peeked:
+            heard(chunk)
+            yield chunk
+        for chunk in self._chunks or self._inner.chunks():
+            heard(chunk)
+            yield chunk
+        self._course.over(whole=True)
+
+    def close(self) -> None:
+        """As the answer inside."""
+        self._course.over(whole=False)
+        self._inner.close()

@@ -1,0 +1,182 @@
+"""The reckoning: what an answer means for the books, once it has come. Its bill, writes that nobody read, tokens that
+could have been read, and what the doctor has to say.
+
+One for each world; whoever calls it holds the lock. This room must never do I/O, nor touch a call.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final, Literal, Protocol
+from urllib.parse import urlsplit
+
+from payonce.doctor import Diary, Seen, Watch
+from payonce.doctor.models import MinimumOf
+from payonce.ledger.accounts import Accounts
+from payonce.ledger.money import Bill
+from payonce.ledger.price_rows import Rates
+from payonce.ledger.unread import Expired, PrefixId, Unread
+from payonce.ledger.usage import Usage
+from payonce.model.call import Headers, Steering
+from payonce.optimise import Act, Plan
+from payonce.optimise.sessions import own_name
+
+_MARKS = frozenset((Act.MARK, Act.READ))
+_OURS = _MARKS | {Act.SWITCH_OFF, Act.PIN}
+_LIVES: Final[dict[str, Literal["5m", "1h"]]] = {"5m": "5m", "1h": "1h"}
+_SHOWN = frozenset((b"anthropic-beta", b"x-anthropic-beta"))
+"""What the doctor is shown of a request's headers."""
+_BILLERS = frozenset(("openrouter.ai", "api.anthropic.com", "api.openai.com"))
+EXPIRE_SECONDS = 60.0
+
+
+class Books(Protocol):
+    """Who keeps the figures."""
+
+    def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
+        """An upstream answered, and this is its bill."""
+        ...
+
+    def unread(self, expired: Expired) -> None:
+        """Written prefixes expired unread."""
+        ...
+
+    def missed(self, tokens: int, cost: Decimal | None) -> None:
+        """An answer read less of a live entry than it could."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one call: its plan if it had one, the client's headers, times in Unix seconds, what it said."""
+
+    plan: Plan | None
+    steering: Steering
+    dialect: str
+    headers: Headers
+    started: float
+    began: float
+    ended: float
+    status: int
+    usage: dict[str, Any] | None
+    model: str
+    host: str
+    diagnosis: dict[str, Any]
+
+
+class Reckoning:
+    """See the room's first paragraph."""
+
+    def __init__(
+        self, accounts: Accounts, books: Books, minimum_of: MinimumOf, *, worker: str = "", now: float = 0.0
+    ) -> None:
+        self.accounts = accounts
+        self._watch = Watch(price_of=self.price_of, minimum_of=minimum_of)
+        self._diary = Diary(self._watch, worker, now)
+        self._published: set[str] = set()
+        self._books = books
+        self._unread = Unread()
+        self._expired = 0.0
+        self._numbers = itertools.count(1)
+
+    def learn_prices(self, base: str, document: object) -> int:
+        """An upstream's GET /models answer (decoded JSON); how many models have a price in it."""
+        count = self.accounts.prices.learn_models(document, provider=base)
+        if count:
+            self._published.add(base)
+        return count
+
+    def reckon(self, outcome: Outcome) -> None:
+        """Enter one answer."""
+        steering, advice = outcome.steering, outcome.plan.advice if outcome.plan is not None else ()
+        usage: Usage | None = None
+        if outcome.status == 200:
+            lives = {each.ttl for each in advice if each.act in _MARKS}
+            bill = self.accounts.answered(
+                outcome.usage,
+                dialect=outcome.dialect,
+                asked=steering.model,
+                model=outcome.model,
+                upstream=self._biller(steering.base),
+                ttl=_LIVES.get(lives.pop()) if len(lives) == 1 else None,
+                ours=any(each.act in _OURS for each in advice),
+                cacheable=steering.cacheable,
+            )
+            usage = bill.usage
+            self._follow(outcome, bill)
+        if outcome.plan is not None:
+            self._examine(outcome, outcome.plan, usage)
+
+    def page(self, now: float) -> tuple[str, bytes] | None:
+        """What the doctor found, as a record to note, if something is new."""
+        return self._diary.leaf(now)
+
+    def expire(self, now: float) -> None:
+        """Enter what expired unread; to be called now and then."""
+        if now - self._expired >= EXPIRE_SECONDS:
+            self._expired = now
+            expired = self._unread.expire(now)
+            if expired.writes:
+                self._books.unread(expired)
+
+    def price_of(self, model: str, upstream: str, tokens: int, at: float, /) -> Rates | None:
+        """The rates of a request of so many input tokens, for the doctor."""
+        return self.accounts.prices.rates(model, provider=self._biller(upstream), prompt_tokens=tokens, at=at)
+
+    def _biller(self, base: str) -> str | None:
+        """Whose prices hold: those of the upstream, where they are known to be its own; else who made the model."""
+        return base if base in self._published or urlsplit(base).hostname in _BILLERS else None
+
+    def _follow(self, outcome: Outcome, bill: Bill) -> None:
+        """Each marker that writes is watched until somebody reads it, by the hash of its prefix."""
+        trace = outcome.plan.trace if outcome.plan is not None else None
+        if trace is None:
+            return
+        digests, marks = trace.prefix.digests, trace.keeping.marks
+        names = outcome.steering.tenant, outcome.steering.model
+        if bill.usage.cache_read:
+            reach = max((mark.at for mark in marks if not mark.fresh), default=-1)
+            for digest in digests[: reach + 1]:
+                self._unread.read(PrefixId(*names, digest.hex()), outcome.started)
+        fresh = [mark for mark in marks if mark.fresh]
+        written = bill.usage.cache_write
+        if not fresh or not written:
+            return
+        mark, premium = fresh[-1], bill.write_premium or Decimal(0)
+        lost = self._unread.wrote(
+            PrefixId(*names, digests[mark.at].hex()), written, premium, outcome.started, ttl=mark.ttl or "5m"
+        )
+        if lost.writes:
+            self._books.unread(lost)
+
+    def _examine(self, outcome: Outcome, plan: Plan, usage: Usage | None) -> None:
+        seen = Seen(
+            body=plan.body,
+            dialect=outcome.dialect,
+            started=outcome.started,
+            usage=usage,
+            tenant=outcome.steering.tenant,
+            upstream=outcome.steering.base,
+            model=outcome.model or outcome.steering.model,
+            session=_named(plan, outcome.headers),
+            headers={name.decode(): value.decode("latin-1") for name, value in outcome.headers if name in _SHOWN},
+            host=outcome.host,
+            first_byte=outcome.began,
+            ended=outcome.ended,
+            diagnostics=next(iter(outcome.diagnosis.values()), None),
+            status=outcome.status,
+            number=next(self._numbers),
+        )
+        for finding in self._watch.saw(seen):
+            if finding.wrong and finding.tokens:
+                self._books.missed(finding.tokens, finding.cost)
+
+
+def _named(plan: Plan, headers: Headers) -> str | None:
+    """What the client calls the conversation. A name of ours follows from how the conversation opens, and would change
+    with the very system prompt whose change the doctor is to see."""
+    ours = {advice.where for advice in plan.advice if advice.act is Act.STICK}
+    body = {name: value for name, value in plan.body.items() if name not in ours}
+    return own_name(body, headers, None) or None

@@ -1,0 +1,112 @@
+"""The prompt-cache planner inside the process: calls are steered whether the response cache keeps them or not, by
+threads and by tasks, with both HTTP clients."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+import payonce.httpx
+import payonce.httpx2
+from payonce.testing.sim import CacheMeter, SimulatedProvider, running_sim
+
+CLAUDE = "anthropic/claude-sonnet-4.5"
+POLICY = "You are a careful agent of an airline. " * 200
+FACES = {"httpx": (payonce.httpx, httpx), "httpx2": (payonce.httpx2, httpx2)}
+
+
+@pytest.fixture
+def sim() -> Iterator[SimulatedProvider]:
+    with running_sim(meter=CacheMeter()) as running:
+        yield running
+
+
+def turns(count: int) -> Iterator[list[dict[str, str]]]:
+    said = [{"role": "system", "content": POLICY}]
+    for turn in range(count):
+        said = [*said, {"role": "user", "content": f"Question {turn}: where is my bag? " * 5}]
+        yield said
+        said = [*said, {"role": "assistant", "content": f"Answer {turn}: on its way. " * 20}]
+
+
+def body(said: list[dict[str, str]], **more: Any) -> bytes:
+    return json.dumps({"model": CLAUDE, "messages": said, "max_tokens": 30, **more}).encode()
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("temperature", [0.0, 0.7], ids=["kept", "passed on"])
+@pytest.mark.parametrize("face", FACES)
+def test_a_threads_conversation_reads_its_prefix(
+    face: str, temperature: float, stream: bool, sim: SimulatedProvider
+) -> None:
+    ours, mod = FACES[face]
+    with ours.Client(store="memory:") as client:
+        for said in turns(5):
+            content = body(said, temperature=temperature, stream=stream)
+            fields = {"content-type": "application/json", "authorization": "Bearer k"}
+            answer = client.post(f"{sim.base_url}/chat/completions", content=content, headers=fields)
+            assert answer.status_code == 200
+            assert isinstance(answer, mod.Response)
+    assert sim.bill.calls == 5
+    assert sim.bill.cache_read_tokens > 2 * len(POLICY) // 4
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.7], ids=["kept", "passed on"])
+@pytest.mark.parametrize("face", FACES)
+def test_a_tasks_conversation_reads_its_prefix(face: str, temperature: float, sim: SimulatedProvider) -> None:
+    ours, _ = FACES[face]
+
+    async def talk() -> None:
+        async with ours.AsyncClient(store="memory:") as client:
+            for said in turns(5):
+                content = body(said, temperature=temperature, stream=True)
+                fields = {"content-type": "application/json", "authorization": "Bearer k"}
+                async with client.stream(
+                    "POST", f"{sim.base_url}/chat/completions", content=content, headers=fields
+                ) as got:
+                    assert b"".join([chunk async for chunk in got.aiter_raw()]).rstrip().endswith(b"[DONE]")
+
+    asyncio.run(talk())
+    assert sim.bill.cache_read_tokens > 2 * len(POLICY) // 4
+
+
+def test_switched_off_the_library_sends_what_the_sdk_wrote(sim: SimulatedProvider) -> None:
+    with payonce.httpx2.Client(store="memory:", prompt_cache="off") as client:
+        for said in turns(3):
+            fields = {"content-type": "application/json", "authorization": "Bearer k"}
+            client.post(f"{sim.base_url}/chat/completions", content=body(said), headers=fields)
+            assert sim.calls[-1].body == body(said)
+    assert sim.bill.cache_read_tokens == 0
+
+
+def test_the_openai_sdk_reads_the_same_answers_with_the_planner_and_without(sim: SimulatedProvider) -> None:
+    read = []
+    for mode in ("off", "auto"):
+        sim.reset()
+        with payonce.httpx2.Client(store="memory:", prompt_cache=mode) as http:
+            client = OpenAI(base_url=sim.base_url, api_key="k", http_client=http, max_retries=0)
+            answers = [client.chat.completions.create(model=CLAUDE, messages=said) for said in turns(4)]  # type: ignore[arg-type]
+            read.append([answer.choices[0].finish_reason for answer in answers])
+            details = answers[-1].usage and answers[-1].usage.prompt_tokens_details
+        assert bool(details and details.cached_tokens) is (mode == "auto")
+    assert read[0] == read[1]
+
+
+async def test_leaving_a_stream_early_ends_its_course_and_nothing_leaks(sim: SimulatedProvider, tmp_path: Path) -> None:
+    async with payonce.httpx2.AsyncClient(store=f"sqlite:{tmp_path / 'c.db'}") as http:
+        client = AsyncOpenAI(base_url=sim.base_url, api_key="k", http_client=http, max_retries=0)
+        for said in turns(4):
+            stream = await client.chat.completions.create(model=CLAUDE, messages=said, stream=True)  # type: ignore[arg-type]
+            async for _ in stream:
+                break
+            await stream.close()
+        whole = await client.chat.completions.create(model=CLAUDE, messages=said)  # type: ignore[arg-type]
+        assert whole.choices[0].message.content

@@ -1,0 +1,33 @@
+"""The OpenAI SDK's own tests of the endpoints that are cached, and a few others, direct and twice through the gateway.
+
+`make sdk-suite` runs all of them. Where the distribution can't be had, this says so.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sdk_suite import __main__ as suite
+
+TESTS = ["test_embeddings.py", "test_models.py", "test_responses.py", "chat"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_test_of_the_sdk_passes_direct_and_fails_through_the_gateway() -> None:
+    try:
+        suite.prepare()
+    except suite.UnavailableError as error:
+        pytest.skip(f"the OpenAI SDK's test suite can't be had here: {error}")
+    direct, through = suite.compare(TESTS)
+    cold, warm = through
+    assert suite.broken(direct, through) == {}
+    assert len(direct.passed) > 300
+    assert direct.skipped.total() + len(direct.failed) < 20, (direct.skipped, direct.failed)
+    assert warm.asked <= cold.asked < direct.asked, "the cache took part"
+
+
+def test_a_test_that_fails_through_the_gateway_would_be_named() -> None:
+    direct = suite.Outcome(passed={"a", "b", "c"})
+    cold, warm = suite.Outcome(passed={"a", "b"}, failed={"c": "404"}), suite.Outcome(passed={"b", "c"})
+    assert suite.broken(direct, [cold, warm]) == {"c": "404", "a": "it was not run"}
