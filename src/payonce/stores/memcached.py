@@ -201,9 +201,17 @@ class MemcachedMedium:
         return Count(round(entries), round(used))
 
     def _names(self, node: MemcachedNode, most: int | None) -> tuple[list[tuple[bytes, str]], int]:
-        """The slots and names of a node's entries, and how many names were looked at: at most `most`."""
+        """Slots and names of a node's entries, and how many names were looked at: at most `most`. The crawler passes
+        over an item that somebody uses at that moment, so a short list is read twice."""
+        found, looked = self._crawl(node, most)
+        if looked < COUNT_NAMES:
+            again, _ = self._crawl(node, most)
+            found |= again
+        return [(slot, name) for name, slot in found.items()], looked
+
+    def _crawl(self, node: MemcachedNode, most: int | None) -> tuple[dict[str, bytes], int]:
         generation = self.books.generation(node, _soon())
-        found: list[tuple[bytes, str]] = []
+        found: dict[str, bytes] = {}
         looked = 0
         link = MemcachedLink(*self.place.addresses[self.nodes.index(node)], self.place.connect_timeout)
         try:
@@ -212,7 +220,7 @@ class MemcachedMedium:
                 looked += 1
                 slot = words.slot_of(self.place.prefix, generation, name)
                 if slot is not None:
-                    found.append((slot, name))
+                    found[name] = slot
                 if looked == most:
                     break
         finally:
