@@ -16,7 +16,8 @@ apt() {
     fi
     say "installing $*"
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    # RUNLEVEL=1: a server that is installed for tests is not started by the system.
+    $as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 find_python() {
@@ -64,6 +65,16 @@ if [ "$kind" = clients ]; then
     (cd tests/clients/js && npm ci --silent --no-audit --no-fund)
     touch .clients/ready
     exit 0
+fi
+
+# The servers that tests start and stop themselves; Valkey comes with the requirements.
+if [ "$kind" = dev ] && command -v apt-get >/dev/null 2>&1; then
+    missing=""
+    for server in redis-server memcached; do
+        command -v "$server" >/dev/null 2>&1 || missing="$missing $server"
+    done
+    # shellcheck disable=SC2086  # several words are several packages
+    [ -z "$missing" ] || apt $missing
 fi
 
 [ -x .venv/bin/python ] && .venv/bin/python -c 'import pip' 2>/dev/null || { rm -rf .venv; "$python" -m venv .venv; }

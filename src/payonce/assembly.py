@@ -21,7 +21,7 @@ from payonce.config import Settings
 from payonce.core.keying import OPEN_SECRET, derive
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.navigated import NavigatedUpstream
-from payonce.drive.tiers import Tiers
+from payonce.drive.tiers import Tiers, distant
 from payonce.drive.tower import Tower
 from payonce.errors import SettingsError, StoreError
 from payonce.ledger.accounts import Accounts
@@ -43,6 +43,8 @@ POLL_SECONDS = 0.25
 
 SECRET_BYTES = 32
 
+SEAL_NOTE = "seal/"
+"""Under such names stand the secrets (not themselves) that entries on a shared store were sealed with."""
 Leaves = tuple[tuple[str, bytes], ...]
 """Records for the store's notebook: name and value."""
 
@@ -64,6 +66,8 @@ class Ground:
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
         self.before_note: list[Callable[[], None]] = []
+        self._noted_losses: Counter[str] = Counter()
+        self._introduced_at = 0.0
         self.request_log = (
             RequestLog(settings.request_log, settings.request_log_bytes) if settings.request_log else None
         )
@@ -95,6 +99,8 @@ class Ground:
 
     def volume(self) -> Volume:
         """How full the store is; empty where it can't say. May wait for the store."""
+        if self.trouble():
+            return Volume(0, 0, 0)
         try:
             return self.tiers.keeper.volume()
         except StoreError as error:
@@ -112,8 +118,36 @@ class Ground:
         """What is new in the figures and in the doctor's findings, as records to note."""
         for settle in self.before_note:
             settle()
+        self._note_losses()
         pages = (self.ledger.leaf(self.clock()), self.navigator.page())
         return tuple(page for page in pages if page is not None)
+
+    def trouble(self) -> str:
+        """Why the store is not asked at the moment, in words; empty where it is."""
+        far = distant(self.tiers.behind)
+        return far.trouble() if far is not None else ""
+
+    def _note_losses(self) -> None:
+        losses = self.dropped()
+        for reason, count in (losses - self._noted_losses).items():
+            self.ledger.now.counts["dropped." + reason] += count
+            self.ledger.fresh = True
+        self._noted_losses = losses
+
+    def _introduce(self, keeper: Notebook) -> None:
+        """Say on a shared store under which secret this process seals, and find those who do it under another one."""
+        now = self.clock()
+        ours = SEAL_NOTE + derive(self.tiers.secret, "name").hex()[:16]
+        seals = {title: at for title, at in keeper.notes().items() if title.startswith(SEAL_NOTE) and at.isdigit()}
+        others = [title for title, at in seals.items() if title != ours and now - int(at) < 2 * HOUR]
+        keeper.note(ours, b"%d" % now)
+        first, self._introduced_at = not self._introduced_at, now
+        if first and others:
+            self.warnings.append(
+                f"other machines on {redact(self.settings.store)} use another secret, so nothing is shared with them: "
+                f"give all of them the same file, and name it in secret_file (here it is {secret_path(self.settings)})"
+            )
+            log.warning("%s", self.warnings[-1])
 
     def _note(self, leaves: Leaves) -> None:
         if self.request_log is not None:
@@ -122,6 +156,8 @@ class Ground:
         if not isinstance(keeper, Notebook):
             return
         try:
+            if leaves and self.clock() - self._introduced_at > HOUR and distant(keeper) is not None:
+                self._introduce(keeper)
             for leaf in leaves:
                 keeper.note(*leaf)
         except StoreError as error:
@@ -163,6 +199,8 @@ class Ground:
             self.fault = error
             self.warnings.append(f"{redact(settings.store)} can't be opened, answers are kept in memory only: {error}")
             return front, None
+        if (far := distant(store)) is not None:
+            far.pace(settings.read_budget)
         if isinstance(store, Patience) and store.slow:
             return front, store
         front.close()

@@ -20,6 +20,7 @@ from payonce.config_types import Problem, Wrong, did_you_mean
 from payonce.config_urls import Upstreams, is_loopback
 from payonce.errors import SettingsError
 from payonce.model.policy import CacheMode, HitUsage, Policy, PromptCache, PromptCacheTtl, Rule
+from payonce.stores.registry import is_shared
 
 __all__ = ["Loaded", "Problem", "Settings", "check", "default_store", "load"]
 
@@ -155,6 +156,8 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     if "store" not in values:
         values["store"] = store
         warnings += [warning] if warning else []
+    if is_shared(str(values["store"])) and not values.get("secret_file"):
+        warnings.append(_NOT_SHARED)
     origins = {item.name: origins.get(item.name, DEFAULT) for item in fields(Settings)}
     for name, conflict in _conflicts(_DEFAULTS | values):
         raise _error(name, conflict, origins[name])
@@ -191,6 +194,10 @@ def _given(
 
 
 _LIST = "payonce config lists all settings"
+_NOT_SHARED = (
+    "entries are sealed with this machine's own secret, so no other machine can read them: to share the store, give "
+    "all of them the same file and name it in secret_file"
+)
 
 
 def _error(name: str, wrong: Wrong, origin: str) -> SettingsError:

@@ -47,7 +47,7 @@ _ROWS = (
     Option("host", u.listen_host, "the address to listen on", flag=True),
     Option("port", t.integer(0, 65535), "the port to listen on; 0 takes any free one", flag=True),
     Option("upstream", u.upstreams, "the URL that the path behind /v1 is appended to, or NAME=URL", flag=True),
-    Option("store", u.store_url, "where answers are kept: sqlite:PATH, memory: or cassette:DIR", flag=True),
+    Option("store", u.store_url, "where answers are kept: sqlite:PATH, memory:, cassette:DIR, redis://…", flag=True),
     Option("cache", t.choice(*CACHE_MODES), "which requests are cached", flag=True),
     Option("ttl", t.seconds(1, t.YEAR), "for how many seconds an answer is fresh", flag=True),
     Option("ttl_jitter", t.number(0, 0.5), "by which fraction lifetimes are spread, so that they don't end together"),

@@ -106,7 +106,7 @@ class Shelf:
             with self._lock:
                 self._remove(digest)
             return None
-        return ready
+        return ready if self._tiers.trusted else None
 
     def served(self, ready: Ready, seconds: float) -> None:
         """`ready` was handed over, `seconds` after it was asked for."""

@@ -374,6 +374,7 @@ def test_a_client_that_takes_nothing_is_not_written_for_by_the_lane(gateway: Run
 
 class _Count:
     purges = 0
+    trusted = True
 
 
 def _ready(slot: bytes, size: int = 100, ttl: int = 10) -> Ready:

@@ -15,8 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.echo_upstream import EchoUpstream, misread
+from tests.support.fault_proxy import fault_proxy
 from tests.support.process import GatewayProcess
 from tests.support.raw_client import RawClient
+from tests.support.servers import memcached, redis_server
 
 TENANTS = 20
 PROMPTS = 40
@@ -94,6 +96,34 @@ async def test_twenty_thousand_requests_of_twenty_tenants_give_no_wrong_answer(t
     assert seen["hit"] > 5_000, seen
     assert seen["given up"] > 500, seen
     assert upstream.kinds["cut"] > 20, upstream.kinds
+    assert gateway.status == 0, gateway.log.decode()
+    assert b"Traceback" not in gateway.log, gateway.log.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["redis", "memcached"])
+async def test_the_same_storm_over_a_server_behind_a_delaying_proxy_gives_no_wrong_answer(
+    engine: str, tmp_path: Path
+) -> None:
+    upstream = EchoUpstream(seed=2, faults=0.05, delay=0.006)
+    await upstream.start()
+    memory = tmp_path / "payonce.toml"
+    memory.write_text(f'memory_bytes = 65536\nfast_lane = false\nsecret_file = "{tmp_path}/secret"\n')
+    with (
+        redis_server(tmp_path) if engine == "redis" else memcached(tmp_path) as server,
+        fault_proxy(server.port) as proxy,
+    ):
+        proxy.latency = (0.0, 0.003)
+        store = server.url.replace(str(server.port), str(proxy.port))
+        options = ("--config", str(memory))
+        async with GatewayProcess(upstream.port, tmp_path, *options, store=store) as gateway:
+            seen = await storm(gateway.port, 6_000, seed=8)
+        assert proxy.requests > 1_000
+    await upstream.stop()
+    assert sum(seen.values()) == 6_000
+    assert not {outcome: count for outcome, count in seen.items() if outcome.startswith(("wrong", "hit that"))}, seen
+    assert seen["hit"] > 1_000, seen
+    assert seen["given up"] > 300, seen
     assert gateway.status == 0, gateway.log.decode()
     assert b"Traceback" not in gateway.log, gateway.log.decode()
 

@@ -21,7 +21,8 @@ from payonce.testing import FakeClock
 
 
 def test_what_is_built_is_known_and_nothing_else() -> None:
-    assert schemes() == ("cassette", "memory", "sqlite")
+    redis = [f"redis{s}{kind}" for s in ("", "s") for kind in ("", "+cluster", "+sentinel")]
+    assert set(schemes()) == {"memory", "sqlite", "memcached", "cassette", *redis}
 
 
 def test_a_memory_store_opens_with_the_given_clock_and_bound() -> None:
@@ -50,7 +51,7 @@ def test_a_tilde_means_the_home_directory(tmp_path: Path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("url", ["mongo://localhost", "mysql://u:secret@h/0", "nothing", "", "redos:h:1"])
 def test_an_unknown_scheme_is_refused_with_the_known_ones_and_without_the_password(url: str) -> None:
-    with pytest.raises(StoreUnknownError, match="memory:, sqlite:") as caught:
+    with pytest.raises(StoreUnknownError, match=r"memory:, .*sqlite:") as caught:
         open_store(url)
     assert "secret" not in str(caught.value)
 
@@ -61,10 +62,13 @@ def test_an_unknown_scheme_is_refused_with_the_known_ones_and_without_the_passwo
         ("redis://localhost", "redis"),
         ("rediss://u:secret@h/0", "redis"),
         ("redis+cluster://h", "redis"),
+        ("rediss+sentinel://h/s", "redis"),
         ("memcached://h:1", "memcached"),
     ],
 )
-def test_a_scheme_of_an_extra_names_the_extra(url: str, extra: str) -> None:
+def test_a_scheme_of_an_extra_names_the_extra(url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "is_installed", lambda name: False)
+    assert url.partition(":")[0] not in schemes()
     for refuse in (open_store, known_scheme, lambda store: clients.options(store=store)):
         with pytest.raises(StoreUnknownError) as caught:
             refuse(url)
@@ -101,6 +105,7 @@ def test_a_guest_package_brings_its_scheme(monkeypatch) -> None:
         ("redis://:secret@host", "redis://:***@host"),
         ("redis://u:se/cr@et@host", "redis://u:***@host"),
         ("redis://host/0?password=secret&db=1", "redis://host/0?password=***&db=1"),
+        ("redis+sentinel://h/s?sentinel_password=secret", "redis+sentinel://h/s?sentinel_password=***"),
         ("sqlite:a/b:c.db", "sqlite:a/b:c.db"),
         ("memory:", "memory:"),
     ],

@@ -16,7 +16,7 @@ from store_faults import about_now, faulty, slot_of, value_of
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores.sqlite import SqliteStore
-from payonce.stores.sqlite_rows import ROW_OVERHEAD
+from payonce.stores.write_queue import ROW_OVERHEAD
 from payonce.testing import FakeClock
 
 

@@ -70,7 +70,11 @@ def _print(figures: dict[str, Any]) -> None:
         table(("prompt cache", "total"), _prompt(figures["prompt_cache"]))
         if figures["prompt_cache"]["unknown_price"] and find_spec("genai_prices") is None:
             say(MISSING_EXTRA)
-    for title, name in (("not a hit, because", "reasons"), ("not kept, because", "unkept")):
+    for title, name in (
+        ("not a hit, because", "reasons"),
+        ("not kept, because", "unkept"),
+        ("lost, because", "dropped"),
+    ):
         if figures[name]:
             say()
             table((title, "count", ""), [_why(*found) for found in figures[name].items()], right=("count",))

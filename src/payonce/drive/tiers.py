@@ -1,31 +1,42 @@
 """Where a player keeps and finds entries: a memory tier in front, a store behind, and the book of epochs.
 
-Verifies every envelope on every read. A store's fault ends here as a reason; it never reaches a client. This room must
-never judge an answer, and never waits: what may wait is in `read_behind`, for the player to call as it can.
+Verifies every envelope on every read. A store's fault ends here as a reason; it never reaches a client. What a distant
+store's epochs allow is served for a second after they were read: while it is not known whether something was purged,
+nothing is served, from the front neither. This room must never judge an answer, and never waits: what may wait is in
+`read_behind`, for the player to call as it can.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from math import inf
 
 from payonce.errors import StoreError
 from payonce.model import reason as why
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, seal, unseal
-from payonce.model.key import Key
-from payonce.model.ports import About, Bulk, Recorder, Sieving, Store
+from payonce.model.key import DIGEST_BYTES, Key
+from payonce.model.ports import About, Bulk, Distant, Recorder, Sieving, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
 log = logging.getLogger("payonce.drive")
 
+_BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+_KEY = of_key(b"")
+
 
 class Tiers:
     """`front` answers at once and may forget; `behind` (None: there is only the front) may wait for a disk."""
 
-    def __init__(self, front: Store, behind: Store | None, secret: bytes) -> None:
+    def __init__(
+        self, front: Store, behind: Store | None, secret: bytes, now: Callable[[], float] | None = None
+    ) -> None:
         self.front = front
         self.behind = behind
         self.secret = secret
@@ -35,28 +46,45 @@ class Tiers:
         self.on_change: list[Callable[[bytes], None]] = []
         self._complained = False
         self._absent = _absence(behind)
+        self._distant = distant(behind)
+        self._now = now or since_boot
+        self._read_at = -inf
+        self._reading = threading.Lock()
 
     @property
     def keeper(self) -> Store:
         """The store that has the last word: what is behind, else the front."""
         return self.behind or self.front
 
+    @property
+    def trusted(self) -> bool:
+        """Whether every purge that is older than a moment is known."""
+        far = self._distant
+        return far is None or self._now() - self._read_at <= far.trust
+
     def look(self, ask: Ask) -> Entry | Reason | None:
         """What the front has; None where only the store behind can tell."""
-        blob = self.front.get(ask.key.slot)
-        if blob is None:
-            return why.ABSENT if self._absent(ask.key.slot) else None
-        return self.prove(ask, blob)
+        slot, far = ask.key.slot, self._distant
+        if far is not None and not self.trusted:
+            return why.STORE_DOWN if far.trouble(slot) else None
+        blob = self.front.get(slot)
+        if blob is not None:
+            return self.prove(ask, blob)
+        if far is not None and far.trouble(slot):
+            return why.STORE_DOWN
+        return why.ABSENT if self._absent(slot) else None
 
     def read_behind(self, slot: bytes) -> bytes | None:
         """The bytes that the store behind has. May wait; raises StoreError."""
         assert self.behind is not None
+        self._catch_up()
         return self.behind.get(slot)
 
     def read_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         """The same for each slot; in one round trip where the store can do that. May wait; raises StoreError."""
         behind = self.behind
         assert behind is not None
+        self._catch_up()
         return behind.get_many(slots) if isinstance(behind, Bulk) else [behind.get(slot) for slot in slots]
 
     def promote(self, ask: Ask, blob: bytes, entry: Entry) -> None:
@@ -146,16 +174,43 @@ class Tiers:
     def refresh(self) -> bool:
         """Read the epochs anew; True if anything was purged since the last time. May wait; never raises."""
         try:
-            current = self.keeper.epochs()
+            with self._reading:
+                return self._read_epochs()
         except StoreError as error:
             self.complain(error)
             return False
+
+    def _catch_up(self) -> None:
+        """Learn what was purged, if that is not known. May wait; raises StoreError."""
+        if not self.trusted:
+            with self._reading:
+                if not self.trusted:
+                    self._read_epochs()
+
+    def _read_epochs(self) -> bool:
+        started = self._now()
+        current = self.keeper.epochs()
+        self._read_at = started
+        if self._distant is not None:
+            self._complained = False
         if current == self.current:
             return False
+        if self.behind is not None:
+            self._clear_keys(current)
         self.current = dict(current)
         self.purges += 1
         self._complained = False
         return True
+
+    def _clear_keys(self, current: Mapping[str, int]) -> None:
+        """A single key's epoch is forgotten some day: until then, what was purged by it has to be gone in front."""
+        for scope, count in current.items():
+            if scope.startswith(_KEY) and self.current.get(scope) != count:
+                with suppress(ValueError):
+                    digest = bytes.fromhex(scope.removeprefix(_KEY))
+                    for framing in (b"s", b"w"):
+                        if len(digest) == DIGEST_BYTES:
+                            self.front.delete(digest + framing)
 
     def epochs(self, scopes: tuple[str, ...]) -> tuple[int, ...]:
         """The counts of these scopes, as last read."""
@@ -172,6 +227,16 @@ class Tiers:
     def _changed(self, slot: bytes) -> None:
         for listener in self.on_change:
             listener(slot)
+
+
+def since_boot() -> float:
+    """Seconds on a clock that goes on while the machine sleeps, where there is one."""
+    return time.clock_gettime(_BOOT) if _BOOT is not None else time.monotonic()
+
+
+def distant(store: object) -> Distant | None:
+    """`store` as one on servers of others; None where it is not."""
+    return store if isinstance(store, Distant) else None
 
 
 def _keep(store: Store, ask: Ask, blob: bytes, about: About) -> bool:

@@ -253,6 +253,8 @@ class Gateway:
         world = self.world
         lost = {reason: count for reason, count in world.dropped().items() if reason != "evicted"}
         degraded = list(world.warnings)
+        if trouble := world.trouble():
+            degraded.append(f"the store's server does not answer, so nothing is served from the cache: {trouble}")
         if lost:
             degraded.append("entries were lost or could not be read since the start; payonce stats says how many")
         status = "stopping" if self.stopping else "degraded" if degraded else "ok"

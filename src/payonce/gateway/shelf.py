@@ -61,6 +61,11 @@ class PurgeCount(Protocol):
 
     purges: int
 
+    @property
+    def trusted(self) -> bool:
+        """Whether the count is up to date."""
+        ...
+
 
 class Ready:
     """One answer, with its wire bytes for the present second."""
@@ -121,6 +126,8 @@ class Shelf:
             return None
         if now >= ready.expires_at or now < ready.entry.stored_at or ready.purges != self._purge_count.purges:
             self._remove(digest)
+            return None
+        if not self._purge_count.trusted:
             return None
         self._ready.move_to_end(digest)
         return ready

@@ -236,7 +236,7 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
         "bytes_served": counts["bytes.served"],
         "reasons": _group(counts, "reasons."),
         "unkept": _group(counts, "unkept."),
-        "dropped": dict(dropped),
+        "dropped": {**_group(counts, "dropped."), **dict(dropped)},
         "models": dict(tally.models.most_common(20)),
         "mean_seconds": {
             name: round(tally.seconds[name] / 1e9 / count, 6) for name, count in outcomes.items() if count

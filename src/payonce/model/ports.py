@@ -129,6 +129,22 @@ class Patience(Protocol):
 
 
 @runtime_checkable
+class Distant(Protocol):
+    """A store on servers that many machines share, and that may not answer at all."""
+
+    trust: float
+    """For how many seconds what `epochs` said may be relied on: then a purge may have been missed."""
+
+    def trouble(self, slot: bytes | None = None) -> str:
+        """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is. At once."""
+        ...
+
+    def pace(self, read_budget: float) -> None:
+        """A read has so many seconds."""
+        ...
+
+
+@runtime_checkable
 class Sieving(Protocol):
     """A store that often knows, without a look at its medium, that it has nothing."""
 

@@ -81,8 +81,9 @@ FRAMING = _row(_M, "framing", "the stored stream and this request differ on the 
 DAMAGED = _row(_M, "damaged", "what is stored does not prove to be this answer")
 MODEL_CHANGED = _row(_M, "model-changed", "the items of this batch come from different models or have different dimensions, so all of it was sent")
 UNUSABLE_PART = _row(_M, "unusable-part", "the answer to the items that were missing could not be used, so the whole batch was sent as it came")
-STORE_SLOW = _row(_M, "store-slow", "the store did not answer within its budget", "look at the disk; raise read_budget")
+STORE_SLOW = _row(_M, "store-slow", "the store did not answer within its budget", "look at the disk, or the store's server; raise read_budget")
 STORE_FAULT = _row(_M, "store-fault", "the store could not be read", "payonce stats and the log say why")
+STORE_DOWN = _row(_M, "store-down", "the store's server does not answer, so it is not asked for a moment", "look at the server; /readyz and the log say why")
 
 # Not kept: decided when the answer had ended.
 STATUS = _row(_U, "status", "the status is not 200")
@@ -125,8 +126,8 @@ INTERNAL = _row(_R, "internal", "the gateway made a mistake", "report it, with t
 
 # Dropped on the way to the store, or in it.
 QUEUE_FULL = _row(_D, "queue-full", "entries came faster than the store could write them")
-STORE_FULL = _row(_D, "store-full", "the disk is full", "free space, or lower max_bytes")
-STORE_READ_ONLY = _row(_D, "store-read-only", "the store can't be written", "check the permissions")
+STORE_FULL = _row(_D, "store-full", "the disk, or the store's server, is full", "free space, or lower max_bytes; on a server, let it evict")
+STORE_READ_ONLY = _row(_D, "store-read-only", "the store can't be written", "check the permissions, or the user's rights on the server")
 ENTRY_TOO_LARGE = _row(_D, "entry-too-large", "the entry is larger than the store takes", "raise max_bytes")
 EVICTED = _row(_D, "evicted", "the entry made room for others", "raise max_bytes")
 WRITE_FAULT = _row(_D, "write-fault", "the store failed while writing", "the log says why")

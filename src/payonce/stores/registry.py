@@ -7,9 +7,11 @@ the signature of `Factory`). This room must never import a store itself, nor say
 from __future__ import annotations
 
 import re
+import sys
 import time
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote
@@ -33,9 +35,20 @@ _BUILT_IN = {
     "cassette": "payonce.stores.cassette:open_cassette",
     "memory": "payonce.stores.memory:open_memory",
     "sqlite": "payonce.stores.sqlite:open_sqlite",
+    "redis": "payonce.stores.redis:open_redis",
+    "rediss": "payonce.stores.redis:open_rediss",
+    "redis+cluster": "payonce.stores.redis:open_redis_cluster",
+    "rediss+cluster": "payonce.stores.redis:open_rediss_cluster",
+    "redis+sentinel": "payonce.stores.redis:open_redis_sentinel",
+    "rediss+sentinel": "payonce.stores.redis:open_rediss_sentinel",
+    "memcached": "payonce.stores.memcached:open_memcached",
 }
-_EXTRAS = {"redis": "redis", "rediss": "redis", "redis+cluster": "redis", "memcached": "memcached"}
-"""The extras that bring stores for further schemes."""
+_ZSTD = () if sys.version_info >= (3, 14) else ("backports.zstd",)
+_EXTRAS = {
+    "payonce.stores.redis": ("redis", ("redis", "hiredis", *_ZSTD)),
+    "payonce.stores.memcached": ("memcached", _ZSTD),
+}
+"""The extras that some stores need, and what they bring."""
 
 
 def open_store(url: str, *, clock: Clock = time.time, max_bytes: int = DEFAULT_MAX_BYTES) -> Store:
@@ -53,15 +66,21 @@ def known_scheme(url: str) -> None:
         raise _unknown(scheme.lower(), url)
 
 
+def is_shared(url: str) -> bool:
+    """Whether `url` names servers that other machines may use as well."""
+    return url.partition(":")[0].lower().startswith(("redis", "memcached"))
+
+
 def schemes() -> tuple[str, ...]:
     """Every scheme that can be opened here, sorted."""
-    return tuple(sorted({*_BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+    ours = {scheme for scheme in _BUILT_IN if not _lacks(scheme)}
+    return tuple(sorted({*ours, *(point.name for point in entry_points(group=GROUP))}))
 
 
 def redact(url: str) -> str:
     """`url` without its passwords, for messages and logs."""
     url = re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", url)
-    return re.sub(r"(?i)([?&](?:password|passwd|secret|token|auth)=)[^&#\s]*", r"\1***", url)
+    return re.sub(r"(?i)([?&][\w-]*(?:password|passwd|secret|token|auth)=)[^&#\s]*", r"\1***", url)
 
 
 def file_path(rest: str) -> Path:
@@ -73,7 +92,7 @@ def file_path(rest: str) -> Path:
 
 def _factory(scheme: str, url: str) -> Factory:
     target = _BUILT_IN.get(scheme)
-    if target is not None:
+    if target is not None and not _lacks(scheme):
         module, _, name = target.partition(":")
         return cast("Factory", getattr(import_module(module), name))
     for point in entry_points(group=GROUP, name=scheme):
@@ -81,10 +100,24 @@ def _factory(scheme: str, url: str) -> Factory:
     raise _unknown(scheme, url)
 
 
+def _lacks(scheme: str) -> str:
+    """The extra that has to be installed for `scheme`; empty where none is missing."""
+    extra, brings = _EXTRAS.get(_BUILT_IN.get(scheme, "").partition(":")[0], ("", ()))
+    return "" if all(is_installed(name) for name in brings) else extra
+
+
+def is_installed(name: str) -> bool:
+    """Whether a module can be imported, without doing so."""
+    try:
+        return find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False  # nor the package that it is in
+
+
 def _unknown(scheme: str, url: str) -> StoreUnknownError:
     what = f"no store is known for {redact(url)!r}"
-    if scheme in _EXTRAS:
-        return StoreExtraError(what, _EXTRAS[scheme], f"or use one of {_known()}")
+    if extra := _lacks(scheme):
+        return StoreExtraError(what, extra, f"or use one of {_known()}")
     return StoreUnknownError(f"{what}: use one of {_known()}")
 
 

@@ -26,8 +26,8 @@ from payonce.stores.sieve import Sieve
 from payonce.stores.sqlite_epochs import EpochBook
 from payonce.stores.sqlite_medium import Fault, Medium, fault_of
 from payonce.stores.sqlite_pool import ReaderPool
-from payonce.stores.sqlite_queue import Losses, WriteQueue
 from payonce.stores.sqlite_writer import Pace, Writer
+from payonce.stores.write_queue import ROW_OVERHEAD, Losses, WriteQueue
 
 ENTRY_SHARE = 8
 """No entry may be larger than one part in so many of the whole store."""
@@ -129,7 +129,7 @@ class SqliteStore:
         """Queue `value`; False, and counted, where it is too large, the queue is full or nothing can be written now."""
         live = self._live
         live.sieve.mark(slot)
-        if len(value) + rows.ROW_OVERHEAD > self._largest:
+        if len(value) + ROW_OVERHEAD > self._largest:
             live.losses.add(reason.ENTRY_TOO_LARGE)
             return False
         queued = live.queue.put(slot, value, about)

@@ -9,17 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 import apsw
 import orjson
 
 from payonce.model.ports import About, Row
+from payonce.stores.write_queue import ROW_OVERHEAD, Batch, Write
 
 APPLICATION_ID = 0x50594F31
 FORMAT = 1
-ROW_OVERHEAD = 300
-"""What an entry costs in the file beyond its value: its words, its places in three indexes, its share of pages."""
 KEY_SCOPE_SECONDS = 2 * 86400
 
 SCHEMA = f"""
@@ -79,26 +78,6 @@ RAISED = (
 
 T = TypeVar("T")
 Query = Callable[[str, tuple["apsw.SQLiteValue", ...]], list[tuple["apsw.SQLiteValue", ...]]]
-
-
-class Write(NamedTuple):
-    """One change that waits for its transaction; without a value it deletes."""
-
-    ticket: int
-    weight: int
-    value: bytes | None = None
-    about: About | None = None
-
-
-class Batch(NamedTuple):
-    """What one transaction is to do."""
-
-    writes: Mapping[bytes, Write]
-    notes: Mapping[str, tuple[int, bytes]]
-    touches: Mapping[bytes, int]
-
-    def __bool__(self) -> bool:
-        return bool(self.writes or self.notes or self.touches)
 
 
 @contextmanager

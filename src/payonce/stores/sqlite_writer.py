@@ -24,7 +24,7 @@ from payonce.model.ports import Clock
 from payonce.stores import sqlite_place as place
 from payonce.stores import sqlite_rows as rows
 from payonce.stores.sqlite_medium import PAGE_BYTES, Fault, Medium, Role, fault_of
-from payonce.stores.sqlite_queue import WriteQueue
+from payonce.stores.write_queue import Batch, WriteQueue
 
 _WAL_LIMIT = 64 << 20
 _SWEEP_ROWS = 500
@@ -154,9 +154,9 @@ class Writer:
             self._chores(db)
             self._after(db)
         except Exception as error:  # noqa: BLE001 - the same
-            self._trouble(error, rows.Batch({}, {}, {}))
+            self._trouble(error, Batch({}, {}, {}))
 
-    def _written(self, batch: rows.Batch, evicted: int) -> None:
+    def _written(self, batch: Batch, evicted: int) -> None:
         queue = self._queue
         queue.settle(batch)
         queue.losses.add(reason.EVICTED, evicted)
@@ -231,7 +231,7 @@ class Writer:
                 self._db.close()
             self._db = None
 
-    def _trouble(self, error: Exception, batch: rows.Batch) -> None:
+    def _trouble(self, error: Exception, batch: Batch) -> None:
         fault = fault_of(error, 0 if self._db is None else self._db.system_errno)
         if fault is Fault.BUSY:
             self._pause()
@@ -253,7 +253,7 @@ class Writer:
         while self._jobs:
             self._jobs.popleft()[1].set_exception(StoreUnavailableError(f"the store can't be written: {error}"))
 
-    def _make_do(self, batch: rows.Batch) -> bool:
+    def _make_do(self, batch: Batch) -> bool:
         # The disk is full: the ballast makes room for the evicting itself, then we live within what the file has.
         db, ballast, now = self._db, self._medium.ballast, self._clock()
         if db is None or ballast is None:

@@ -1,8 +1,8 @@
 """What waits to be written, and who waits for it: bounded, visible to readers at once, ticketed so that a flush knows.
 
-A change stays in `pending` until its transaction is committed, so `pending` first, then the file, is always the latest.
-A put that can't be written becomes a deletion in its place: what the file holds there is older. This room must never
-know SQLite.
+A change stays in `pending` until it is on the medium, so `pending` first, then the medium, is always the latest. A put
+that can't be written becomes a deletion in its place: what the medium holds there is older. This room must never know a
+medium.
 """
 
 from __future__ import annotations
@@ -12,13 +12,36 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import islice
+from typing import NamedTuple
 
 from payonce.model import reason
 from payonce.model.ports import About
-from payonce.stores.sqlite_rows import ROW_OVERHEAD, Batch, Write
+
+ROW_OVERHEAD = 300
+"""What an entry costs beyond its value: its words, its places in indexes and tables (measured in SQLite)."""
 
 _MAX_TOUCHES = 4096
 _BATCH_BYTES = 2 << 20
+
+
+class Write(NamedTuple):
+    """One change that waits to be written; without a value it deletes."""
+
+    ticket: int
+    weight: int
+    value: bytes | None = None
+    about: About | None = None
+
+
+class Batch(NamedTuple):
+    """What is to be written at once."""
+
+    writes: Mapping[bytes, Write]
+    notes: Mapping[str, tuple[int, bytes]]
+    touches: Mapping[bytes, int]
+
+    def __bool__(self) -> bool:
+        return bool(self.writes or self.notes or self.touches)
 
 
 class Losses:
@@ -85,6 +108,12 @@ class WriteQueue:
             self._enter(slot, 0, None, None)
         self.nudge()
 
+    def forget_deletions(self) -> None:
+        """Drop the deletions that wait: whoever calls this has another way to keep them from being seen."""
+        with self._changed:
+            for slot in [slot for slot, write in self.pending.items() if write.value is None]:
+                del self.pending[slot]
+
     def note(self, name: str, value: bytes) -> None:
         """Queue a record."""
         with self._changed:
@@ -140,7 +169,10 @@ class WriteQueue:
         with self._changed:
             lost = 0
             for slot, write in batch.writes.items():
-                if write.value is not None and self.pending.get(slot) is write:
+                if self.pending.get(slot) is not write:
+                    continue
+                self.pending.move_to_end(slot)  # what can be written comes first
+                if write.value is not None:
                     self.pending[slot] = Write(write.ticket, 0)
                     self._bytes -= write.weight
                     lost += 1

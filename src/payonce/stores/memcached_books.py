@@ -1,0 +1,176 @@
+"""The epochs on memcached servers: a book on each, raised on all, and the highest count of any of them holds.
+
+A server's own book answers for its own entries, as they carry its generation in their names. One that was away, or lost
+its book, is told what the others know. This room must never know an entry.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from payonce.errors import StoreError, StoreUnavailableError
+from payonce.stores import memcached_words as words
+from payonce.stores.memcached_link import MemcachedLink
+from payonce.stores.memcached_words import Answer, Book
+from payonce.stores.node import Node
+from payonce.stores.redis_url import Address, show
+
+_TRIES = 30
+Command = tuple[str, bytes]
+
+
+class MemcachedNode(Node[MemcachedLink]):
+    """One memcached, and its book as it was last read."""
+
+    def __init__(self, address: Address, connect_timeout: float) -> None:
+        super().__init__(show(address), lambda _deadline: MemcachedLink(*address, connect_timeout))
+        self.seed = show(address).encode() + b"/"
+        self.book: Book | None = None
+        self.version = -1
+
+    def ask(self, commands: Sequence[Command], deadline: float, *, probe: bool = False) -> list[Answer]:
+        """The answers. Raises StoreError."""
+        return self.use(lambda link: link.ask(commands, deadline), deadline, probe=probe)
+
+
+class Books:
+    """The books of `nodes`, as `name` on each."""
+
+    def __init__(self, nodes: Sequence[MemcachedNode], name: str) -> None:
+        self._nodes, self._name = nodes, name
+        self._lock = threading.Lock()
+        self._counts: Mapping[str, int] = {}
+        self._merged: tuple[object, ...] = ()
+        self._untold = False
+
+    def epochs(self, deadline: float) -> Mapping[str, int]:
+        """The highest count that any server has for each scope; those that have less are told."""
+        answered = 0
+        because: StoreError | None = None
+        for node, until in self._turns(deadline):
+            try:
+                self._poll(node, until)
+                answered += 1
+            except StoreError as error:
+                because = error
+        if not answered:
+            raise because or StoreUnavailableError("there is no server: name one")
+        books = tuple(node.book for node in self._nodes)
+        with self._lock:
+            same = bool(self._merged) and all(old is new for old, new in zip(self._merged, books, strict=True))
+            if same and not self._untold:
+                return self._counts
+            counts = _highest(book.counts for book in books if book is not None)
+            if counts != self._counts:
+                self._counts = counts
+            self._merged = books
+        self.carry(counts, deadline)
+        return self._counts
+
+    def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
+        """Raise it on every server that answers; one that does not has no entries to show until it is told."""
+        known = self.epochs(time.monotonic() + (deadline - time.monotonic()) / 2).get(scope, 0)
+        least = max(at_least, known + 1) if known else at_least
+        count = 0
+        failure: StoreError | None = None
+        for node, until in self._turns(deadline):
+            try:
+                count = max(count, self._raise_on(node, scope, max(least, count), now, until))
+            except StoreError as error:
+                failure = error
+        if not count:
+            raise failure or StoreUnavailableError("there is no server: name one")
+        return count
+
+    def _raise_on(self, node: MemcachedNode, scope: str, at_least: int, now: float, deadline: float) -> int:
+        counts: list[int] = []
+
+        def raised(value: bytes | None) -> bytes:
+            book, count = words.raise_in(words.read_book(value) or self._new_book(), scope, at_least, now)
+            counts.append(count)
+            return words.write_book(book)
+
+        swap(node, self._name, raised, 0.0, deadline)
+        return counts[-1]
+
+    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
+        """Tell each server what it has lost, or was never told. One that does not answer is told later."""
+        self._untold = False
+        for node, until in self._turns(deadline):
+            book = node.book
+            if book is None or words.carry_in(book, counts) is book:
+                continue
+
+            def carried(value: bytes | None) -> bytes:
+                return words.write_book(words.carry_in(words.read_book(value) or self._new_book(), counts))
+
+            try:
+                swap(node, self._name, carried, 0.0, until)
+            except StoreError:
+                self._untold = True
+
+    def raised(self, deadline: float) -> Mapping[str, float]:
+        """When each scope was last raised."""
+        self.epochs(deadline)
+        latest: dict[str, float] = {}
+        for node in self._nodes:
+            for scope, at in (words.raised_of(node.book) if node.book is not None else {}).items():
+                latest[scope] = max(at, latest.get(scope, 0.0))
+        return latest
+
+    def _new_book(self) -> Book:
+        return Book(1 + secrets.randbelow((1 << 52) - 1), 0, dict(self._counts), {})
+
+    def _book_or_new(self, value: bytes | None) -> bytes:
+        return words.write_book(words.read_book(value) or self._new_book())
+
+    def _poll(self, node: MemcachedNode, deadline: float) -> None:
+        """Read the book of `node` if it has changed; make it where there is none."""
+        [answer] = node.ask([words.get(self._name, "c")], deadline)
+        if answer.code == "HD" and node.book is not None and words.read_number(answer, "c") == node.version:
+            return
+        for _ in range(3):
+            [answer] = node.ask([words.get(self._name, "v", "c")], deadline)
+            book = words.read_book(answer.value)
+            if book is not None:
+                node.book, node.version = book, words.read_number(answer, "c") or -1
+                return
+            swap(node, self._name, self._book_or_new, 0.0, deadline)
+        raise StoreUnavailableError(f"{node.name} forgets the epochs as soon as they are written: look at its memory")
+
+    def generation(self, node: MemcachedNode, deadline: float) -> int:
+        if node.book is None:
+            self._poll(node, deadline)
+        assert node.book is not None
+        return node.book.generation
+
+    def _turns(self, deadline: float) -> Iterator[tuple[MemcachedNode, float]]:
+        """Every node, and until when it may be waited for: a silent one leaves time for the others."""
+        for left, node in zip(range(len(self._nodes), 0, -1), self._nodes, strict=True):
+            now = time.monotonic()
+            yield node, now + (deadline - now) / left
+
+
+def swap(node: MemcachedNode, name: str, change: Callable[[bytes | None], bytes], ttl: float, deadline: float) -> None:
+    """Replace an item by what `change` makes of it, unless somebody else was quicker: then again. Raises StoreError."""
+    for _ in range(_TRIES):
+        [old] = node.ask([words.get(name, "v", "c")], deadline)
+        version = words.read_number(old, "c")
+        only_if = "ME" if old.value is None else f"C{version}"
+        [answer] = node.ask([words.put(name, change(old.value), ttl, time.time(), flags=only_if)], deadline)
+        if answer.code == "HD":
+            return
+        if answer.is_error:
+            raise StoreUnavailableError(f"{node.name} refused ({answer.code}): look at its memory")
+    raise StoreUnavailableError(f"{node.name}: too many change {name} at once: try again")
+
+
+def _highest(books: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    highest: dict[str, int] = {}
+    for counts in books:
+        for scope, count in counts.items():
+            highest[scope] = max(count, highest.get(scope, 0))
+    return highest

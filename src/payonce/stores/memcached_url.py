@@ -1,0 +1,52 @@
+"""What a memcached URL says: `memcached://host:port,host:port`, and behind `?` its prefix, item_bytes and
+connect_timeout. Pure; nothing here connects. This room must never know an entry.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from payonce.errors import SettingsError
+from payonce.stores.redis_url import PREFIX, Address, addresses, seconds, show
+
+_OPTIONS = ("prefix", "item_bytes", "connect_timeout")
+_EXAMPLE = "memcached://host:11211,host:11211"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where memcached servers are. `item_bytes` is how large an item may be, name and overhead aside."""
+
+    addresses: tuple[Address, ...]
+    prefix: str = "payonce:"
+    item_bytes: int = 1_000_000
+    connect_timeout: float = 0.5
+
+    def __str__(self) -> str:
+        return "memcached://" + ",".join(show(address) for address in self.addresses)
+
+
+def read_place(rest: str) -> Place:
+    """What stands behind the scheme of a URL. Raises SettingsError, which says what to write."""
+    main, _, query = rest.partition("?")
+    hosts = main.removeprefix("//").rstrip("/")
+    if not main.startswith("//") or "/" in hosts:
+        raise SettingsError(f"store: the memcached URL names no server: write  {_EXAMPLE}")
+    if "@" in hosts:
+        raise SettingsError(f"store: memcached has no users and passwords here: write  {_EXAMPLE}")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    for name in options:
+        if name not in _OPTIONS:
+            raise SettingsError(f"store: the memcached URL has an unknown option {name[:40]!r}: known are {_OPTIONS}")
+    prefix = options.get("prefix", "payonce:")
+    if not PREFIX.fullmatch(prefix):
+        raise SettingsError("store: prefix is not 1 to 64 of A-Z a-z 0-9 . _ : -: write, for example,  prefix=payonce:")
+    size = options.get("item_bytes", "1000000")
+    if not re.fullmatch(r"\d{4,9}", size, re.ASCII):
+        raise SettingsError("store: item_bytes is not a number of bytes: write, for example,  item_bytes=1000000")
+    found = tuple(addresses(hosts, 11211))
+    if len(set(found)) < len(found):
+        raise SettingsError("store: the memcached URL names a server twice: write each once")
+    return Place(found, prefix, int(size), seconds(options.get("connect_timeout", "0.5")))

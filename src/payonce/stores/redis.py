@@ -1,0 +1,256 @@
+"""Entries, figures and epochs on Redis or Valkey: one server, a cluster, or a primary behind sentinels.
+
+No Lua, no KEYS, nothing that blocks the server; every name begins with the prefix, so that a user with few rights is
+enough (docs/operators.md lists them). This room must never hold a connection: it asks the wire.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
+
+from payonce.errors import StoreError, StoreUnavailableError
+from payonce.model import reason
+from payonce.model.ports import Clock
+from payonce.model.reason import Reason
+from payonce.stores import parcel
+from payonce.stores import redis_book as pages
+from payonce.stores import redis_words as words
+from payonce.stores.redis_map import RedisNode
+from payonce.stores.redis_url import Place, read_place
+from payonce.stores.redis_wire import RedisWire
+from payonce.stores.shared import SharedStore
+from payonce.stores.shared_medium import Count, Found, Parcel, StoreFault
+
+LARGEST = 32 << 20
+SCAN_COUNT = 1000
+"""Names that the server looks at in one step of a listing: well below a millisecond."""
+COUNT_STEPS = 20
+"""Steps for a count; with more names than that, the rest is estimated."""
+_LIST_SECONDS = 2.0
+_LABEL_BYTES = 32
+
+
+class RedisMedium:
+    """The `Medium` at `place`."""
+
+    largest = LARGEST
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.wire = RedisWire(place)
+        self._book_name = pages.book_name(place.prefix)
+        self._lock = threading.Lock()
+        self._book: pages.Book | None = None
+
+    def trouble(self, slot: bytes | None = None) -> str:
+        """Why `slot` is not asked for at the moment; without its epochs, nothing is."""
+        wire, book = self.wire, self._book
+        if not wire.troubled:
+            return ""
+        because = wire.trouble(self._book_name)
+        if not because and slot is not None and book is not None:
+            because = wire.trouble(words.entry_name(self.place.prefix, book.generation, slot))
+        return because
+
+    def read(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None]:
+        """The parcel of each slot."""
+        generation = self._generation(deadline)
+        names = [words.entry_name(self.place.prefix, generation, slot) for slot in slots]
+        replies = self.wire.ask([(name, words.get(name)) for name in names], deadline)
+        return [StoreFault(str(reply)) if isinstance(reply, Exception) else words.read_get(reply) for reply in replies]
+
+    def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
+        """Set or unlink each."""
+        generation = self._generation(deadline)
+        asked = []
+        for slot, (data, ttl) in parcels.items():
+            name = words.entry_name(self.place.prefix, generation, slot)
+            asked.append((name, words.drop(name) if data is None else words.put(name, data, ttl)))
+        replies = self.wire.ask(asked, deadline)
+        return {
+            slot: _refusal(reply) for slot, reply in zip(parcels, replies, strict=True) if isinstance(reply, Exception)
+        }
+
+    def can_write(self, deadline: float) -> Reason | None:
+        """Set one byte, for a second."""
+        name = f"{self.place.prefix}probe".encode()
+        [reply] = self.wire.ask([(name, words.put(name, b"1", 1.0))], deadline)
+        return _refusal(reply) if isinstance(reply, Exception) else None
+
+    def note(self, day: int, notes: Mapping[str, bytes], keep: float, deadline: float) -> None:
+        """Keep records in the hash of their day."""
+        name = words.notes_name(self.place.prefix, day)
+        self.wire.one(name, words.note(name, notes, int(keep)), deadline)
+
+    def notes(self, days: Sequence[int], deadline: float) -> Mapping[str, bytes]:
+        """The records of these days, one hash each."""
+        names = [words.notes_name(self.place.prefix, day) for day in days]
+        found: dict[str, bytes] = {}
+        for reply in self.wire.ask([(name, words.notes(name)) for name in names], deadline):
+            if isinstance(reply, Exception):
+                raise StoreUnavailableError(f"the figures can't be read ({reply}): try again")
+            found |= words.read_notes(reply)
+        return found
+
+    def epochs(self, deadline: float) -> Mapping[str, int]:
+        """Every epoch: two numbers are read, and the whole book only where they have changed."""
+        [reply] = self.wire.one(self._book_name, [pages.poll(self._book_name)], deadline)
+        said = pages.read_poll(reply)
+        with self._lock:
+            book = self._book
+            if book is not None and said == (book.generation, book.version):
+                return book.counts
+        return self._read_book(deadline).counts
+
+    def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
+        """One transaction; what is too old goes with it."""
+        name = self._book_name
+        [reply] = self.wire.one(name, [pages.last_forgotten(name, now)], deadline)
+        forgotten = pages.read_last_forgotten(reply)
+        commands, place = pages.raise_epoch(name, scope, at_least, now, _new_generation(), forgotten)
+        replies = self.wire.transact(name, commands, deadline)
+        return pages.read_count_of(scope, replies[place])
+
+    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
+        """Give the book back what it has lost."""
+        commands = pages.carry(self._book_name, counts)
+        if commands:
+            self.wire.transact(self._book_name, commands, deadline)
+
+    def raised(self, deadline: float) -> Mapping[str, float]:
+        """When each scope was last raised."""
+        return self._read_book(deadline).raised
+
+    def listing(self) -> Iterator[Sequence[Found]]:
+        """Every entry: names step by step, then the head of each."""
+        generation = self._generation(_soon())
+        for node in self.wire.nodes(_soon()):
+            for names, _ in self._steps(node, generation):
+                yield self._heads(node, generation, names, parcel.LISTED)
+
+    def count(self) -> Count:
+        """Exact where the servers hold few names; else estimated from those that were looked at."""
+        generation = self._generation(_soon())
+        entries = used = 0.0
+        for node in self.wire.nodes(_soon()):
+            [reply] = node.ask([("DBSIZE",)], _soon())
+            total = words.read_count(_sound(reply))
+            sizes: dict[bytes, int] = {}
+            share = 1.0
+            for step, (names, last) in enumerate(self._steps(node, generation), start=1):
+                for found in self._heads(node, generation, names, _LABEL_BYTES):
+                    on = parcel.label(found.head)
+                    sizes[found.slot] = 0 if on is None else on.size
+                if step >= COUNT_STEPS and not last:
+                    share = max(1.0, total / (step * SCAN_COUNT))
+                    break
+            entries += len(sizes) * share
+            used += sum(sizes.values()) * share
+        return Count(round(entries), round(used))
+
+    def pace(self, read_budget: float) -> None:
+        """Probes have the budget of reads."""
+        self.wire.budget = read_budget
+
+    def tend(self) -> None:
+        """Probe servers that did not answer, and learn a new topology."""
+        self.wire.tend()
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.wire.close()
+
+    def _generation(self, deadline: float) -> int:
+        book = self._book
+        return (book or self._read_book(deadline)).generation
+
+    def _read_book(self, deadline: float) -> pages.Book:
+        """The whole book, made where there is none; too many single keys are cut off."""
+        name = self._book_name
+        for _ in range(2):
+            [reply] = self.wire.one(name, [pages.read_all(name)], deadline)
+            book = pages.read_book(reply)
+            if book is not None:
+                with self._lock:
+                    self._book = book
+                if trimmed := pages.trim(name, book.counts):
+                    self.wire.transact(name, trimmed, deadline)
+                return book
+            self.wire.one(name, [pages.begin(name, _new_generation())], deadline)
+        raise StoreUnavailableError("the server forgets the epochs as soon as they are written: look at its memory")
+
+    def _steps(self, node: RedisNode, generation: int) -> Iterator[tuple[list[bytes], bool]]:
+        """The names of one node's entries, step by step, and whether this was the last step."""
+        cursor = 0
+        while True:
+            [reply] = node.ask([words.scan(self.place.prefix, generation, cursor, SCAN_COUNT)], _soon())
+            cursor, names = words.read_scan(_sound(reply))
+            yield names, cursor == 0
+            if cursor == 0:
+                return
+
+    def _heads(self, node: RedisNode, generation: int, names: list[bytes], length: int) -> list[Found]:
+        if not names:
+            return []
+        replies = node.ask([words.head(name, length) for name in names], _soon())
+        found = []
+        for name, reply in zip(names, replies, strict=True):
+            slot = words.slot_of(self.place.prefix, generation, name)
+            if slot is None or not isinstance(reply, bytes):
+                continue
+            on = parcel.label(reply)
+            if on is not None and length >= parcel.LISTED and on.length > len(reply):
+                [whole] = node.ask([words.head(name, on.length)], _soon())
+                found.append(Found(slot, whole if isinstance(whole, bytes) else reply))
+            else:
+                found.append(Found(slot, reply))
+        return found
+
+
+def _refusal(reply: Exception) -> Reason:
+    if isinstance(reply, OutOfMemoryError):
+        return reason.STORE_FULL
+    if isinstance(reply, ReadOnlyError | NoPermissionError):
+        return reason.STORE_READ_ONLY
+    return reason.WRITE_FAULT
+
+
+def _sound(reply: Any) -> Any:
+    if isinstance(reply, Exception):
+        raise StoreError(f"the server refused ({reply}): look at the user's rights")
+    return reply
+
+
+def _soon() -> float:
+    return time.monotonic() + _LIST_SECONDS
+
+
+def _new_generation() -> int:
+    return 1 + secrets.randbelow(pages.GENERATIONS - 1)
+
+
+def open_redis(
+    rest: str,
+    *,
+    clock: Clock,
+    max_bytes: int,  # noqa: ARG001 - the server's own limit holds
+    kind: str = "single",
+    tls: bool = False,
+) -> SharedStore:
+    """The registry's door: what stands behind the scheme of a URL (stores/redis_url.py). Does not connect."""
+    place = read_place(rest, kind, tls=tls)
+    return SharedStore(partial(RedisMedium, place), clock, name=str(place))
+
+
+open_rediss = partial(open_redis, tls=True)
+open_redis_cluster = partial(open_redis, kind="cluster")
+open_rediss_cluster = partial(open_redis, kind="cluster", tls=True)
+open_redis_sentinel = partial(open_redis, kind="sentinel")
+open_rediss_sentinel = partial(open_redis, kind="sentinel", tls=True)

@@ -1,0 +1,149 @@
+"""One connection to a Redis server: redis-py connects, logs in and packs; what is read is bounded in time and bytes.
+
+A server that answers one byte now and then can't hold a thread, and one that announces half a gigabyte gets no room for
+it. Any exception leaves the connection in an unknown state: whoever holds it destroys it (stores/links.py). This room
+must never retry.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from redis._parsers import _HiredisParser
+from redis.backoff import NoBackoff
+from redis.connection import Connection, SSLConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.retry import Retry
+
+from payonce.stores.node import LostError
+from payonce.stores.redis_url import Address, Login, Place, show
+from payonce.stores.redis_words import Command, fits
+
+MOST_BYTES = 64 << 20
+"""A reply is not read further than this."""
+_READ_BYTES = 1 << 16
+
+
+class BoundedParser(_HiredisParser):
+    """As redis-py's, with a deadline and a limit for what one exchange may read."""
+
+    def __init__(self, socket_read_size: int) -> None:
+        super().__init__(socket_read_size)  # type: ignore[no-untyped-call]  # redis-py's own
+        self.deadline = time.monotonic() + 30.0
+        self.room = MOST_BYTES
+        self._sock = None
+
+    def arm(self, deadline: float) -> None:
+        """The next exchange ends by `deadline` (monotonic seconds)."""
+        self.deadline = deadline
+        self.room = MOST_BYTES
+        if self._sock is not None:
+            self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+
+    def read_from_socket(self, timeout: object = None, raise_on_timeout: bool = True) -> bool:  # noqa: ARG002
+        """Read what has arrived. Raises redis-py's errors."""
+        sock, reader = self._sock, self._reader
+        if sock is None or reader is None:
+            raise RedisConnectionError("the connection is closed")
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise RedisTimeoutError("no whole answer in time")
+        sock.settimeout(left)
+        try:
+            count = sock.recv_into(self._buffer)
+        except TimeoutError:
+            raise RedisTimeoutError("no answer in time") from None
+        if not count:
+            raise RedisConnectionError("the server closed the connection")
+        self.room -= count
+        if self.room < 0:
+            raise RedisConnectionError(f"an answer of more than {MOST_BYTES} bytes")
+        reader.feed(self._buffer, 0, count)  # type: ignore[arg-type]  # any buffer will do
+        return True
+
+
+class RedisLink:
+    """One connection, connected."""
+
+    def __init__(self, place: Place, address: Address, login: Login, db: int) -> None:
+        parsers: list[BoundedParser] = []
+
+        def parser(socket_read_size: int) -> BoundedParser:
+            parsers.append(BoundedParser(socket_read_size))
+            return parsers[-1]
+
+        options: dict[str, Any] = {
+            "host": address[0],
+            "port": address[1],
+            "db": db,
+            "username": login.user or None,
+            "password": login.password or None,
+            "socket_timeout": place.connect_timeout,
+            "socket_connect_timeout": place.connect_timeout,
+            "socket_read_size": _READ_BYTES,
+            "parser_class": parser,
+            "retry": Retry(NoBackoff(), 0),
+            "driver_info": None,
+            "protocol": 2,
+        }
+        if place.tls:
+            options |= {"ssl_ca_certs": place.ca or None, "ssl_certfile": place.cert or None}
+            options |= {"ssl_keyfile": place.key or None, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        self._name = show(address)
+        self._connection: Any = (SSLConnection if place.tls else Connection)(**options)
+        self._parser = parsers[-1]
+        self._parser.arm(time.monotonic() + 2 * place.connect_timeout)
+        try:
+            self._connect()
+        except (RedisError, OSError, ValueError) as error:
+            self.close()
+            raise LostError(f"{show(address)}: {error}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self) -> None:
+        self._connection.connect()
+
+    def ask(self, commands: Sequence[Command], deadline: float) -> list[Any]:
+        """The reply to each command, in one round trip; a reply that is an error stands in the list. Raises LostError
+        where there was no whole answer by `deadline` (monotonic seconds)."""
+        connection = self._connection
+        try:
+            self._parser.arm(deadline)
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            return self._replies(commands)
+        except (RedisError, OSError, ValueError) as error:
+            raise LostError(f"{self._name}: {error}") from None
+
+    def _replies(self, commands: Sequence[Command]) -> list[Any]:
+        replies: list[Any] = []
+        queued = False
+        for command in commands:
+            reply = self._reply()
+            if not isinstance(reply, Exception) and not fits(command, reply, queued=queued):
+                raise LostError(f"{self._name}: {command[0]!s} was answered with something else")
+            queued = (queued or command[0] == "MULTI") and command[0] != "EXEC"
+            replies.append(reply)
+        return replies
+
+    def _reply(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except ResponseError as error:
+            return error
+
+    def is_quiet(self) -> bool:
+        """Whether it is open and nothing waits to be read."""
+        try:
+            return self._connection.is_connected and not self._connection.can_read(0)
+        except (RedisError, OSError, ValueError):
+            return False
+
+    def close(self) -> None:
+        """Destroy it."""
+        self._connection.disconnect()

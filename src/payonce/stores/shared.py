@@ -1,0 +1,253 @@
+"""A store on servers that many machines share: what is the same for Redis, Valkey and Memcached.
+
+A put waits in a queue that readers look into first and is sent off the request path; a get is one attempt within the
+read budget, and none at all while the server is known not to answer. Whatever fails costs a miss and is counted.
+Whether an entry may be served is not decided here: entries prove themselves. This room must never know an engine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from payonce.errors import StoreError, StoreUnavailableError
+from payonce.model import reason
+from payonce.model.ports import About, Clock, Row, Volume
+from payonce.stores import parcel
+from payonce.stores.shared_book import EpochBook
+from payonce.stores.shared_keeper import Keeper
+from payonce.stores.shared_medium import Medium, StoreFault
+from payonce.stores.write_queue import Losses, WriteQueue
+
+TRUST_SECONDS = 1.0
+"""For how long what the server said of purges may be relied on."""
+NOTE_DAYS = 35
+"""For how many days the figures of workers are kept."""
+MOST_BYTES = 64 << 20
+"""No value is larger, whatever a parcel says."""
+_POLL_SECONDS = 0.25
+_CALL_SECONDS = 2.0
+_PAGE = 500
+_log = logging.getLogger("payonce.stores")
+
+
+class _Live:
+    """What a store holds in one process; after a fork the child builds its own."""
+
+    def __init__(self, build: Callable[[], Medium], clock: Clock, name: str, rows: int, size: int) -> None:
+        self.losses = Losses()
+        self.medium = build()
+        self.queue = WriteQueue(self.losses, max_rows=rows, max_bytes=size, batch_rows=256)
+        self.book = EpochBook(self.medium, clock)
+        self.keeper = Keeper(self.medium, self.queue, clock, name)
+
+    def close(self, timeout: float) -> None:
+        self.keeper.drain(timeout)
+        self.keeper.stop(timeout)
+        self.medium.close()
+
+
+class SharedStore:
+    """A `Store`, `Notebook` and `Chronicle` on the medium that `build` makes; `name` is its URL, redacted.
+
+    `queue_rows` and `queue_bytes` bound what waits to be written.
+    """
+
+    slow = True
+    trust = TRUST_SECONDS
+
+    def __init__(
+        self,
+        build: Callable[[], Medium],
+        clock: Clock = time.time,
+        *,
+        name: str = "the store",
+        queue_rows: int = 10_000,
+        queue_bytes: int = 64 << 20,
+    ) -> None:
+        self._clock = clock
+        self._name = name
+        self._budget = 0.05
+        self._most_rows = queue_rows
+        self._ignored = 0
+        self._build: Callable[[], _Live] = lambda: _Live(build, clock, name, queue_rows, queue_bytes)
+        self._live = self._build()
+        self._box = [self._live]
+        self._finalizer = weakref.finalize(self, _close_box, self._box)
+        _stores.add(self)
+
+    def pace(self, read_budget: float) -> None:
+        """A read has so many seconds."""
+        self._budget = read_budget
+        self._live.medium.pace(read_budget)
+
+    def trouble(self, slot: bytes | None = None) -> str:
+        """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is."""
+        return self._live.medium.trouble(slot)
+
+    def get(self, slot: bytes) -> bytes | None:
+        """The bytes last put under `slot`. Raises StoreError where the server can't answer within the read budget."""
+        live = self._open()
+        write = live.queue.pending.get(slot)
+        if write is not None:
+            waits = write.about is not None and write.about.expires_at > self._clock()
+            return write.value if waits else None
+        [found] = live.medium.read([slot], time.monotonic() + self._budget)
+        if isinstance(found, StoreFault):
+            raise StoreError(found.because)
+        return self._opened(live, slot, found)
+
+    def get_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
+        """As `get` for each, in one round trip; raises StoreError only where nothing at all could be asked for."""
+        live = self._open()
+        pending, now = live.queue.pending, self._clock()
+        values: dict[bytes, bytes | None] = {}
+        asked = []
+        for slot in slots:
+            write = pending.get(slot)
+            if write is None:
+                asked.append(slot)
+            else:
+                values[slot] = write.value if write.about is not None and write.about.expires_at > now else None
+        found = live.medium.read(asked, time.monotonic() + self._budget) if asked else ()
+        faults = [item for item in found if isinstance(item, StoreFault)]
+        if faults and len(faults) == len(asked):
+            raise StoreError(faults[0].because)
+        live.losses.add(reason.STORE_FAULT, len(faults))
+        for slot, item in zip(asked, found, strict=True):
+            values[slot] = None if isinstance(item, StoreFault) else self._opened(live, slot, item)
+        return [values[slot] for slot in slots]
+
+    def put(self, slot: bytes, value: bytes, about: About) -> bool:
+        """Queue `value`; False, and counted, where it is too large, the queue is full or nothing can be written now."""
+        live = self._live
+        if len(value) > MOST_BYTES:
+            live.losses.add(reason.ENTRY_TOO_LARGE)
+            return False
+        if live.medium.trouble(slot):
+            live.losses.add(reason.WRITE_FAULT)
+            return False
+        queued = live.queue.put(slot, value, about)
+        live.keeper.start()
+        return queued
+
+    def delete(self, slot: bytes) -> None:
+        """Queue a deletion; a get of this process sees it at once."""
+        live = self._live
+        if len(live.queue.pending) >= 2 * self._most_rows:
+            self._ignored = time.time_ns()  # too many to remember: whatever was written before now is forgotten
+            live.queue.forget_deletions()
+        live.queue.delete(slot)
+        live.keeper.start()
+
+    def epochs(self) -> Mapping[str, int]:
+        """Every epoch; one short question where nobody has raised one since the last call."""
+        live = self._open()
+        live.keeper.start()
+        return live.book.read(time.monotonic() + _POLL_SECONDS)
+
+    def raise_epoch(self, scope: str, at_least: int = 0) -> int:
+        """Count `scope` up; the server has it on return."""
+        live = self._open()
+        try:
+            return live.book.raise_(scope, at_least, time.monotonic() + _CALL_SECONDS)
+        except StoreError as error:
+            raise StoreUnavailableError(
+                f"epoch {scope!r} could not be raised ({error}): nothing was purged, try again"
+            ) from error
+
+    def raised(self) -> Mapping[str, float]:
+        """When each scope was last raised; under `key:` the latest of the single keys that were forgotten."""
+        return self._open().medium.raised(time.monotonic() + _CALL_SECONDS)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until all that was put is on the server; False where it took too long or some of it was dropped."""
+        self._live.keeper.start()
+        return self._live.queue.flush(timeout)
+
+    def volume(self) -> Volume:
+        """How full it is, by their uncompressed sizes; an estimate where there are many entries. The server's own
+        limit is not known here, so it is given as none."""
+        entries, used = self._open().medium.count()
+        return Volume(entries, used, 0)
+
+    def rows(self) -> Iterator[Row]:
+        """Every entry, newest first; what waits is written first, if that is quick."""
+        live = self._open()
+        self.flush(1.0)
+        now = self._clock()
+        found: dict[bytes, tuple[int, Row]] = {}
+        for piece in live.medium.listing():
+            for slot, head in piece:
+                on = parcel.label(head)
+                about = None if on is None else parcel.about(head, on)
+                waiting = live.queue.pending.get(slot)
+                if on is None or about is None or on.expires_at <= now or (waiting and waiting.value is None):
+                    continue
+                found[slot] = (on.stamp, Row(slot, on.size, about))
+        for _, row in sorted(found.values(), key=lambda item: item[0], reverse=True):
+            yield row
+
+    def dropped(self) -> Mapping[str, int]:
+        """How many entries were dropped or damaged, by reason id."""
+        return self._live.losses.counts()
+
+    def note(self, name: str, value: bytes) -> None:
+        """Queue a record."""
+        self._live.queue.note(name, value)
+        self._live.keeper.start()
+
+    def notes(self) -> Mapping[str, bytes]:
+        """Every record of the last days, by name, of all processes."""
+        live = self._open()
+        waiting = live.queue.notes()
+        today = int(self._clock()) // 86400
+        days = range(today - NOTE_DAYS, today + 2)  # another machine's clock may be ahead
+        return {**live.medium.notes(days, time.monotonic() + _CALL_SECONDS), **waiting}
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Flush within `timeout` and release everything; a get raises from now on, a put says False."""
+        _stores.discard(self)
+        self._live.close(timeout)
+        self._finalizer.detach()
+
+    def _open(self) -> _Live:
+        if self._live.queue.closed:
+            raise StoreUnavailableError("the store is closed")
+        return self._live
+
+    def _opened(self, live: _Live, slot: bytes, found: bytes | None) -> bytes | None:
+        if found is None:
+            return None
+        on = parcel.label(found)
+        value = None if on is None else parcel.unpack(found, on, MOST_BYTES)
+        if on is None or value is None:
+            live.losses.add(reason.DAMAGED)
+            live.queue.delete(slot)
+            return None
+        return value if on.expires_at > self._clock() and on.stamp > self._ignored else None
+
+    def _forked(self) -> None:
+        _of_the_parent.append(self._live)  # its connections are the parent's: not to be used, nor closed, here
+        self._live = self._box[0] = self._build()
+        self._live.medium.pace(self._budget)
+
+
+def _close_box(box: list[_Live]) -> None:
+    box[0].close(2.0)
+
+
+_stores: weakref.WeakSet[SharedStore] = weakref.WeakSet()
+_of_the_parent: list[object] = []
+
+
+def _after_fork_in_child() -> None:
+    for store in list(_stores):
+        store._forked()  # noqa: SLF001 - this module's own hook
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

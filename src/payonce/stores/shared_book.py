@@ -1,0 +1,69 @@
+"""The epochs of a shared store as one process knows them: they never fall back, whatever a server forgets.
+
+A server that failed over, was restarted empty or evicted its book may know less than we do; what it has lost is given
+back to it. This room must never know an engine.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from types import MappingProxyType
+
+from payonce.errors import StoreError
+from payonce.model.ports import Clock
+from payonce.stores.shared_medium import Medium
+
+KEY_SCOPE_SECONDS = 2 * 86400
+_KEY = "key:"
+
+
+def merge(
+    known: Mapping[str, int], found: Mapping[str, int], forget_before: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """What holds after a server has said `found`, and what it has to be told. Single keys count in milliseconds, so
+    those before `forget_before` may be gone for good."""
+    lost = {
+        scope: count
+        for scope, count in known.items()
+        if found.get(scope, 0) < count and not (scope.startswith(_KEY) and count < forget_before)
+    }
+    return {**found, **lost}, lost
+
+
+class EpochBook:
+    """The counts, read from `medium` and merged with what was known."""
+
+    def __init__(self, medium: Medium, clock: Clock) -> None:
+        self._medium, self._clock = medium, clock
+        self._lock = threading.Lock()
+        self._known: Mapping[str, int] = MappingProxyType({})
+        self._found: Mapping[str, int] | None = None
+
+    def read(self, deadline: float) -> Mapping[str, int]:
+        """Every epoch. Raises StoreError."""
+        found = self._medium.epochs(deadline)
+        with self._lock:
+            if found is self._found:
+                return self._known
+            forget = int((self._clock() - KEY_SCOPE_SECONDS) * 1000)
+            known, lost = merge(self._known, found, forget)
+            self._known = MappingProxyType(known)
+            if not lost:
+                self._found = found
+        if lost:
+            with suppress(StoreError):
+                self._medium.carry(lost, deadline)
+        return self._known
+
+    def raise_(self, scope: str, at_least: int, deadline: float) -> int:
+        """Count `scope` up, past everything that is known of it. Raises StoreError."""
+        known = self._known.get(scope, 0)
+        if known:
+            at_least = max(at_least, known + 1)
+        count = self._medium.raise_epoch(scope, at_least, self._clock(), deadline)
+        with self._lock:
+            self._known = MappingProxyType({**self._known, scope: max(count, self._known.get(scope, 0))})
+            self._found = None
+        return count

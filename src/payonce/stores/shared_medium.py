@@ -1,0 +1,106 @@
+"""What a shared store asks of the server behind it, so that queue, breaker and expiry are the same for every engine.
+
+This room must never know an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from payonce.model.reason import Reason
+
+
+class Parcel(NamedTuple):
+    """What is to be written: the packed bytes, and for how many seconds; without bytes it is deleted."""
+
+    data: bytes | None
+    ttl: float
+
+
+class Found(NamedTuple):
+    """One entry of a listing: its slot, and at least the head of its parcel."""
+
+    slot: bytes
+    head: bytes
+
+
+class Count(NamedTuple):
+    """How many entries there are, and their bytes; an estimate where there are many."""
+
+    entries: int
+    used_bytes: int
+
+
+class Medium(Protocol):
+    """A server, or several. Every method but `trouble` may wait until `deadline` (monotonic seconds), or a bound of its
+    own, and raises StoreError where there is no answer. Safe from any thread."""
+
+    largest: int
+    """Bytes of a parcel; a larger one is not taken."""
+
+    def trouble(self, slot: bytes | None = None) -> str:
+        """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is. At once."""
+        ...
+
+    def read(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None]:
+        """The parcel of each slot, in one round trip to each server; what could not be asked for is a fault."""
+        ...
+
+    def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
+        """Write or delete each; those that were not, and why."""
+        ...
+
+    def can_write(self, deadline: float) -> Reason | None:
+        """Write something small: why nothing can be written, None if it can."""
+        ...
+
+    def note(self, day: int, notes: Mapping[str, bytes], keep: float, deadline: float) -> None:
+        """Keep records of a day, for `keep` seconds."""
+        ...
+
+    def notes(self, days: Sequence[int], deadline: float) -> Mapping[str, bytes]:
+        """The records of these days; a later one replaces an earlier one of the same name."""
+        ...
+
+    def epochs(self, deadline: float) -> Mapping[str, int]:
+        """Every epoch; the same object as before where nothing was raised since."""
+        ...
+
+    def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
+        """Count `scope` up by one, or to `at_least`; scopes of single keys count in milliseconds."""
+        ...
+
+    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
+        """Raise each scope to this count, where it is lower."""
+        ...
+
+    def raised(self, deadline: float) -> Mapping[str, float]:
+        """When each scope was last raised, in Unix seconds."""
+        ...
+
+    def listing(self) -> Iterator[Sequence[Found]]:
+        """Every entry, in pieces, in no order; perhaps twice."""
+        ...
+
+    def count(self) -> Count:
+        """How many there are, within a bounded number of steps."""
+        ...
+
+    def pace(self, read_budget: float) -> None:
+        """A read has so many seconds: a server that needs longer is of no use."""
+        ...
+
+    def tend(self) -> None:
+        """Look after what does not work. Called often, off the request path; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Let every connection go."""
+        ...
+
+
+class StoreFault(NamedTuple):
+    """Why one slot could not be asked for."""
+
+    because: str

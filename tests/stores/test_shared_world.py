@@ -1,0 +1,235 @@
+"""Shared stores in the whole: commands, the library, forks, TLS, secrets that differ, and no password anywhere."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx2
+import pytest
+from store_faults import about_now
+from tests.support.gateway import GatewayChild, ask, running_gateway, until
+from tests.support.servers import REDIS, Memcached, RedisServer, free_ports, memcached, redis_server
+
+from payonce.config import Settings, load
+from payonce.httpx2 import Client
+from payonce.model.ports import Store
+from payonce.stores.registry import open_store
+from payonce.testing import StoreContract
+from payonce.testing.contract import slot_of
+from payonce.testing.sim import SimulatedProvider, running_sim
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[SimulatedProvider]:
+    with running_sim() as running:
+        yield running
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture(params=["redis", "memcached"])
+def any_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer | Memcached]:
+    with redis_server(tmp_path) if request.param == "redis" else memcached(tmp_path) as running:
+        yield running
+
+
+def payonce(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "payonce", *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, cwd=home)
+
+
+def test_commands_list_count_and_purge_what_gateways_on_other_machines_have_stored(
+    sim: SimulatedProvider, any_server: RedisServer | Memcached, tmp_path: Path
+) -> None:
+    store = ("--store", any_server.url)
+    with GatewayChild(tmp_path, *store, "--upstream", sim.base_url, "--cache", "all", "--port", "0") as gateway:
+        for number in range(5):
+            assert gateway.post(ask(f"{number}")).status == 200
+            assert until(lambda number=number: gateway.post(ask(f"{number}")).hit)
+
+        def listed() -> list[dict[str, object]]:
+            done = payonce(tmp_path, "ls", *store, "--json")
+            assert done.returncode == 0, done.stderr
+            page = json.loads(done.stdout)
+            return page if isinstance(page, list) else page["entries"]
+
+        assert len(listed()) == 5
+        assert until(lambda: json.loads(payonce(tmp_path, "stats", *store, "--json").stdout)["requests"] >= 10, 10)
+        figures = json.loads(payonce(tmp_path, "stats", *store, "--json").stdout)
+        assert figures["store"]["entries"] == 5
+        done = payonce(tmp_path, "purge", *store, "--model", "sim/small")
+        assert done.returncode == 0, done.stderr
+        assert listed() == []
+        assert until(lambda: not gateway.post(ask("0")).hit, 1.0)
+
+
+def test_a_command_on_a_server_that_is_down_says_so_and_purges_nothing(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    done = payonce(tmp_path, "purge", "--store", f"redis://user:hunter2@127.0.0.1:{port}", "--all", "--yes")
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert str(port) in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_the_library_shares_a_store_with_the_gateway(
+    sim: SimulatedProvider, any_server: RedisServer | Memcached, tmp_path: Path
+) -> None:
+    secret = str(tmp_path / "secret")
+    url = f"{sim.base_url}/chat/completions"
+    headers = {"authorization": "Bearer sk-or-test"}
+    settings = Settings(store=any_server.url, secret_file=secret)
+    with Client(cache="all", settings=settings) as one:
+        first = one.post(url, json=ask("library"), headers=headers)
+        assert first.status_code == 200
+        world_flush(any_server.url)
+    with Client(cache="all", settings=settings) as two:
+        assert until(lambda: two.post(url, json=ask("library"), headers=headers).headers.get("age") is not None)
+        second: httpx2.Response = two.post(url, json=ask("library"), headers=headers)
+        assert second.content == first.content
+
+
+def world_flush(url: str) -> None:
+    with closing(open_store(url)) as store:
+        assert until(lambda: store.volume().entries == 1)
+
+
+def test_secrets_that_differ_are_noticed(sim: SimulatedProvider, server: RedisServer, tmp_path: Path) -> None:
+    def gateway(name: str):  # type: ignore[no-untyped-def]
+        return running_gateway(sim.base_url, store=server.url, secret_file=str(tmp_path / name))
+
+    with gateway("a") as one, gateway("a") as same:
+        assert one.post(ask("x")).status == same.post(ask("x")).status == 200
+        assert until(lambda: b"seal/" in b"".join(field for field in note_titles(server)), 5)
+        assert one.gateway.world.warnings == same.gateway.world.warnings == []
+        with gateway("b") as other:
+            assert not other.post(ask("x")).hit
+            assert until(lambda: bool(other.gateway.world.warnings), 5)
+            assert "secret_file" in other.gateway.world.warnings[0]
+
+
+def test_a_secret_that_nobody_uses_any_more_is_no_cause_for_a_warning(
+    sim: SimulatedProvider, server: RedisServer, tmp_path: Path
+) -> None:
+    with closing(open_store(server.url)) as store:
+        store.note("seal/0123456789abcdef", b"%d" % (time.time() - 3 * 3600))
+        assert store.flush()
+    with running_gateway(sim.base_url, store=server.url, secret_file=str(tmp_path / "a")) as one:
+        assert one.post(ask("x")).status == 200
+        assert until(lambda: len([title for title in note_titles(server) if title.startswith(b"seal/")]) == 2, 5)
+        assert one.gateway.world.warnings == []
+
+
+def test_memcached_needs_no_redis_client() -> None:
+    code = "import sys, payonce.stores.memcached; print('redis' in sys.modules, 'hiredis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+
+
+def note_titles(server: RedisServer) -> list[bytes]:
+    client = server.client()
+    try:
+        return [title for name in client.scan_iter(match="payonce:n:*") for title in client.hkeys(name)]
+    finally:
+        client.close()
+
+
+def test_who_shares_a_store_without_naming_a_secret_is_told(tmp_path: Path) -> None:
+    for url in ("redis://h", "rediss+cluster://h", "memcached://h"):
+        assert any("secret_file" in text for text in load({"store": url}, {"HOME": str(tmp_path)}, None).warnings)
+        named = load({"store": url, "secret_file": "s"}, {"HOME": str(tmp_path)}, None)
+        assert not any("secret_file" in text for text in named.warnings)
+    assert load({"store": "sqlite:x.db"}, {"HOME": str(tmp_path)}, None).warnings == ()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_child_has_connections_of_its_own(any_server: RedisServer | Memcached) -> None:
+    now = time.time()
+    with closing(open_store(any_server.url)) as store:
+        store.put(slot_of("before"), b"before", about_now(now))
+        assert store.flush()
+        pid = os.fork()
+        if not pid:
+            done = False
+            try:
+                done = store.get(slot_of("before")) == b"before"
+                done &= store.put(slot_of("child"), b"child", about_now(now)) and store.flush()
+                done &= store.raise_epoch("all") == 1
+                store.close()
+            finally:
+                os._exit(0 if done else 1)
+        for number in range(300):
+            assert store.put(slot_of(number), b"%d" % number, about_now(now))
+            assert store.get(slot_of("before")) == b"before"
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert store.flush()
+        assert store.get(slot_of("child")) == b"child"
+        assert [store.get(slot_of(number)) for number in range(300)] == [b"%d" % number for number in range(300)]
+        assert dict(store.epochs()) == {"all": 1}
+
+
+class TestOverTls(StoreContract):
+    """The contract over TLS, with certificates both ways."""
+
+    @pytest.fixture(autouse=True, scope="class")
+    @classmethod
+    def _server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        folder = tmp_path_factory.mktemp("tls")
+        make_certificates(folder)
+        [port] = free_ports(1)
+        options = ("--tls-port", str(port), "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem")
+        with redis_server(folder, *options, "--tls-ca-cert-file", "ca.pem", kind=REDIS):
+            cls.url = f"rediss://localhost:{port}?ca={folder}/ca.pem&cert={folder}/cert.pem&key={folder}/key.pem"
+            yield
+
+    def open(self) -> Store:
+        self.prefix = f"t{time.monotonic_ns()}:"
+        return self.shared(None)
+
+    def shared(self, store: Store | None) -> Store:
+        opened = open_store(f"{self.url}&prefix={self.prefix}", clock=self.clock)
+        opened.pace(2.0)  # a handshake may take longer than a read
+        return opened
+
+    def test_a_certificate_of_nobody_we_know_is_refused(self) -> None:
+        with closing(open_store(self.url.split("?")[0])) as store, pytest.raises(Exception, match=r"(?i)certificate"):
+            store.raise_epoch("all")
+
+
+def make_certificates(folder: Path) -> None:
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=folder)
+
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
+            "-subj", "/CN=Test CA", "-addext", "basicConstraints=critical,CA:TRUE")  # fmt: skip
+    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "req.pem", "-subj", "/CN=localhost")
+    (folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
+    openssl("x509", "-req", "-in", "req.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
+            "-out", "cert.pem", "-days", "2", "-extfile", "ext")  # fmt: skip
+
+
+def test_a_password_is_in_no_log_page_or_message(sim: SimulatedProvider, server: RedisServer, tmp_path: Path) -> None:
+    server.say("CONFIG", "SET", "requirepass", "hunter2-canary")
+    for user in (":hunter2-canary", "nobody:hunter2-canary-wrong"):
+        url = f"redis://{user}@127.0.0.1:{server.port}"
+        options = ("--store", url, "--upstream", sim.base_url, "--cache", "all", "--port", "0")
+        with GatewayChild(tmp_path, *options) as gateway:
+            for number in range(30):
+                assert gateway.post(ask(f"{user} {number}")).status == 200
+            pages = [gateway.get(path).body for path in ("/readyz", "/metrics", "/healthz")]
+        assert not any(b"canary" in page for page in pages)
+        assert b"canary" not in gateway.out + gateway.err
+    shown = payonce(tmp_path, "config", "--store", url)
+    assert "canary" not in shown.stdout + shown.stderr
