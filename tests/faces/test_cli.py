@@ -125,7 +125,6 @@ def test_config_prints_every_setting_with_its_origin(capsys: pytest.CaptureFixtu
     out = capsys.readouterr().out
     assert "payonce.toml line 1" in out
     assert "environment PAYONCE_STORE" in out
-    assert "does nothing yet" in out
     assert "rule 1: model = a*, ttl = 5" in out
     assert main(["config", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)

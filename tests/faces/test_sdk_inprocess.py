@@ -292,7 +292,7 @@ def test_the_figures_count_what_the_library_did(sim: SimulatedProvider, tmp_path
         for _ in range(5):
             ask(sdk)
     with running_gateway(sim.base_url, store=store) as gateway:
-        counts = gateway.gateway.world._add_up(None).counts
+        counts = gateway.gateway.world._add_up(()).counts
     assert counts["requests.miss"] == 1
     assert counts["requests.hit"] == 4
     assert counts["avoided.calls"] == 4

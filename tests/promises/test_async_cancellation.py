@@ -60,7 +60,7 @@ async def nothing_lost(client: Any, pool: Any = None, others: Any = ()) -> Async
     assert len(player.tower) == 0
     assert not player._tasks
     assert player._reads == 0
-    assert not player.upstreams[""]._closing
+    assert not player.upstreams[""]._inner._closing
     if pool is not None:
         assert pool.calls == pool.closed
         assert pool.free._value == pool.slots

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from importlib import resources
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import orjson
@@ -76,7 +76,7 @@ def name_parts(model: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
 @lru_cache(maxsize=1)
 def tables() -> dict[str, Any]:
     """The bundled tables, read once."""
-    data = resources.files("payonce.optimise") / "data"
+    data = Path(__file__).parent / "data"
     providers: dict[str, Any] = orjson.loads((data / "providers.json").read_bytes())
     providers["minimums"] = orjson.loads((data / "minimums.json").read_bytes())["minimums"]
     return providers
