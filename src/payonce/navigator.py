@@ -34,7 +34,8 @@ log = logging.getLogger("payonce.navigator")
 
 REJECTED = 400
 PLANNED_BYTES = 1024
-"""Shorter bodies go as they are: no provider caches so short a prompt."""
+"""Shorter bodies go as they are, unless the client has marked them, of which the doctor is to hear: no provider caches
+so short a prompt."""
 
 UNPRICED = 1024
 """So many answers may wait for their price; of more, the oldest is left out of the books."""
@@ -142,7 +143,8 @@ class PrefixNavigator:
         now = self.clock()
         if call.upstream not in self._bases and len(self._bases) < UPSTREAMS:
             self._bases[call.upstream] = steering.base
-        if len(call.body) < PLANNED_BYTES or not self._heeds(steering.model):
+        short = len(call.body) < PLANNED_BYTES and b'"cache_control"' not in call.body
+        if short or not self._heeds(steering.model):
             return PlannedCourse(self, call, call, None, dialect, now)
         members = parse(call.body)
         if isinstance(members, Reason):

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ from payonce.gateway.upstream import HttpUpstream
 from payonce.ledger.tally import summary
 from payonce.model.call import Call, Steering
 from payonce.navigator import PLANNED_BYTES, merged, upstream_kind
-from payonce.testing.sim import CacheMeter, SimulatedProvider, running_sim
-from tests.support.asgi import World, running
+from payonce.testing.sim import SimulatedProvider
+from tests.support.asgi import World
+from tests.support.strict import strict
 
 CLAUDE = "anthropic/claude-sonnet-4.5"
 POLICY = "You are a careful agent of an airline. " * 200
@@ -50,21 +50,6 @@ class Talk:
         else:
             shape = {"instructions": POLICY, "input": self.turns}
         return json.dumps(self.more | shape).encode()
-
-
-@asynccontextmanager
-async def strict(folder: Path, **settings: Any) -> AsyncIterator[tuple[World, SimulatedProvider]]:
-    """A gateway in front of the simulated provider with its strict caches, both on the same clock."""
-    now: list[Callable[[], float]] = [lambda: 0.0]
-    with running_sim(meter=CacheMeter(), clock=lambda: now[0]()) as sim:
-        async with running(folder, upstream=(("", sim.base_url),), **settings) as world:
-            now[0] = world.clock
-            way = HttpUpstream(sim.base_url, world.gateway.settings)
-            world.gateway.world.player.upstreams = {"": NavigatedUpstream(way, world.gateway.world.navigator)}
-            try:
-                yield world, sim
-            finally:
-                way.close()
 
 
 async def converse(world: World, talk: Talk, turns: int, gap: float = 20.0, **fields: str) -> None:
