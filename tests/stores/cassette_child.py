@@ -6,6 +6,9 @@ import json
 import os
 import random
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from test_cassette import entry_of, got, key_of, put
 

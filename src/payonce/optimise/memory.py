@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from payonce.optimise.chances import Cell, Hazards, Waits, blend, chances, rhythm, spread
+from payonce.optimise.chances import SHORT, Cell, Hazards, Waits, blend, chances, rhythm, spread
 from payonce.optimise.nodes import Beginning, Beliefs, Node, Sight, Talk
 from payonce.optimise.prefix import Place, Prefix, openings
 
@@ -178,9 +178,17 @@ class Memory:
         if node.habits is None:
             node.habits = Cell(fade=0.9)
         levels.append((node.habits, self.beliefs.beginning))
-        hazards = blend(self._before(seed, name, node.uses), levels, self.beliefs.late)
-        node.wait = self._waits.begin(now, (*cells, node.habits))
+        gaps = self._cell((seed, name, "gaps"), 0.99)
+        hazards = blend(self._before(seed, name, node.uses), levels, self._late(gaps))
+        node.wait = self._waits.begin(now, (*cells, gaps, node.habits))
         return Beginning(at, node, chances(hazards, unread=0.7), backed=cells[1].any_ended())
+
+    def _late(self, gaps: Cell) -> float:
+        """How likely a beginning that surely is used again, and wasn't in five minutes, is used within the hour: what
+        is believed, by how many of this tenant's pauses between two uses were that long."""
+        late, share = self.beliefs.late, self.beliefs.late_share
+        seen = sum(gaps.ends[SHORT:]) + self.beliefs.gaps * share
+        return min(0.95, late * seen / ((sum(gaps.ends) + self.beliefs.gaps) * share))
 
     def _before(self, seed: bytes, name: str, uses: int) -> Hazards:
         """What is believed of a beginning used so often: at least what was seen of those used less often, since what

@@ -96,6 +96,8 @@ class Beliefs:
     twice: tuple[float, float] = (0.5, 0.2)
     often: tuple[float, float] = (0.7, 0.2)
     late: float = 0.85
+    late_share: float = 0.25
+    gaps: float = 25.0
     everybody: float = 2.0
     pace: float = 1.0
     tenant: float = 2.0
