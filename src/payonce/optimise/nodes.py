@@ -81,7 +81,9 @@ class Beliefs:
     Pairs are the chances of a next use within five minutes, and after that within the hour: of a first request, of one
     that may call tools, of a conversation that is met in the middle, of one that goes on (after a person, after a
     tool), of one whose prefix changed; and of a beginning used once, twice, and more often. `late` is how likely a
-    beginning that surely is used again, and wasn't in five minutes, is used within the hour. The other numbers say how
+    beginning that surely is used again, and wasn't in five minutes, is used within the hour, where `late_share` of the
+    pauses between two uses are longer than five minutes; `gaps` is how many pauses that share is worth against those
+    that were seen of a tenant. The other numbers say how
     many exposures each level's estimate is worth to the next: that of everybody, of the tenant's pace, of the tenant,
     of the place, and then what the conversation or the beginning itself shows. docs/design/planner.md says why.
     """
@@ -95,7 +97,7 @@ class Beliefs:
     once: tuple[float, float] = (0.08, 0.02)
     twice: tuple[float, float] = (0.5, 0.2)
     often: tuple[float, float] = (0.7, 0.2)
-    late: float = 0.85
+    late: float = 0.7
     late_share: float = 0.25
     gaps: float = 25.0
     everybody: float = 2.0
