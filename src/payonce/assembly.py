@@ -114,12 +114,12 @@ class Ground:
             total.update(self.tiers.keeper.dropped())
         return total
 
-    def _leaves(self) -> Leaves:
+    def _leaves(self, *, last: bool = False) -> Leaves:
         """What is new in the figures and in the doctor's findings, as records to note."""
         for settle in self.before_note:
             settle()
         self._note_losses()
-        pages = (self.ledger.leaf(self.clock()), self.navigator.page())
+        pages = (self.ledger.leaf(self.clock()), self.navigator.page(last=last))
         return tuple(page for page in pages if page is not None)
 
     def trouble(self) -> str:
@@ -236,7 +236,7 @@ class World(Ground):
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
-        await asyncio.get_running_loop().run_in_executor(None, self._shut, self._leaves())
+        await asyncio.get_running_loop().run_in_executor(None, self._shut, self._leaves(last=True))
 
     async def tally(self) -> Tally:
         """The figures of every worker that shares the store, this one's to the moment."""

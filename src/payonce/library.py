@@ -118,7 +118,7 @@ class LibraryWorld(Ground):
             self._ticker.join(POLL_SECONDS * 8)
         self.pool.shutdown(wait=False, cancel_futures=True)
         with self.listener.lock:
-            leaves = self._leaves()
+            leaves = self._leaves(last=True)
         self._shut(leaves)
 
     def _busy(self) -> bool:

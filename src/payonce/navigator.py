@@ -114,10 +114,10 @@ class PrefixNavigator:
         except Exception as error:  # noqa: BLE001
             self._stumble(error)
 
-    def page(self) -> tuple[str, bytes] | None:
-        """What the doctor found, as a record to note, if something is new."""
+    def page(self, *, last: bool = False) -> tuple[str, bytes] | None:
+        """What the doctor found, as a record to note, if something is new; `last`, if anything is."""
         with self._lock:
-            return self._reckoning.page(self.clock())
+            return self._reckoning.page(self.clock(), last=last)
 
     def unpriced(self, now: float) -> list[tuple[str, str]]:
         """The upstreams, by name and base URL, whose own list of prices should be asked for now: those that calls were

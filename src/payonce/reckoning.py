@@ -109,9 +109,9 @@ class Reckoning:
         if outcome.plan is not None:
             self._examine(outcome, outcome.plan, usage)
 
-    def page(self, now: float) -> tuple[str, bytes] | None:
-        """What the doctor found, as a record to note, if something is new."""
-        return self._diary.leaf(now)
+    def page(self, now: float, *, last: bool) -> tuple[str, bytes] | None:
+        """What the doctor found, as a record to note, if something is new; `last`, if anything is."""
+        return self._diary.leaf(now, last=last)
 
     def expire(self, now: float) -> None:
         """Enter what expired unread; to be called now and then."""

@@ -29,6 +29,7 @@ from payonce.intake import Admitted, Intake
 from payonce.library import open_worlds
 from payonce.testing.sim import SimulatedProvider, running_sim
 from tests.support.asgi import answer
+from tests.support.gateway import until
 from tests.support.process import GatewayProcess
 
 RECORDED = Path(__file__).parents[1] / "wire" / "recordings"
@@ -51,9 +52,13 @@ class Provider:
         self.content: bytes | None = None
         self.media = "application/json"
         self.status = 200
+        self.ready = threading.Event()
+        """No answer before this is set."""
+        self.ready.set()
 
     def __call__(self, request: Any) -> Any:
         self.requests.append(request)
+        assert self.ready.wait(30)
         content = answer(len(self.requests), self.status)[1] if self.content is None else self.content
         headers = {"content-type": self.media, "set-cookie": "id=CANARY", "x-request-id": "req-CANARY"}
         return self.mod.Response(self.status, headers=headers, content=content)
@@ -234,9 +239,17 @@ async def test_batches_and_streams_of_tasks_over_sockets(sim: SimulatedProvider,
 def test_many_threads_record_one_file(client: Callable[..., Any], provider: Provider, place: Path) -> None:
     recorder = client("record")
     answers: list[bytes] = []
+    provider.ready.clear()  # until all have asked
     threads = [threading.Thread(target=lambda: answers.append(post(recorder).content)) for _ in range(16)]
     for thread in threads:
         thread.start()
+
+    def followers() -> int:
+        world = recorder._transport.desk.lease.world
+        return 0 if world is None else sum(flight.followers for flight in world.sync.tower)
+
+    assert until(lambda: followers() == 15)
+    provider.ready.set()
     for thread in threads:
         thread.join()
     assert len(set(answers)) == len(provider.requests) == len(pages(place)) == 1

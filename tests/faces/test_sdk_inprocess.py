@@ -267,7 +267,9 @@ def test_gateway_and_library_share_a_store_file(
             sdk = open_ai(sim, client)
             assert read(sdk.chat.completions.create(**ASKED, stream=stream)) == by_gateway
             by_library = read(sdk.chat.completions.create(**ASKED, stream=stream, seed=1))
-            client._transport.desk.lease.world.tiers.keeper.flush()
+            world = client._transport.desk.lease.world
+            assert world.sync.drain(10.0), "the SDK has read to [DONE], and so perhaps not to the end"
+            world.tiers.keeper.flush()
             assert read(plain.chat.completions.create(**ASKED, stream=stream, seed=1)) == by_library
             assert sim.bill.requests == 2
             another = open_ai(sim, client).with_options(api_key="sk-another")

@@ -45,12 +45,12 @@ class Diary:
         self._noted_at = now
 
     def leaf(self, now: float, *, last: bool = False) -> tuple[str, bytes] | None:
-        """The present page as a record to note, where there is a new finding; where only more was seen, now and then,
-        at the end of the day, or when it is the `last` time. None else."""
+        """The present page as a record to note, where there is a new finding; where only more was seen, the first
+        time, now and then, at the end of the day, or when it is the `last` time. None else."""
         watch, record = self._watch, None
         day = int(now) // DAY * DAY
         found, seen = watch.revision, watch.counts["seen"]
-        due = last or day != self._day or now - self._noted_at >= SELDOM
+        due = last or not self._noted[1] or day != self._day or now - self._noted_at >= SELDOM
         if found != self._noted[0] or (due and seen != self._noted[1]):
             self._noted, self._noted_at = (found, seen), now
             record = f"{PREFIX}{self._day}/{self._worker}", encode(watch)
