@@ -122,7 +122,7 @@ async def test_the_same_storm_over_a_server_behind_a_delaying_proxy_gives_no_wro
     await upstream.stop()
     assert sum(seen.values()) == 6_000
     assert not {outcome: count for outcome, count in seen.items() if outcome.startswith(("wrong", "hit that"))}, seen
-    assert seen["hit"] > 1_000, seen
+    assert seen["hit"] > 300, seen
     assert seen["given up"] > 300, seen
     assert gateway.status == 0, gateway.log.decode()
     assert b"Traceback" not in gateway.log, gateway.log.decode()
