@@ -15,10 +15,7 @@ TESTS = ["test_embeddings.py", "test_models.py", "test_responses.py", "chat"]
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_no_test_of_the_sdk_passes_direct_and_fails_through_the_gateway() -> None:
-    try:
-        suite.prepare()
-    except suite.UnavailableError as error:
-        pytest.skip(f"the OpenAI SDK's test suite can't be had here: {error}")
+    suite.prepare()  # where it can't be had, this fails: a promise that is not looked at is not kept
     direct, through = suite.compare(TESTS)
     cold, warm = through
     assert suite.broken(direct, through) == {}
