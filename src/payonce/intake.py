@@ -6,6 +6,7 @@ and the key is made. One for the gateway and for the library. This room must nev
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 
 from payonce.config import Settings
@@ -26,6 +27,9 @@ STEERED = frozenset(("chat/completions", "messages", "responses"))
 
 KNOWN_HEADERS = 256
 """For how many different header blocks it is remembered what they say."""
+
+_numbers = itertools.count(1)
+"""Of the requests of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ class Intake:
         directives = said.directives
         if isinstance(directives, Reason):
             return Refused(directives)
-        call = Call(upstream, "POST", endpoint, query, said.forwarded, body)
+        call = Call(upstream, "POST", endpoint, query, said.forwarded, body, number=next(_numbers))
         dialect = DIALECTS.get(endpoint)
         if dialect is None:
             return Bypassed(call, why.NO_DIALECT)
@@ -122,6 +126,7 @@ class Intake:
                     mode=policy.prompt_cache,
                     ttl=policy.prompt_cache_ttl,
                     cacheable=against is None,
+                    namespace=directives.namespace,
                 ),
             )
         if against is not None:

@@ -186,6 +186,8 @@ class PrefixNavigator:
             model=said.model,
             host=said.provider,
             diagnosis=said.diagnosis,
+            request=course.asked.number,
+            endpoint=course.asked.endpoint,
         )
         with self._lock:
             if plan is not None and (heard is None or heard.usage is not None):
