@@ -1,4 +1,4 @@
-"""How the asyncio player looks into the stores: in front at once, behind in a few threads and within a budget.
+"""How the asyncio player looks into the stores: in front at once, behind within a budget, on the loop or in a thread.
 
 A store that is slow or fails makes a miss here, counted under its reason. This room must never judge what it finds.
 """
@@ -6,9 +6,9 @@ A store that is slow or fails makes a miss here, counted under its reason. This 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any
 
 from payonce.drive.performing import READERS, SLICE_ITEMS, WAITING_READS
 from payonce.drive.tiers import Tiers
@@ -18,9 +18,6 @@ from payonce.model.call import Ask
 from payonce.model.entry import Entry
 from payonce.model.key import Key
 from payonce.model.reason import Reason
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class AsyncReads:
@@ -39,7 +36,7 @@ class AsyncReads:
         if found is not None:
             return found
         try:
-            blob = await self._read(self.tiers.read_behind, ask.key.slot)
+            [blob] = await self._read([ask.key.slot])
         except TimeoutError:
             self.tiers.dropped["store-slow"] += 1
             return why.STORE_SLOW
@@ -67,7 +64,7 @@ class AsyncReads:
             blobs: Sequence[bytes | None] = ()
             if behind and against is None:
                 try:
-                    blobs = await self._read(self.tiers.read_many, [ask.key.slot for ask in behind])
+                    blobs = await self._read([ask.key.slot for ask in behind])
                 except TimeoutError:
                     self.tiers.dropped["store-slow"] += 1
                     against = why.STORE_SLOW
@@ -86,19 +83,23 @@ class AsyncReads:
         if self._owns_pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _read(self, read: Callable[[K], V], what: K) -> V:
-        """The store behind is read in a thread, within the budget; a read that comes late is let go."""
+    async def _read(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
+        """The store behind is read within the budget: on the loop where the store can do that, else in a thread. A read
+        that comes late is let go. Raises TimeoutError and StoreError."""
+        found = await self.tiers.read_soon(slots)
+        if found is not None:
+            return found
         if self.under_way >= WAITING_READS:
             raise TimeoutError
         self.under_way += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, read, what)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.read_many, slots)
         future.add_done_callback(self._read_done)
         done, _ = await asyncio.wait((future,), timeout=self.budget)
         if not done:
             raise TimeoutError
         return future.result()
 
-    def _read_done(self, future: asyncio.Future[V]) -> None:
+    def _read_done(self, future: asyncio.Future[Any]) -> None:
         self.under_way -= 1
         if not future.cancelled():
             future.exception()
