@@ -243,15 +243,17 @@ class Gateway:
             await _json(face, 200, {"status": "ok"})
         elif path == b"/metrics":
             tally = await self.world.tally()
-            volume = await asyncio.get_running_loop().run_in_executor(None, self.world.volume)
-            text = render(tally, volume, self.world, self.shelf)
+            loop = asyncio.get_running_loop()
+            volume = await loop.run_in_executor(None, self.world.volume)
+            holdings = await loop.run_in_executor(None, self.world.holdings)
+            text = render(tally, volume, holdings, self.world, self.shelf)
             await face.start(Head(200, ((b"content-type", CONTENT_TYPE),)), (), text)
         else:
             await self._ready(face)
 
     async def _ready(self, face: AsgiFace) -> None:
         world = self.world
-        lost = {reason: count for reason, count in world.dropped().items() if reason != "evicted"}
+        lost = {reason: count for reason, count in world.dropped().items() if reason not in why.ROUTINE}
         degraded = list(world.warnings)
         if trouble := world.trouble():
             degraded.append(f"the store's server does not answer, so nothing is served from the cache: {trouble}")

@@ -1,13 +1,13 @@
 """/metrics: the tally of all workers, as Prometheus reads it. Names and labels are documented in docs/metrics.md.
 
-Label values come from closed sets only (outcomes, reasons); no model, tenant, key or prompt is ever a label. This room
-must never count anything itself.
+Label values come from closed sets only (outcomes, reasons), but for the hashes of the few tenants that are near their
+quota; no model, key or prompt is ever a label. This room must never count anything itself.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -16,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from payonce.ledger.spending import UNKNOWN
 from payonce.ledger.tally import BUCKETS, Tally
 from payonce.model.ports import Volume
+from payonce.model.quota import Holding, Quotas, near
 from payonce.model.receipt import Outcome
 
 if TYPE_CHECKING:
@@ -65,10 +66,16 @@ class _Collector:
         yield from self._metrics
 
 
-def render(tally: Tally, volume: Volume, world: World, shelf: Shelf | None) -> bytes:
+def render(tally: Tally, volume: Volume, holdings: Iterable[Holding], world: World, shelf: Shelf | None) -> bytes:
     """The page, in Prometheus's text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector([*_counters(tally), _latency(tally), *_gauges(volume, world, shelf)]))
+    metrics = [
+        *_counters(tally),
+        _latency(tally),
+        *_gauges(volume, world, shelf),
+        _near(holdings, world.settings.quotas),
+    ]
+    registry.register(_Collector(metrics))
     return generate_latest(registry)
 
 
@@ -124,6 +131,15 @@ def _latency(tally: Tally) -> Metric:
             total += count
             buckets.append((bound, total))
         family.add_metric([outcome], buckets, sum_value=tally.seconds[outcome] / 1e9)
+    return family
+
+
+def _near(holdings: Iterable[Holding], quotas: Quotas) -> Metric:
+    family = GaugeMetricFamily(
+        "payonce_tenant_quota_ratio", "Which share of its quota a tenant holds that is near it.", labels=["tenant"]
+    )
+    for holding, share in near(holdings, quotas):
+        family.add_metric([holding.tenant], share)
     return family
 
 
