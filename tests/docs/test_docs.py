@@ -102,7 +102,7 @@ async def test_the_metrics_page_names_exactly_the_metrics_there_are(tmp_path: Pa
     gateway = Gateway(Settings(store="memory:", secret_file=str(tmp_path / "secret")))
     await gateway.start()
     try:
-        text = render(Tally(), gateway.world.volume(), gateway.world, gateway.shelf).decode()
+        text = render(Tally(), gateway.world.volume(), (), gateway.world, gateway.shelf).decode()
     finally:
         await gateway.stop()
     served = set(re.findall(r"^# TYPE (payonce_\w+)", text, re.MULTILINE))
