@@ -44,7 +44,7 @@ SHOWN = (
     " ORDER BY bytes DESC"
 )
 _HELD = "SELECT entries, bytes FROM tenants WHERE tenant = ?"
-_LEAST_USED = "SELECT id, size FROM entries WHERE tenant = ? ORDER BY used_at, id LIMIT 500"
+_LEAST_USED = "SELECT id, size FROM entries WHERE tenant = ? ORDER BY used_at, id"
 _DELETE_ID = "DELETE FROM entries WHERE id = ?"
 _EXPIRED = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
 
@@ -106,20 +106,16 @@ def _within_quota(db: apsw.Connection, tenant: str, quotas: Quotas, most: int) -
 def _evict(db: apsw.Connection, tenant: str, size: int, count: int, most: int) -> tuple[int, int]:
     """Delete what `tenant` has not used for longest, until `size` bytes and `count` entries are gone: how many entries
     and bytes were."""
-    evicted = freed = 0
-    while (freed < size or evicted < count) and evicted < most:
-        found = cast("list[tuple[int, int]]", db.execute(_LEAST_USED, (tenant,)).fetchall())
-        if not found:
-            break
-        chosen = []
-        for entry, length in found:
-            if (freed >= size and evicted >= count) or evicted >= most:
+    chosen = []
+    freed = 0
+    if size > 0 or count > 0:
+        for entry, length in db.execute(_LEAST_USED, (tenant,)):
+            if (freed >= size and len(chosen) >= count) or len(chosen) >= most:
                 break
             chosen.append((entry,))
-            freed += length + ROW_OVERHEAD
-            evicted += 1
-        db.executemany(_DELETE_ID, chosen)
-    return evicted, freed
+            freed += cast("int", length) + ROW_OVERHEAD
+    db.executemany(_DELETE_ID, chosen)
+    return len(chosen), freed
 
 
 def used_bytes(db: apsw.Connection) -> int:
