@@ -106,7 +106,7 @@ def _within_quota(db: apsw.Connection, tenant: str, quotas: Quotas, most: int) -
 def _evict(db: apsw.Connection, tenant: str, size: int, count: int, most: int) -> tuple[int, int]:
     """Delete what `tenant` has not used for longest, until `size` bytes and `count` entries are gone: how many entries
     and bytes were."""
-    chosen = []
+    chosen: list[tuple[apsw.SQLiteValue]] = []
     freed = 0
     if size > 0 or count > 0:
         for entry, length in db.execute(_LEAST_USED, (tenant,)):
