@@ -30,8 +30,6 @@ from payonce.model.reason import Reason
 from payonce.model.receipt import Landing, Receipt
 
 R = TypeVar("R")
-K = TypeVar("K")
-V = TypeVar("V")
 log = logging.getLogger("payonce.drive")
 
 SWEEP_SECONDS = 0.25
@@ -261,7 +259,7 @@ class AsyncPlayer:
         if found is not None:
             return found
         try:
-            blob = await self._read(self.tiers.read_behind, effect.ask.key.slot)
+            [blob] = await self._read([effect.ask.key.slot])
         except TimeoutError:
             self.tiers.dropped["store-slow"] += 1
             return why.STORE_SLOW
@@ -289,7 +287,7 @@ class AsyncPlayer:
             blobs: Sequence[bytes | None] = ()
             if behind and against is None:
                 try:
-                    blobs = await self._read(self.tiers.read_many, [ask.key.slot for ask in behind])
+                    blobs = await self._read([ask.key.slot for ask in behind])
                 except TimeoutError:
                     self.tiers.dropped["store-slow"] += 1
                     against = why.STORE_SLOW
@@ -299,19 +297,23 @@ class AsyncPlayer:
             found += self.tiers.settle(asks, seen, blobs, against)
         return tuple(found)
 
-    async def _read(self, read: Callable[[K], V], what: K) -> V:
-        """The store behind is read in a thread, within the budget; a read that comes late is let go."""
+    async def _read(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
+        """The store behind is read within the budget: on the loop where the store can do that, else in a thread. A read
+        that comes late is let go. Raises TimeoutError and StoreError."""
+        found = await self.tiers.read_soon(slots)
+        if found is not None:
+            return found
         if self._reads >= WAITING_READS:
             raise TimeoutError
         self._reads += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, read, what)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.read_many, slots)
         future.add_done_callback(self._read_done)
         done, _ = await asyncio.wait((future,), timeout=self.read_budget)
         if not done:
             raise TimeoutError
         return future.result()
 
-    def _read_done(self, future: asyncio.Future[V]) -> None:
+    def _read_done(self, future: asyncio.Future[Any]) -> None:
         self._reads -= 1
         if not future.cancelled():
             future.exception()

@@ -160,6 +160,16 @@ class Distant(Protocol):
 
 
 @runtime_checkable
+class AsyncReading(Protocol):
+    """A store that an event loop can read without a thread."""
+
+    async def get_soon(self, slots: Sequence[bytes]) -> Sequence[bytes | None] | None:
+        """The bytes of each, as `get` has them, within the read budget; None where a thread has to read this time.
+        Raises TimeoutError where nothing was answered in time, StoreError where nothing could be asked for."""
+        ...
+
+
+@runtime_checkable
 class Sieving(Protocol):
     """A store that often knows, without a look at its medium, that it has nothing."""
 
