@@ -212,9 +212,7 @@ def share(value: object) -> str:
 
 def ledger_place(value: object) -> str:
     """`auto`, `off`, or a file's path."""
-    if value in {"", "on", True}:
-        return "auto"
-    return "off" if value is False else path_text(value)
+    return path_text(value) or "auto"
 
 
 def path_text(value: object) -> str:
