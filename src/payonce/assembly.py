@@ -15,6 +15,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from payonce.config import Settings
@@ -66,6 +67,8 @@ class Ground:
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
         self.before_note: list[Callable[[], None]] = []
+        self.books_lock: AbstractContextManager[object] = nullcontext()
+        """What to hold while the ledger is written; never while the navigator settles, which takes it itself."""
         self._noted_losses: Counter[str] = Counter()
         self._introduced_at = 0.0
         self.request_log = (
@@ -94,7 +97,6 @@ class Ground:
             heeds=lambda model: catalogue.traits(model).kind not in {"unknown", "none"},
             request_log=self.request_log,
         )
-        self.before_note.append(navigator.settle)
         return navigator
 
     def volume(self) -> Volume:
@@ -117,14 +119,18 @@ class Ground:
     def _leaves(self, *, last: bool = False) -> Leaves:
         """What is new in the figures and in the doctor's findings, as records to note."""
         self.settle()
-        pages = (self.ledger.leaf(self.clock()), self.navigator.page(last=last))
+        with self.books_lock:
+            leaf = self.ledger.leaf(self.clock())
+        pages = (leaf, self.navigator.page(last=last))
         return tuple(page for page in pages if page is not None)
 
     def settle(self) -> None:
         """Enter in the figures what was only counted so far."""
-        for settle in self.before_note:
-            settle()
-        self._note_losses()
+        self.navigator.settle()
+        with self.books_lock:
+            for settle in self.before_note:
+                settle()
+            self._note_losses()
 
     def trouble(self) -> str:
         """Why the store is not asked at the moment, in words; empty where it is."""
