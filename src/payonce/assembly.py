@@ -14,7 +14,7 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -28,7 +28,8 @@ from payonce.errors import SettingsError, StoreError
 from payonce.ledger.accounts import Accounts
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
-from payonce.model.ports import Clock, Notebook, Patience, Recorder, Store, Upstream, Volume
+from payonce.model.ports import Clock, Notebook, Patience, Rationing, Recorder, Store, Upstream, Volume
+from payonce.model.quota import SHOWN_TENANTS, Holding
 from payonce.navigator import PrefixNavigator
 from payonce.optimise import Planner
 from payonce.optimise.traits import Catalogue
@@ -108,6 +109,17 @@ class Ground:
         except StoreError as error:
             self.tiers.complain(error)
             return Volume(0, 0, self.settings.max_bytes)
+
+    def holdings(self) -> Sequence[Holding]:
+        """What the tenants that are shown hold; none where the store can't say. May wait for the store."""
+        keeper = self.tiers.keeper
+        if not isinstance(keeper, Rationing) or self.trouble():
+            return ()
+        try:
+            return keeper.holdings(SHOWN_TENANTS)
+        except StoreError as error:
+            self.tiers.complain(error)
+            return ()
 
     def dropped(self) -> Counter[str]:
         """What this process lost on the way to its stores, by reason id."""
@@ -211,6 +223,8 @@ class Ground:
             return front, None
         if (far := distant(store)) is not None:
             far.pace(settings.read_budget)
+        if isinstance(store, Rationing):
+            store.ration(settings.quotas)
         if isinstance(store, Patience) and store.slow:
             return front, store
         front.close()
