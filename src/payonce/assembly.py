@@ -90,7 +90,7 @@ class Ground:
             worker=self.ledger.worker,
             now=self.clock(),
         )
-        navigator = PrefixNavigator(
+        return PrefixNavigator(
             Planner(),
             reckoning,
             clock=self.clock,
@@ -98,7 +98,6 @@ class Ground:
             heeds=lambda model: catalogue.traits(model).kind not in {"unknown", "none"},
             request_log=self.request_log,
         )
-        return navigator
 
     def volume(self) -> Volume:
         """How full the store is; empty where it can't say. May wait for the store."""
