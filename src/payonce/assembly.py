@@ -15,6 +15,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from payonce.bookkeeping import Bookkeeping, books_file
@@ -70,6 +71,8 @@ class Ground:
         journal = self.books.journal if self.books is not None else None
         self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, journal)
         self.before_note: list[Callable[[], None]] = []
+        self.books_lock: AbstractContextManager[object] = nullcontext()
+        """What to hold while the ledger is written; never while the navigator settles, which takes it itself."""
         self._noted_losses: Counter[str] = Counter()
         self._introduced_at = 0.0
         self.request_log = (
@@ -101,7 +104,7 @@ class Ground:
             now=self.clock(),
             file=self.books.journal.billed if self.books is not None else None,
         )
-        navigator = PrefixNavigator(
+        return PrefixNavigator(
             Planner(),
             reckoning,
             clock=self.clock,
@@ -109,8 +112,6 @@ class Ground:
             heeds=lambda model: catalogue.traits(model).kind not in {"unknown", "none"},
             request_log=self.request_log,
         )
-        self.before_note.append(navigator.settle)
-        return navigator
 
     def volume(self) -> Volume:
         """How full the store is; empty where it can't say. May wait for the store."""
@@ -143,14 +144,18 @@ class Ground:
     def _leaves(self, *, last: bool = False) -> Leaves:
         """What is new in the figures and in the doctor's findings, as records to note."""
         self.settle()
-        pages = (self.ledger.leaf(self.clock()), self.navigator.page(last=last))
+        with self.books_lock:
+            leaf = self.ledger.leaf(self.clock())
+        pages = (leaf, self.navigator.page(last=last))
         return tuple(page for page in pages if page is not None)
 
     def settle(self) -> None:
         """Enter in the figures what was only counted so far."""
-        for settle in self.before_note:
-            settle()
-        self._note_losses()
+        self.navigator.settle()
+        with self.books_lock:
+            for settle in self.before_note:
+                settle()
+            self._note_losses()
 
     def trouble(self) -> str:
         """Why the store is not asked at the moment, in words; empty where it is."""
