@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from payonce.model.call import Asked, Call, Headers, Intent
 from payonce.model.entry import Facts
 from payonce.model.policy import HitUsage
+from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
 
 Clock = Callable[[], float]
@@ -118,6 +119,20 @@ class Chronicle(Protocol):
 
     def raised(self) -> Mapping[str, float]:
         """When each scope was last raised, in Unix seconds; under `key:` the latest of the single keys it forgot."""
+        ...
+
+
+@runtime_checkable
+class Rationing(Protocol):
+    """A store that counts what each tenant holds, so that no one of them pushes the others out."""
+
+    def ration(self, quotas: Quotas) -> None:
+        """No tenant may hold more than these allow; holds for what is put from now on."""
+        ...
+
+    def holdings(self, most: int) -> Sequence[Holding]:
+        """What those tenants hold that hold most, `most` at most, and those that have a quota of their own, largest
+        first. May wait; raises StoreError."""
         ...
 
 
