@@ -45,7 +45,7 @@ async def storm(
                 seen["errors"] += 1
                 seen[f"error: {type(error).__name__}"] += 1
 
-    await asyncio.gather(*(work(random.Random(seed * 1000 + worker)) for worker in range(WORKERS)))
+    await asyncio.gather(*(work(random.Random(f"{seed} {worker}")) for worker in range(WORKERS)))
     return seen
 
 
