@@ -167,13 +167,13 @@ class Ours:
             await asyncio.to_thread(self.store.raised)
 
     _KINDS = (
-        (0.86, _exchange),
+        (0.85, _exchange),
         (0.06, _batch),
         (0.03, _drop),
         (0.03, _poll),
         (0.015, _note),
-        (0.001, _list),
-        (1, _raised),
+        (0.005, _list),
+        (1.0, _raised),  # what is left
     )
 
     async def storm(self, requests: int, seed: int, beside: Callable[[int], None] | None = None) -> Counter[str]:
