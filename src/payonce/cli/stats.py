@@ -10,13 +10,14 @@ from cyclopts import Parameter
 
 from payonce.cli.entries import open_named
 from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
-from payonce.cli.output import print_json, say, size, span, table
+from payonce.cli.output import print_json, say, table
 from payonce.config_types import duration
 from payonce.errors import SettingsError
 from payonce.ledger.prices import MISSING_EXTRA
 from payonce.ledger.tally import add_up, summary
 from payonce.model.ports import Notebook
 from payonce.model.reason import REASONS
+from payonce.wording import size, span
 
 
 def stats(

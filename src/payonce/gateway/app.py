@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
@@ -18,6 +19,8 @@ from payonce.assembly import World
 from payonce.config import Settings
 from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
+from payonce.gateway.admin import PATH as ADMIN_PATH
+from payonce.gateway.admin import Admin
 from payonce.gateway.connection import StrictProtocol
 from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.deadlines import keep_deadlines
@@ -33,6 +36,7 @@ from payonce.model import reason as why
 from payonce.model.call import Headers
 from payonce.model.ports import Clock, Head, Upstream
 from payonce.model.receipt import Outcome, Receipt
+from payonce.stores.registry import redact
 
 log = logging.getLogger("payonce.gateway")
 
@@ -51,6 +55,7 @@ class Gateway:
         self.stopping = False
         self.connections: set[StrictProtocol] = set()
         self.shelf: Shelf | None = None
+        self.admin: Admin | None = None
         self._world: World | None = None
 
     @property
@@ -82,6 +87,8 @@ class Gateway:
         world.before_note.append(lambda: shelf.settle(world.ledger))
         for warning in world.warnings:
             log.warning("%s", warning)
+        if settings.dashboard != "off":
+            self.admin = Admin(self)
         await world.start()
         keeping = keep_deadlines(self.connections, self._upstreams.values(), settings)
         pricing = keep_prices(world.navigator, self._upstreams, self.clock)
@@ -90,6 +97,8 @@ class Gateway:
     async def stop(self) -> None:
         """Let flights land, flush the store, close connections."""
         self.stopping = True
+        if self.admin is not None:
+            self.admin.close()
         if self._world is not None:
             for keeper in self._keepers:
                 keeper.cancel()
@@ -128,7 +137,7 @@ class Gateway:
             if against is not None:
                 await face.refuse(against)
             elif route is None:
-                await self._own(scope, face)
+                await self._own(scope, receive, face)
             else:
                 await self._serve(scope, receive, face, route, headers)
         except AbortedAnswer:
@@ -234,10 +243,21 @@ class Gateway:
     async def _too_large(face: AsgiFace, limit: int) -> None:
         await face.refuse(why.BODY_TOO_LARGE, ((b"connection", b"close"),), f"at most {limit} bytes")
 
-    async def _own(self, scope: Scope, face: AsgiFace) -> None:
+    def upstream_state(self) -> list[dict[str, Any]]:
+        """Where calls go, and over how many connections; for the dashboard."""
+        return [
+            {"name": name, "url": redact(url), **self._upstreams[name].connections()}
+            for name, url in self.settings.upstream
+        ]
+
+    async def _own(self, scope: Scope, receive: Receive, face: AsgiFace) -> None:
         """The gateway's own pages."""
         path, method = scope.get("raw_path") or scope["path"].encode(), scope["method"]
-        if method not in ("GET", "HEAD") or path not in (b"/healthz", b"/readyz", b"/metrics"):
+        if path.startswith(ADMIN_PATH) and self.admin is not None and not self.stopping:
+            await self.admin.serve(scope, receive, face)
+        elif path == ADMIN_PATH.rstrip(b"/") and self.admin is not None:
+            await face.start(Head(308, ((b"location", ADMIN_PATH),)), (), b"")
+        elif method not in ("GET", "HEAD") or path not in (b"/healthz", b"/readyz", b"/metrics"):
             await face.refuse(why.NO_ROUTE)
         elif path == b"/healthz":
             await _json(face, 200, {"status": "ok"})
