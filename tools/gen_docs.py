@@ -1,4 +1,4 @@
-"""Write the parts of docs/ that are tables of the code: reasons, findings, settings, what is not in the key.
+"""Write the parts of docs/ that are tables of the code: reasons, findings, settings, metrics, what is not in the key.
 
     python tools/gen_docs.py [--check]      (`--check` only compares)
 
@@ -17,6 +17,7 @@ from payonce.config_options import OPTIONS
 from payonce.core.fields import INERT, INERT_PREFIXES
 from payonce.dialects.tables import CHAT_IGNORED, EMBEDDINGS_IGNORED, MESSAGES_IGNORED, RESPONSES_IGNORED
 from payonce.doctor.causes import CAUSES, Severity
+from payonce.gateway.metrics_table import ROWS
 from payonce.model.reason import REASONS, Kind
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -107,6 +108,17 @@ def _shown(value: object) -> str:
     return str(value) if value != "" else "none"
 
 
+def metrics() -> str:
+    """The table in docs/metrics.md."""
+    lines = ["| metric | type | meaning |", "|---|---|---|"]
+    for row in ROWS:
+        label = f"{{{row.label}}}" if row.label else ""
+        closed = row.values and row.label not in {"reason", "outcome"}
+        values = " Values: " + ", ".join(f"`{value}`" for value in row.values) + "." if closed else ""
+        lines.append(f"| `{row.shown}{label}` | {row.type} | {row.help}{values} |")
+    return "\n".join(lines)
+
+
 def fill(page: str, parts: Mapping[str, str]) -> str:
     """`page` with the text between each `<!-- generated: NAME -->` and the next `<!-- end -->` replaced."""
     for name, text in parts.items():
@@ -120,7 +132,7 @@ def pages() -> dict[Path, str]:
     """Every page as it should be."""
     inert = ", ".join(f"`{name}`" for name in sorted(name.decode() for name in INERT))
     inert += "; and everything that begins with " + ", ".join(f"`{prefix.decode()}`" for prefix in INERT_PREFIXES) + "."
-    keys = DOCS / "keys.md"
+    keys, figures = DOCS / "keys.md", DOCS / "metrics.md"
     parts = {
         "ignored-chat": _ignored(CHAT_IGNORED),
         "ignored-responses": _ignored(RESPONSES_IGNORED),
@@ -133,6 +145,7 @@ def pages() -> dict[Path, str]:
         DOCS / "findings.md": findings(),
         DOCS / "config.md": settings(),
         keys: fill(keys.read_text(), parts),
+        figures: fill(figures.read_text(), {"metrics": metrics()}),
     }
 
 

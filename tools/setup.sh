@@ -67,10 +67,10 @@ if [ "$kind" = clients ]; then
     exit 0
 fi
 
-# The servers that tests start and stop themselves; Valkey comes with the requirements.
+# The servers that tests start and stop themselves (prometheus brings promtool); Valkey comes with the requirements.
 if [ "$kind" = dev ] && command -v apt-get >/dev/null 2>&1; then
     missing=""
-    for server in redis-server memcached; do
+    for server in redis-server memcached prometheus; do
         command -v "$server" >/dev/null 2>&1 || missing="$missing $server"
     done
     # shellcheck disable=SC2086  # several words are several packages

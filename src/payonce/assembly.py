@@ -116,11 +116,15 @@ class Ground:
 
     def _leaves(self, *, last: bool = False) -> Leaves:
         """What is new in the figures and in the doctor's findings, as records to note."""
+        self.settle()
+        pages = (self.ledger.leaf(self.clock()), self.navigator.page(last=last))
+        return tuple(page for page in pages if page is not None)
+
+    def settle(self) -> None:
+        """Enter in the figures what was only counted so far."""
         for settle in self.before_note:
             settle()
         self._note_losses()
-        pages = (self.ledger.leaf(self.clock()), self.navigator.page(last=last))
-        return tuple(page for page in pages if page is not None)
 
     def trouble(self) -> str:
         """Why the store is not asked at the moment, in words; empty where it is."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +21,7 @@ from payonce.ledger.tally import Ledger, Tally, add_up, summary
 from payonce.ledger.unread import Expired
 from payonce.ledger.usage import Usage
 from payonce.model.entry import Entry, Facts, Tokens
-from payonce.model.ports import Notebook, Volume
+from payonce.model.ports import Notebook
 from payonce.model.receipt import Landing, Outcome, Receipt
 
 RATES = Rates(Decimal("3e-6"), Decimal("15e-6"), Decimal("3e-7"), Decimal("3.75e-6"), Decimal("6e-6"))
@@ -167,15 +165,12 @@ def test_a_tally_noted_before_there_was_a_prompt_cache_still_adds_up() -> None:
 
 
 def test_metrics_show_the_prompt_cache_under_closed_labels() -> None:
-    from payonce.gateway.metrics import render
+    from payonce.gateway.metrics import Figures, render
 
     one = ledger()
     one.spent(price(HIT, RATES, ours=True))
     one.spent(price(WRITE, None))
-    world: Any = SimpleNamespace(tower=(), dropped=Counter)
-    leaf = one.leaf(0.0)
-    assert leaf is not None
-    page = render(add_up(dict([leaf])), Volume(0, 0, 1), world, None).decode()
+    page = render(Figures(one.so_far(), {}, "0")).decode()
     assert 'payonce_prompt_tokens_total{kind="read"} 9000.0' in page
     assert 'payonce_prompt_tokens_total{kind="written"} 9000.0' in page
     assert 'payonce_prompt_unknown_total{reason="price"} 1.0' in page

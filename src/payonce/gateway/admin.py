@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import secrets
+from collections.abc import Mapping, Sized
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
 import payonce
@@ -23,15 +24,13 @@ from payonce.dashboard.panel import Panel
 from payonce.dashboard.tokens import tokens_path
 from payonce.errors import SettingsError
 from payonce.gateway.face import AsgiFace, Receive, Scope
+from payonce.gateway.upstream import HttpUpstream
 from payonce.listing import Shelf
 from payonce.model import reason as why
 from payonce.model.key import Key
 from payonce.model.ports import Head, Notebook
 from payonce.purging import Selection, purge
 from payonce.stores.registry import redact
-
-if TYPE_CHECKING:
-    from payonce.gateway.app import Gateway
 
 PATH: Final = ROOT.encode()
 THREADS: Final = 2
@@ -45,13 +44,16 @@ PATIENCE: Final = 10.0
 class Admin:
     """See the room's first paragraph."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, world: World, connections: Sized, shelf: Sized, upstreams: Mapping[str, HttpUpstream]) -> None:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="payonce-dashboard")
         self._under_way = 0
-        self._panel = Panel(backstage(gateway), _door(gateway.world))
+        self._panel = Panel(_backstage(world, _State(world, connections, shelf, upstreams)), _door(world))
 
     async def serve(self, scope: Scope, receive: Receive, face: AsgiFace) -> None:
-        """Answer one request to a path under `/_payonce/`."""
+        """Answer one request to `/_payonce` or a path under it."""
+        if scope["path"] == ROOT.rstrip("/"):
+            await face.start(Head(308, ((b"location", PATH),)), (), b"")
+            return
         if self._under_way >= WAITING:
             await face.refuse(why.BUSY)
             return
@@ -123,9 +125,8 @@ def _own_secret(world: World) -> bytes:
         return secrets.token_bytes(SECRET_BYTES)  # sessions then end with this worker
 
 
-def backstage(gateway: Gateway) -> Backstage:
+def _backstage(world: World, state: _State) -> Backstage:
     """What the pages of this gateway are made from."""
-    world = gateway.world
     keeper = world.tiers.keeper
 
     def carry_out(selection: Selection) -> None:
@@ -143,38 +144,40 @@ def backstage(gateway: Gateway) -> Backstage:
         volume=keeper.volume,
         notes=keeper.notes if isinstance(keeper, Notebook) else dict,
         purge=carry_out,
-        state=_State(gateway),
+        state=state,
     )
 
 
 class _State:
     """How this worker is, by numbers that may be read from any thread."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._started = gateway.world.clock()
+    def __init__(self, world: World, connections: Sized, shelf: Sized, upstreams: Mapping[str, HttpUpstream]) -> None:
+        self._world, self._connections, self._shelf, self._upstreams = world, connections, shelf, upstreams
+        self._started = world.clock()
 
     def __call__(self) -> dict[str, Any]:
-        gateway, world = self._gateway, self._gateway.world
-        trouble = world.trouble()
-        notes = [*world.warnings, *([f"the store's server does not answer: {trouble}"] if trouble else [])]
+        world = self._world
+        settings, trouble = world.settings, world.trouble()
         return {
-            "notes": notes,
+            "notes": [*world.warnings, *([f"the store's server does not answer: {trouble}"] if trouble else [])],
             "store": {
-                "url": redact(world.settings.store),
+                "url": redact(settings.store),
                 "tiered": world.tiers.behind is not None,
                 "trouble": trouble,
                 "purges": world.tiers.purges,
-                "secret_file": str(secret_path(world.settings)),
+                "secret_file": str(secret_path(settings)),
             },
-            "upstreams": gateway.upstream_state(),
+            "upstreams": [
+                {"name": name, "url": redact(url), **self._upstreams[name].connections()}
+                for name, url in settings.upstream
+            ],
             "worker": {
                 "name": world.ledger.worker,
                 "version": payonce.__version__,
                 "started": self._started,
                 "flights": len(world.tower),
-                "connections": len(gateway.connections),
-                "shelf": len(gateway.shelf or ()),
+                "connections": len(self._connections),
+                "shelf": len(self._shelf),
             },
             "dropped": dict(world.dropped()),
         }

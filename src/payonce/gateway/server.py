@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import resource
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping
 from functools import partial
 
@@ -38,7 +40,8 @@ def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
     known_scheme(settings.store)
     _raise_file_limit()
     listener = bind(settings.host, settings.port, (origins or {}).get("port", "port"))
-    config = server_config(settings)
+    board = tempfile.mkdtemp(prefix="payonce-figures-") if settings.workers > 1 else ""
+    config = server_config(settings, board)
     host, port = listener.getsockname()[:2]
     _greet(settings, f"[{host}]" if ":" in host else host, port)
     try:
@@ -53,12 +56,14 @@ def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
         return 130
     finally:
         listener.close()
+        if board:
+            shutil.rmtree(board, ignore_errors=True)
 
 
-def server_config(settings: Settings) -> uvicorn.Config:
-    """How uvicorn runs the gateway."""
+def server_config(settings: Settings, board: str = "") -> uvicorn.Config:
+    """How uvicorn runs the gateway; `board` is where several workers share their figures."""
     return uvicorn.Config(
-        partial(Gateway, settings),
+        partial(Gateway, settings, board),
         factory=True,
         host=settings.host,
         port=settings.port,

@@ -27,6 +27,11 @@ BUCKETS = (
 )
 """Upper bounds of the latency histogram, in seconds."""
 
+MODELS = 100
+"""So many models have a name of their own in a worker's figures since its start, first come, first named."""
+OTHER = "other"
+"""The name of all the others."""
+
 PREFIX = "tally/"
 HOUR = 3600
 _SERVED = (Outcome.HIT, Outcome.STALE)
@@ -93,7 +98,22 @@ class Ledger:
         self.worker = worker
         self.hour = hour
         self.now = Tally()
+        self.gone = Tally()
+        """The hours before."""
+        self._named: dict[str, None] = {}
         self.fresh = False
+
+    def so_far(self) -> Tally:
+        """Everything since this worker started, as a tally of its own. No count in it ever falls: a model that has a
+        name keeps it."""
+        total = Tally()
+        for part in (self.gone, self.now):
+            _join(total, part.counts, part.latency, part.seconds, {})
+            for model, count in part.models.items():
+                if model not in self._named and len(self._named) < MODELS:
+                    self._named[model] = None
+                total.models[model if model in self._named else OTHER] += count
+        return total
 
     def exchanged(self, receipt: Receipt, seconds: float) -> None:
         """A request was answered through the story."""
@@ -160,7 +180,7 @@ class Ledger:
         hour = int(now) // HOUR * HOUR
         if hour != self.hour:
             self.hour = hour
-            self.now = Tally()
+            self.gone, self.now = self.so_far(), Tally()
         return record
 
 
@@ -192,12 +212,22 @@ def add_up(notes: Mapping[str, bytes], since: float = 0.0) -> Tally:
 
 def merge(total: Tally, record: Mapping[str, Any]) -> None:
     """Add one decoded record to `total`."""
-    total.counts.update(record["counts"])
-    total.seconds.update(record["seconds"])
-    total.models.update(record["models"])
-    for outcome, counts in record["latency"].items():
+    _join(total, record["counts"], record["latency"], record["seconds"], record["models"])
+
+
+def _join(
+    total: Tally,
+    counts: Mapping[str, int],
+    latency: Mapping[str, list[int]],
+    seconds: Mapping[str, int],
+    models: Mapping[str, int],
+) -> None:
+    total.counts.update(counts)
+    total.seconds.update(seconds)
+    total.models.update(models)
+    for outcome, counted in latency.items():
         held = total.latency.setdefault(outcome, [0] * (len(BUCKETS) + 1))
-        for place, count in enumerate(counts[: len(held)]):
+        for place, count in enumerate(counted[: len(held)]):
             held[place] += count
 
 
