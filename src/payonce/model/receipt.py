@@ -35,13 +35,15 @@ class Saved:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """One exchange: how the client was answered and why not from the cache. `entry` is what was served, if anything;
-    `saved` stands in its place for a batch, `converted` says that it was stored in the other framing."""
+    `saved` stands in its place for a batch, `converted` says that it was stored in the other framing. `flight` is the
+    number of the request whose upstream call answered; 0 where none did."""
 
     outcome: Outcome
     reason: Reason | None = None
     entry: Entry | None = None
     saved: Saved | None = None
     converted: bool = False
+    flight: int = 0
 
 
 @dataclass(frozen=True, slots=True)
