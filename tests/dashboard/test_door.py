@@ -59,7 +59,9 @@ def signed_in(at: House, role: str) -> tuple[str, str]:
     first = at.get("login")
     guest, csrf = cookie_of(first), csrf_of(first)
     told = urlencode({"token": at.tokens[role], "csrf": csrf, "to": ""}).encode()
-    reply = at.call("POST", "login", told, cookie=guest, origin=f"http://{at.gateway.host}", sec_fetch_site="same-origin")
+    reply = at.call(
+        "POST", "login", told, cookie=guest, origin=f"http://{at.gateway.host}", sec_fetch_site="same-origin"
+    )
     assert (reply.status, reply["location"]) == (303, "/_payonce/")
     cookie = cookie_of(reply)
     return cookie, csrf_of(at.get("health", cookie=cookie))
@@ -93,7 +95,9 @@ def test_who_was_passed_on_by_a_proxy_needs_one(open_house: House, fields: dict[
     assert open_house.get("api/entries", **fields).status == 401
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:4141", "127.0.0.1.evil.example", "localhost.evil.example:80"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:4141", "127.0.0.1.evil.example", "localhost.evil.example:80"]
+)
 def test_a_name_that_was_bound_to_this_machine_is_turned_away(open_house: House, host: str) -> None:
     reply = open_house.get("", host=host)
     assert (reply.status, reply.error) == (421, "bad-host")
@@ -231,7 +235,15 @@ def test_a_forged_or_changed_session_is_none() -> None:
     view = sessions.issue("view").cookie
     assert sessions.check(view) is not None
     name, ends, rest = view.split(".", 2)
-    forged = [f"admin.{ends}.{rest}", f"{name}.{int(ends) + 1}.{rest}", view[:-1] + "0", view + "0", "", "a.b.c", "é" * 20]
+    forged = [
+        f"admin.{ends}.{rest}",
+        f"{name}.{int(ends) + 1}.{rest}",
+        view[:-1] + "0",
+        view + "0",
+        "",
+        "a.b.c",
+        "é" * 20,
+    ]
     assert [sessions.check(cookie) for cookie in forged if cookie != view] == [None] * len(forged)
     assert Sessions(b"K" * 32, clock, digests.__getitem__).check(view) is None
     digests["view"] = "another token"
@@ -257,7 +269,7 @@ def test_wrong_tokens_are_counted_and_then_made_to_wait(tmp_path: Path) -> None:
     with house(tmp_path, dashboard="token") as at:
         first = at.get("login")
         cookie, csrf, origin = cookie_of(first), csrf_of(first), f"http://{at.gateway.host}"
-        wrong, right = forms(token="payonce-admin-x", csrf=csrf), forms(token=at.tokens["admin"], csrf=csrf)  # noqa: S106
+        wrong, right = forms(token="payonce-admin-x", csrf=csrf), forms(token=at.tokens["admin"], csrf=csrf)
         tried = [at.call("POST", "login", wrong, cookie=cookie, origin=origin).status for _ in range(12)]
         assert tried == [403] * 10 + [429] * 2
         assert at.call("POST", "login", right, cookie=cookie, origin=origin).status == 429
@@ -336,7 +348,9 @@ def test_every_answer_forbids_scripts_frames_and_guessing(open_house: House, pla
         assert reply["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("path", ["assets/../panel.py", "assets/..%2fpanel.py", "assets/htmx.LICENSE.txt", "assets/", "%00"])
+@pytest.mark.parametrize(
+    "path", ["assets/../panel.py", "assets/..%2fpanel.py", "assets/htmx.LICENSE.txt", "assets/", "%00"]
+)
 def test_only_the_files_of_the_table_are_served(open_house: House, path: str) -> None:
     assert open_house.get(path).status in (400, 404)
 
@@ -363,7 +377,9 @@ def test_tokens_are_kept_as_digests_in_a_file_of_the_owner_s_alone(tmp_path: Pat
     tokens = read_tokens(path)
     assert tokens is not None
     assert [tokens.role_of(made[role]) for role in Role] == list(Role)
-    assert [tokens.role_of(text) for text in ("", "x", made[Role.ADMIN] + "x", tokens.digests[Role.ADMIN])] == [None] * 4
+    assert [tokens.role_of(text) for text in ("", "x", made[Role.ADMIN] + "x", tokens.digests[Role.ADMIN])] == [
+        None
+    ] * 4
     assert make_tokens(path, anew=False) is None
     assert path.read_bytes() == kept
 

@@ -25,6 +25,7 @@ from payonce.dashboard.pieces import (
     moment,
     nothing,
     notice,
+    price,
     seconds,
     section,
     table,
@@ -32,7 +33,7 @@ from payonce.dashboard.pieces import (
 from payonce.dialects import DIALECTS
 from payonce.dialects.sse import events
 from payonce.listing import Listed
-from payonce.wording import money, size, span
+from payonce.wording import size, span
 
 SHOWN_EVENTS: Final = 400
 SHOWN_CHARACTERS: Final = 60_000
@@ -176,7 +177,7 @@ def _row(listed: Listed, now: float) -> tuple[Child, ...]:
         moment(entry.stored_at, now),
         span(left) if left > 0 else "expired",
         size(listed.row.size),
-        "–" if cost is None else money(cost),
+        price(cost),
         entry.endpoint,
         listed.framing,
         h("a", entry.namespace, href=link("entries", namespace=entry.namespace)) if entry.namespace else None,
@@ -199,7 +200,7 @@ def _entry(listed: Listed, now: float, *, reads: bool) -> Element:
         ("Size", f"{size(len(entry.body))} of answer, {size(listed.row.size)} stored"),
         ("Upstream took", seconds(entry.took)),
         ("Tokens", f"{count(told['input_tokens'])} in, {count(told['output_tokens'])} out"),
-        ("Cost", "unknown" if cost is None else money(cost)),
+        ("Cost", "unknown" if cost is None else price(cost)),
         ("Source id", code(entry.facts.source_id) if entry.facts.source_id else None),
     ]
     title = "As a stream" if listed.framing == "stream" else "As a whole"

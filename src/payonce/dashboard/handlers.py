@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
-from payonce.dashboard import entries, entry_pages, findings, health, purges
-from payonce.dashboard.asking import Answer, Request
+from payonce.books.words import Conversation, Filed, Spent
+from payonce.dashboard import conversations, entries, entry_pages, findings, health, purges, request_pages, requests
+from payonce.dashboard.asking import Answer, Request, part
 from payonce.dashboard.backstage import Backstage
 from payonce.dashboard.door import Visitor
 from payonce.dashboard.frame import Framed
+from payonce.dashboard.overview import as_json, overview
+from payonce.dashboard.overview_page import overview_page
 from payonce.errors import PayonceError
 
 Page = Callable[[Backstage, Request, Visitor], Framed | Answer]
@@ -40,6 +43,54 @@ def only_admin(visitor: Visitor) -> None:
     """Raises ForbiddenError for everybody else."""
     if not visitor.admin:
         raise ForbiddenError("Only an administrator may purge.")
+
+
+# ------------------------------------------------------------------------------------------ requests, conversations
+
+
+def _requests(stage: Backstage, request: Request, _visitor: Visitor) -> Framed:
+    return request_pages.list_page(requests.listed(stage, request.query), request.query, stage.clock())
+
+
+def _tail(stage: Backstage, request: Request, _visitor: Visitor) -> Answer:
+    found = requests.listed(stage, request.query)[: requests.PAGE]
+    return part(request_pages.table_of(found, stage.clock()))
+
+
+def _requests_data(stage: Backstage, request: Request, _visitor: Visitor) -> Any:
+    found = requests.listed(stage, request.query)
+    page = found[: requests.PAGE]
+    return {
+        "requests": [requests.as_json(each) for each in page],
+        "next": page[-1].n if len(found) > len(page) else None,
+    }
+
+
+def _receipt_at(stage: Backstage, request: Request) -> Filed:
+    place = request.path.rpartition("/")[2]
+    found = requests.one(stage, place)
+    if found is None:
+        raise MissingError(f"There is no receipt {place[:40]}; old ones are let go.")
+    return found
+
+
+def _conversation_at(stage: Backstage, request: Request) -> tuple[Conversation, list[Spent]]:
+    name = request.path.rpartition("/")[2]
+    found = conversations.turns_of(stage, name)
+    if found is None:
+        raise MissingError(f"There is no conversation {name[:40]}; old ones are let go.")
+    return found
+
+
+def _conversations_data(stage: Backstage, request: Request, _visitor: Visitor) -> Any:
+    found = conversations.listed(stage, request.query)
+    page = found[: conversations.PAGE]
+    return {"conversations": page, "next": page[-1].ended if len(found) > len(page) else None}
+
+
+def _conversation_data(stage: Backstage, request: Request, _visitor: Visitor) -> Any:
+    talk, turns = _conversation_at(stage, request)
+    return {"conversation": talk, "turns": turns}
 
 
 # ------------------------------------------------------------------------------------------ entries
@@ -101,6 +152,18 @@ def _findings_data(stage: Backstage, _request: Request, visitor: Visitor) -> Any
 
 
 PAGES: Final[Mapping[str, Page]] = {
+    "": lambda stage, request, _visitor: overview_page(overview(stage, request.query.get("span", ""))),
+    "requests": _requests,
+    "requests/tail": _tail,
+    "requests/": lambda stage, request, _visitor: request_pages.receipt_page(
+        _receipt_at(stage, request), stage.clock()
+    ),
+    "conversations": lambda stage, request, _visitor: conversations.list_page(
+        conversations.listed(stage, request.query), stage.clock()
+    ),
+    "conversations/": lambda stage, request, _visitor: conversations.one_page(
+        *_conversation_at(stage, request), stage.clock()
+    ),
     "entries": _entries,
     "entries/": _entry,
     "purge": _confirm,
@@ -108,6 +171,11 @@ PAGES: Final[Mapping[str, Page]] = {
     "health": lambda stage, _request, _visitor: health.health_page(health.health(stage), stage.clock()),
 }
 DATA: Final[Mapping[str, Data]] = {
+    "overview": lambda stage, request, _visitor: as_json(overview(stage, request.query.get("span", ""))),
+    "requests": _requests_data,
+    "requests/": lambda stage, request, _visitor: requests.as_json(_receipt_at(stage, request)),
+    "conversations": _conversations_data,
+    "conversations/": _conversation_data,
     "entries": _entries_data,
     "entries/": _entry_data,
     "findings": _findings_data,

@@ -12,7 +12,7 @@ from typing import Final
 from payonce.dashboard import purges
 from payonce.dashboard.asking import Answer, Request, data, leads_to, link
 from payonce.dashboard.assets import FOR_GOOD, read
-from payonce.dashboard.backstage import Backstage
+from payonce.dashboard.backstage import Backstage, NoLedgerError
 from payonce.dashboard.door import Door, Visitor, strange
 from payonce.dashboard.frame import Framed, bare, framed
 from payonce.dashboard.handlers import DATA, PAGES, ForbiddenError, MissingError, only_admin, serving
@@ -41,7 +41,7 @@ class Panel:
             return _trouble(request, 503, f"The store can't be read at the moment: {error}")
         except SettingsError as error:
             return _trouble(request, 400, str(error))
-        except MissingError as error:
+        except (MissingError, NoLedgerError) as error:
             return _trouble(request, 404, str(error))
         except ForbiddenError as error:
             return _trouble(request, 403, str(error))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Final
 
 from payonce.dashboard.html import Child, Element, h
@@ -115,3 +116,12 @@ def count(number: int | None) -> str:
 def share(part: float | None) -> str:
     """A fraction of 1 in per cent."""
     return "–" if part is None else f"{part:.1%}"
+
+
+def price(nano: int | None) -> str:
+    """Billionths of a dollar as an amount that is easy to take in; a dash where it is unknown."""
+    if nano is None:
+        return "–"
+    amount = Decimal(abs(nano)).scaleb(-9)
+    digits = 2 if amount >= 1 or not nano else 4 if amount >= Decimal("0.01") else 6
+    return f"{'-' if nano < 0 else ''}${amount:,.{digits}f}"

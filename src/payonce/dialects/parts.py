@@ -105,4 +105,3 @@ def _named(digests: Mapping[str, str], digest: Any) -> dict[str, str]:
     kept = dict(sorted(plain.items())[:MOST])
     rest = sorted((name, value) for name, value in digests.items() if name not in kept)
     return {**kept, "(other)": digest(rest)} if rest else kept
-
