@@ -100,16 +100,16 @@ def request_of(scope: Scope, body: bytes) -> Request:
 
 async def _form(receive: Receive) -> bytes | None:
     """The body; None where it is too large, too slow, or its sender has left."""
-    parts: list[bytes] = []
+    body = b""
     try:
         async with asyncio.timeout(PATIENCE):
-            while sum(map(len, parts)) <= MOST_FORM:
+            while len(body) <= MOST_FORM:
                 message = await receive()
                 if message["type"] != "http.request":
                     return None
-                parts.append(message.get("body", b""))
+                body += message.get("body", b"")
                 if not message.get("more_body", False):
-                    return b"".join(parts)
+                    return body if len(body) <= MOST_FORM else None
     except TimeoutError:
         pass
     return None
