@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
+import yaml
+
 from payonce.config import Settings
 from payonce.config_options import OPTIONS
 from payonce.core.fields import INERT, INERT_PREFIXES
@@ -119,6 +121,17 @@ def metrics() -> str:
     return "\n".join(lines)
 
 
+def alerts() -> str:
+    """The table of alerts in docs/metrics.md."""
+    rules = yaml.safe_load((DOCS.parent / "deploy" / "prometheus" / "alerts.yaml").read_text())
+    lines = ["| alert | severity | what it means, and what to look at |", "|---|---|---|"]
+    found = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    lines += [
+        f"| `{one['alert']}` | {one['labels']['severity']} | {one['annotations']['description']} |" for one in found
+    ]
+    return "\n".join(lines)
+
+
 def fill(page: str, parts: Mapping[str, str]) -> str:
     """`page` with the text between each `<!-- generated: NAME -->` and the next `<!-- end -->` replaced."""
     for name, text in parts.items():
@@ -145,7 +158,7 @@ def pages() -> dict[Path, str]:
         DOCS / "findings.md": findings(),
         DOCS / "config.md": settings(),
         keys: fill(keys.read_text(), parts),
-        figures: fill(figures.read_text(), {"metrics": metrics()}),
+        figures: fill(figures.read_text(), {"metrics": metrics(), "alerts": alerts()}),
     }
 
 

@@ -7,6 +7,7 @@ and the key is made. One for the gateway and for the library. This room must nev
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from payonce.config import Settings
 from payonce.core.directives import Directives, read_directives
@@ -26,6 +27,9 @@ STEERED = frozenset(("chat/completions", "messages", "responses"))
 
 KNOWN_HEADERS = 256
 """For how many different header blocks it is remembered what they say."""
+
+KNOWN_STEERINGS = 256
+"""How many values of the same kind are kept to be used again: making one costs more than finding it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Intake:
         self._bases = dict(settings.upstream)
         self._identities = {name: upstream_identity(url) for name, url in settings.upstream}
         self._known: dict[Headers, _Said] = {}
+        self._steering = lru_cache(KNOWN_STEERINGS)(Steering)
         self._inert = frozenset(name.encode() for name in settings.ignore_headers)
         self._share = settings.share
         if settings.portable:  # whoever has a recording may replay it, with another API key or none
@@ -91,15 +96,11 @@ class Intake:
         directives = said.directives
         if isinstance(directives, Reason):
             return Refused(directives)
-        call = Call(upstream, "POST", endpoint, query, said.forwarded, body)
         dialect = DIALECTS.get(endpoint)
-        if dialect is None:
-            return Bypassed(call, why.NO_DIALECT)
-        if said.unread is not None:
-            return Bypassed(call, said.unread)
-        intent = dialect.read(body)
+        intent = why.NO_DIALECT if dialect is None else said.unread or dialect.read(body)
         if isinstance(intent, Reason):
-            return Bypassed(call, intent)
+            return Bypassed(Call(upstream, "POST", endpoint, query, said.forwarded, body), intent)
+        assert dialect is not None
         tenant, policy = said.tenant, self._policy
         if self._settings.rules:
             policy = policy_for(
@@ -112,18 +113,17 @@ class Intake:
                 tags=directives.tags,
             )
         against = may_cache(policy, directives, intent)
+        steering: Steering | None = None
         if endpoint in STEERED and policy.prompt_cache != "off":
-            call = replace(
-                call,
-                steering=Steering(
-                    model=intent.model,
-                    tenant=tenant,
-                    base=self._bases[upstream],
-                    mode=policy.prompt_cache,
-                    ttl=policy.prompt_cache_ttl,
-                    cacheable=against is None,
-                ),
+            steering = self._steering(
+                intent.model,
+                tenant,
+                self._bases[upstream],
+                policy.prompt_cache,
+                policy.prompt_cache_ttl,
+                against is None,
             )
+        call = Call(upstream, "POST", endpoint, query, said.forwarded, body, steering)
         if against is not None:
             return Bypassed(call, against)
         parts = KeyParts(

@@ -15,7 +15,7 @@ import pytest
 from payonce.core import effects as do
 from payonce.core.labels import Label
 from payonce.core.tape import COMPLETE
-from payonce.drive import aio, sync
+from payonce.drive import aio, aio_flights, sync, sync_flights
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.performing import ANSWERS, Turn
 from payonce.drive.sync import SyncPlayer
@@ -200,7 +200,7 @@ class Threads(World):
 
     async def __aexit__(self, *_: object) -> None:
         assert self.player.drain(5.0)
-        self.player._pool.shutdown()
+        self.player.reads.pool.shutdown()
 
 
 class Tasks(World):
@@ -377,9 +377,11 @@ def test_both_players_perform_every_effect() -> None:
         for _, kind in inspect.getmembers(do, inspect.isclass)
         if issubclass(kind, do.Effect) and kind is not do.Effect
     }
-    assert known == set(aio._SYNC) | set(aio._ASYNC)
+    tables = [set(aio._SYNC) | set(aio._ASYNC), set(aio_flights._AT_ONCE) | set(aio_flights._AWAITED)]
     assert not set(aio._SYNC) & set(aio._ASYNC)
-    assert known == set(sync._HOW) | set(ANSWERS)
+    assert not set(aio_flights._AT_ONCE) & set(aio_flights._AWAITED)
+    assert known == tables[0] | tables[1]
+    assert tables == [set(sync._HOW) | set(ANSWERS), set(sync_flights._HOW)]
     assert not set(sync._HOW) & set(ANSWERS)
 
 

@@ -16,7 +16,7 @@ from payonce.cli.output import complain
 from payonce.config import Settings, load
 from payonce.errors import SettingsError
 from payonce.listing import Shelf
-from payonce.model.ports import Clock, Store
+from payonce.model.ports import Clock, Rationing, Store
 
 
 @contextmanager
@@ -33,6 +33,8 @@ def open_named(
             "serve with --store sqlite:PATH and name the same store here"
         )
     opened = open_store(settings.store, clock=clock, max_bytes=settings.max_bytes)
+    if isinstance(opened, Rationing):
+        opened.ration(settings.quotas)
     try:
         yield opened, settings
     finally:
