@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from payonce.bookkeeping import Bookkeeping, books_file
 from payonce.config import Settings
 from payonce.core.keying import OPEN_SECRET, derive
 from payonce.drive.aio import AsyncPlayer
@@ -66,7 +67,9 @@ class Ground:
         self.tiers = Tiers(front, behind, derive(self.secret, "envelope"))
         self.tenant_secret = derive(self.secret, "tenant")
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
+        self.books = self._bookkeeping()
+        journal = self.books.journal if self.books is not None else None
+        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, journal)
         self.before_note: list[Callable[[], None]] = []
         self.books_lock: AbstractContextManager[object] = nullcontext()
         """What to hold while the ledger is written; never while the navigator settles, which takes it itself."""
@@ -80,6 +83,16 @@ class Ground:
         self.navigator: PrefixNavigator
         self.tiers.refresh()
 
+    def _bookkeeping(self) -> Bookkeeping | None:
+        """Who writes receipts down, if anybody does."""
+        file, keeper = books_file(self.settings), self.tiers.keeper
+        if file is None:
+            return None
+        shared = keeper if distant(keeper) is not None and isinstance(keeper, Notebook) else None
+        books = Bookkeeping(file, self.settings, self.secret, self.clock, shared, self.tiers.complain)
+        books.start()
+        return books
+
     def _steering(self, books: Books) -> PrefixNavigator:
         """Who steers the calls of this world, and has `books` enter what they cost."""
         catalogue = Catalogue()
@@ -89,6 +102,7 @@ class Ground:
             lambda model: catalogue.traits(model).minimum or None,
             worker=self.ledger.worker,
             now=self.clock(),
+            file=self.books.journal.billed if self.books is not None else None,
         )
         return PrefixNavigator(
             Planner(),
@@ -195,6 +209,8 @@ class Ground:
 
     def _shut(self, leaves: Leaves) -> None:
         self._note(leaves)
+        if self.books is not None:
+            self.books.stop()
         for store in (self.tiers.behind, self.tiers.front):
             if store is not None:
                 store.close()

@@ -30,6 +30,7 @@ from payonce.ledger.money import Bill
 from payonce.ledger.tally import Ledger
 from payonce.ledger.unread import Expired
 from payonce.library_shelf import Shelf
+from payonce.model.call import Ask, Call
 from payonce.model.ports import Clock
 from payonce.model.receipt import Landing, Receipt
 from payonce.outgoing import AsyncSdkUpstream, SdkUpstream
@@ -147,15 +148,15 @@ class Locked:
         self.lock = threading.RLock()  # what is settled before a note may be told here too
         self._ledger = ledger
 
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
+    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None) -> None:
         """A request was answered."""
         with self.lock:
-            self._ledger.exchanged(receipt, seconds)
+            self._ledger.exchanged(receipt, seconds, asked)
 
-    def landed(self, landing: Landing, followers: int) -> None:
+    def landed(self, landing: Landing, followers: int, ask: Ask) -> None:
         """An upstream call ended that `followers` others had joined."""
         with self.lock:
-            self._ledger.landed(landing, followers)
+            self._ledger.landed(landing, followers, ask)
 
     def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
         """An upstream answered, and this is its bill."""

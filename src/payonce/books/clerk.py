@@ -109,7 +109,7 @@ class Clerk:
                 self._write()
         except (apsw.Error, StoreError, OSError) as error:
             self._failed(error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - figures are not worth a thread
             _log.exception("the ledger stumbled; it goes on")
             self._drop_all()
 

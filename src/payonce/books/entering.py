@@ -163,7 +163,13 @@ def conversation_of(tenant: str, session: str) -> bytes | None:
 
 
 def _advice(one: Advice) -> dict[str, object]:
-    told = {"act": one.act.value, "why": one.why, "where": one.where, "ttl": one.ttl, "tokens": one.tokens}
+    told: dict[str, object] = {
+        "act": one.act.value,
+        "why": one.why,
+        "where": one.where,
+        "ttl": one.ttl,
+        "tokens": one.tokens,
+    }
     told |= {"chance": round(one.chance, 3), "saving": one.saving}
     return {name: value for name, value in told.items() if value}
 

@@ -72,8 +72,9 @@ class BooksFile:
             self._identity = place.identity(self.path)
             return db
 
-    def reader(self) -> apsw.Connection:
-        """A connection that only reads. Raises `StoreError` where there are no books, or none that can be read."""
+    def reader(self) -> apsw.Connection | None:
+        """A connection that only reads; None where there are no books yet. Raises `StoreError` where there are some
+        that can't be read."""
         try:
             if self.path is None:
                 db = _connect(self.memory, apsw.SQLITE_OPEN_READWRITE)
@@ -82,7 +83,12 @@ class BooksFile:
                 db = _connect(os.fspath(self.path), apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW)
             db.set_busy_timeout(BUSY_MS)
             db.execute("PRAGMA query_only = ON; PRAGMA cache_size = -16000").fetchall()
-            if _format(db) != (schema.APPLICATION_ID, schema.FORMAT):
+            found = _format(db)
+            if found == (0, 0):
+                db.close()
+                return None
+            if found != (schema.APPLICATION_ID, schema.FORMAT):
+                db.close()
                 raise StoreError(f"{self.path} is not a ledger of this version: let the gateway write it first")
             return db
         except apsw.Error as error:
@@ -107,7 +113,9 @@ class BooksFile:
                 raise _ForeignError(f"format {found}")
             else:
                 self._log_ahead(db)
-            db.execute("PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON").fetchall()
+            db.execute(
+                "PRAGMA synchronous = NORMAL; PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON"
+            ).fetchall()
             return db
         except BaseException:
             db.close()

@@ -15,9 +15,8 @@ from payonce.doctor import Finding
 from payonce.ledger.money import Bill
 from payonce.ledger.unread import Expired
 from payonce.model.call import Ask, Call, Steering
-from payonce.model.entry import Entry, Facts
 from payonce.model.ports import Clock
-from payonce.model.receipt import Landing, Receipt
+from payonce.model.receipt import Hits, Landing, Receipt
 from payonce.optimise import Advice
 
 WAITING: Final = 20_000
@@ -33,16 +32,6 @@ class Answered(NamedTuple):
     took: float
     receipt: Receipt
     asked: Ask | Call | None
-
-
-class Hits(NamedTuple):
-    """The fast lane gave the answer that stands at `slot` so often; `request` is the number that its header said."""
-
-    entry: Entry
-    slot: bytes
-    times: int
-    converted: bool
-    request: int
 
 
 class Shelved(NamedTuple):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from payonce.books.journal import Answered, Billed, Event, Hits, Landed, Shelved, Unread
+from payonce.books.journal import Answered, Billed, Event, Landed, Shelved, Unread
 from payonce.books.schema import Place, Scene
 from payonce.books.words import CALL, PASSED
 from payonce.dialects.parts import Parts, parts_of
@@ -20,7 +20,7 @@ from payonce.ledger.money import nano_dollars
 from payonce.ledger.tally import BUCKETS
 from payonce.model.call import Ask, Call
 from payonce.model.entry import Tokens
-from payonce.model.receipt import Outcome
+from payonce.model.receipt import Hits, Outcome
 
 MINUTE: Final = 60
 PATIENCE: Final = 5.0
@@ -150,7 +150,7 @@ class Posting:
         batch.receipts.append(
             ReceiptRow(
                 request=number,
-                follows=receipt.flight,
+                follows=receipt.flight or (number if receipt.outcome is Outcome.BYPASS else 0),
                 at=event.at,
                 scene=scene,
                 outcome=outcome,

@@ -54,7 +54,7 @@ class Reader:
     def totals(self, since: float, until: float | None = None, by: Sequence[str] = ()) -> list[Total]:
         """Figures of that time, one for each different value of `by` (of `words.BY`), the most requests first, then the
         most money."""
-        end = self._clock() if until is None else until
+        end = self._until(until)
         held: dict[tuple[str, ...], Figures] = {}
         with self._open() as db:
             found = list(sums.totals(db, self._spans(since, end), by)) if db is not None else []
@@ -67,7 +67,7 @@ class Reader:
     def series(self, since: float, until: float | None = None, step: int = 60) -> list[Point]:
         """Figures by steps of `step` seconds (whole minutes), from the step in which `since` lies; every step has a
         point. What other machines published has steps of an hour, and is left out of shorter ones."""
-        end = self._clock() if until is None else until
+        end = self._until(until)
         origin, step = int(since) // step * step, max(60, step // 60 * 60)
         held: dict[int, Figures] = {at: Figures() for at in range(origin, int(end) + 1, step)}
         with self._open() as db:
@@ -79,7 +79,7 @@ class Reader:
 
     def latency(self, since: float, until: float | None = None) -> dict[str, Histogram]:
         """How long answers took, by outcome."""
-        end = self._clock() if until is None else until
+        end = self._until(until)
         found = self.latency_series(since, end, 1 << 40)
         return found[0][1] if found else {}
 
@@ -87,7 +87,7 @@ class Reader:
         self, since: float, until: float | None = None, step: int = 60
     ) -> list[tuple[int, dict[str, Histogram]]]:
         """The same by steps, as in `series`; steps without a request are left out. Of this machine's books alone."""
-        end = self._clock() if until is None else until
+        end = self._until(until)
         origin = int(since) // step * step
         held: dict[int, dict[str, Histogram]] = {}
         with self._open() as db:
@@ -139,6 +139,10 @@ class Reader:
             return None
         with self._open() as db:
             return rows.conversation(db, bytes.fromhex(id)) if db is not None else None
+
+    def _until(self, until: float | None) -> float:
+        """With None, what happens this very moment is in it."""
+        return self._clock() + 1 if until is None else until
 
     def _spans(self, since: float, until: float) -> list[sums.Span]:
         return sums.spans(since, until, minutes_from=int(self._clock()) - MINUTES_KEPT)

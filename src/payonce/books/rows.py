@@ -119,7 +119,8 @@ def conversation(db: apsw.Connection, name: bytes) -> Conversation | None:
 
 
 _TALKS: Final = (
-    f"SELECT conversation, tenant, model, began, ended, {', '.join(TURN_SUMS)} FROM conversation JOIN scene USING (scene)"
+    f"SELECT conversation, tenant, model, began, ended, {', '.join(TURN_SUMS)}"
+    " FROM conversation JOIN scene USING (scene)"
 )
 
 

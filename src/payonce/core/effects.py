@@ -50,6 +50,11 @@ class Flight:
         self.landing: Landing | None = None
         self._waiting: list[Callable[[], None]] = []
 
+    @property
+    def number(self) -> int:
+        """That of the request it took off for."""
+        return self.ask.call.number
+
     def land(self, landing: Landing) -> None:
         """It has ended and was judged."""
         self.landing = landing

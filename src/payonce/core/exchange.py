@@ -113,12 +113,12 @@ def _fly(
     outcome = Outcome.MISS if boarding.leader else Outcome.COLLAPSED
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, missed, unkept=head, ttl=0))
-        return Receipt(outcome, missed)
+        return Receipt(outcome, missed, flight=flight.number)
     landing = flight.landing
     unkept = landing.reason if landing is not None else keepable(head, ask.intent)
     label = Label(outcome, missed, unkept=unkept, ttl=ask.terms.ttl if unkept is None else 0, stored=unkept is None)
     yield from Relay(head, flight.tape, label)
-    return Receipt(outcome, missed)
+    return Receipt(outcome, missed, flight=flight.number)
 
 
 def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landing]:

@@ -126,7 +126,7 @@ class AsyncFlights:
             new.land(landing)
             self.tower.land(new, self.clock())
             new.tape.end(Ending(End.CUT if new.tape.head else End.FAILED, landing.reason or why.INTERNAL))
-            self.listener.landed(landing, new.followers)
+            self.listener.landed(landing, new.followers, new.ask)
 
     async def _perform(self, story: do.Story[Landing]) -> Landing:
         answer: Any = None

@@ -177,7 +177,7 @@ class SyncFlights:
     def _land(self, flying: _Flying, landing: Landing) -> None:
         new, tape = flying.flight, flying.flight.tape
         try:
-            self.listener.landed(landing, new.followers)
+            self.listener.landed(landing, new.followers, new.ask)
         finally:
             with self.lock:
                 new.land(landing)

@@ -11,14 +11,11 @@ import dataclasses
 import secrets
 from collections.abc import Mapping, Sized
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote
 
 import payonce
 from payonce.assembly import SECRET_BYTES, World, load_secret, secret_path
-from payonce.books.file import BooksFile
-from payonce.books.reader import Reader
 from payonce.dashboard.asking import Request, fields_of
 from payonce.dashboard.backstage import Backstage
 from payonce.dashboard.door import Door
@@ -144,7 +141,7 @@ def _backstage(world: World, state: _State) -> Backstage:
         settings=world.settings,
         clock=world.clock,
         shelf=shelf,
-        reader=Reader(BooksFile(Path(world.settings.store.partition(":")[2] + ".ledger")), world.clock),
+        reader=world.books.reader if world.books is not None else None,
         volume=keeper.volume,
         notes=keeper.notes if isinstance(keeper, Notebook) else dict,
         purge=carry_out,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.reason import Reason
@@ -44,6 +45,17 @@ class Receipt:
     saved: Saved | None = None
     converted: bool = False
     flight: int = 0
+
+
+class Hits(NamedTuple):
+    """The fast lane gave the answer that stands at `slot` so often in a row; `request` is the number that was said with
+    the last of them, 0 where none was."""
+
+    entry: Entry
+    slot: bytes
+    times: int
+    converted: bool
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True)
