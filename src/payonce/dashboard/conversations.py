@@ -28,7 +28,7 @@ from payonce.dashboard.pieces import (
     share,
     table,
 )
-from payonce.dashboard.request_pages import findings_of
+from payonce.dashboard.receipt_page import findings_of
 from payonce.wording import span
 
 PAGE: Final = 50

@@ -16,6 +16,7 @@ from payonce.dashboard.door import Visitor
 from payonce.dashboard.frame import Framed
 from payonce.dashboard.overview import as_json, overview
 from payonce.dashboard.overview_page import overview_page
+from payonce.dashboard.receipt_page import receipt_page
 from payonce.errors import PayonceError
 
 Page = Callable[[Backstage, Request, Visitor], Framed | Answer]
@@ -155,9 +156,7 @@ PAGES: Final[Mapping[str, Page]] = {
     "": lambda stage, request, _visitor: overview_page(overview(stage, request.query.get("span", ""))),
     "requests": _requests,
     "requests/tail": _tail,
-    "requests/": lambda stage, request, _visitor: request_pages.receipt_page(
-        _receipt_at(stage, request), stage.clock()
-    ),
+    "requests/": lambda stage, request, _visitor: receipt_page(_receipt_at(stage, request), stage.clock()),
     "conversations": lambda stage, request, _visitor: conversations.list_page(
         conversations.listed(stage, request.query), stage.clock()
     ),

@@ -13,8 +13,11 @@ from typing import Any, Final
 from payonce.books.rows import Which
 from payonce.books.words import Filed
 from payonce.dashboard.backstage import Backstage
+from payonce.dashboard.pieces import seconds
 
 PAGE: Final = 50
+SERVED: Final = ("hit", "collapsed")
+"""Outcomes of requests for which nothing was paid; what is told of a call then is another's."""
 FILTERS: Final = ("outcome", "reason", "model", "namespace", "tenant", "endpoint")
 _TIMES: Final = ("since", "until")
 _PLACE: Final = re.compile(r"n(\d{1,15})", re.ASCII)
@@ -54,6 +57,11 @@ def one(stage: Backstage, place: str) -> Filed | None:
 def place_of(receipt: Filed) -> str:
     """Where a receipt is found."""
     return receipt.id or f"n{receipt.n}"
+
+
+def took_of(receipt: Filed) -> str:
+    """How long it took; the fast lane is not timed request by request."""
+    return seconds(receipt.took) if receipt.took or receipt.id else "–"
 
 
 def as_json(receipt: Filed) -> dict[str, Any]:
