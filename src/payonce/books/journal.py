@@ -14,7 +14,7 @@ from payonce.books.schema import Scene
 from payonce.doctor import Finding
 from payonce.ledger.money import Bill
 from payonce.ledger.unread import Expired
-from payonce.model.call import Ask, Call, Steering
+from payonce.model.call import Ask, Call, Headers, Steering
 from payonce.model.ports import Clock
 from payonce.model.receipt import Hits, Landing, Receipt
 from payonce.optimise import Advice
@@ -142,6 +142,10 @@ class Journal:
     def id_of(self, request: int) -> int:
         """A request's number as it is filed."""
         return self.world << 32 | request & 0xFFFFFFFF
+
+    def named(self, request: int) -> Headers:
+        """The header field by which a client learns under which id its request is filed."""
+        return ((b"x-payonce-request-id", b"%016x" % self.id_of(request)),)
 
     def __len__(self) -> int:
         return len(self._waiting)
