@@ -19,7 +19,8 @@ from payonce.config_rules import read_rules
 from payonce.config_types import Problem, Wrong, did_you_mean
 from payonce.config_urls import Upstreams, is_loopback
 from payonce.errors import SettingsError
-from payonce.model.policy import CacheMode, HitUsage, Policy, PromptCache, PromptCacheTtl, Rule
+from payonce.model.policy import CacheMode, HitUsage, Policy, PromptCache, PromptCacheTtl, Rule, quotas_of
+from payonce.model.quota import Quota, Quotas
 from payonce.stores.registry import is_shared
 
 __all__ = ["Loaded", "Problem", "Settings", "check", "default_store", "load"]
@@ -72,6 +73,8 @@ class Settings:
     prompt_cache: PromptCache = "auto"
     prompt_cache_ttl: PromptCacheTtl = "auto"
     max_bytes: int = GIB
+    tenant_bytes: int = 0
+    tenant_entries: int = 0
     memory_bytes: int = 64 * MIB
     max_entry_bytes: int = 8 * MIB
     max_batch_bytes: int = 64 * MIB
@@ -94,6 +97,8 @@ class Settings:
     share: str = ""
     secret_file: str = ""
     fast_lane: bool = True
+    ledger: str = "auto"
+    ledger_bytes: int = 512 * MIB
     request_log: str = ""
     request_log_bytes: int = GIB
     access_log: bool = False
@@ -128,6 +133,12 @@ class Settings:
             prompt_cache=self.prompt_cache,
             prompt_cache_ttl=self.prompt_cache_ttl,
         )
+
+    @property
+    def quotas(self) -> Quotas:
+        """What each tenant may hold: by the first rule that names it and sets a quota, else by default."""
+        default = Quota(self.tenant_bytes, self.tenant_entries)
+        return Quotas(default, quotas_of(self.rules, default))
 
 
 @dataclass(frozen=True, slots=True)

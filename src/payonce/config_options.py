@@ -61,6 +61,13 @@ _ROWS = (
     Option("prompt_cache", t.choice(*PROMPT_CACHES), "what is done so that the provider's prompt cache works"),
     Option("prompt_cache_ttl", t.choice(*PROMPT_CACHE_TTLS), "the lifetime asked for at cache breakpoints"),
     Option("max_bytes", t.size(64 * KIB, 1024 * TIB), "how large the store may grow"),
+    Option(
+        "tenant_bytes",
+        t.size(0, 1024 * TIB),
+        "how much of a local store one tenant may hold; 0: no bound",
+        note="When a store is full, the tenant that holds most gives first, whatever this says.",
+    ),
+    Option("tenant_entries", t.integer(0, 1_000_000_000), "how many entries one tenant may hold; 0: no bound"),
     Option("memory_bytes", t.size(0, TIB), "how large the memory tier may grow, in each worker"),
     Option("max_entry_bytes", t.size(KIB, GIB), "the largest answer that is kept"),
     Option("max_batch_bytes", t.size(KIB, 4 * GIB), "the largest answer to a batch of embeddings that is kept"),
@@ -85,6 +92,8 @@ _ROWS = (
     Option("share", t.share, "empty: each API key is its own tenant; a name: all callers share that tenant"),
     Option("secret_file", t.path_text, "the file with the secret that seals entries; empty: beside the store"),
     Option("fast_lane", t.switch, "answer repeated requests before anything else runs"),
+    Option("ledger", t.ledger_place, "where receipts and figures are kept: auto (beside the store), off, or a path"),
+    Option("ledger_bytes", t.size(MIB, TIB), "how large the ledger's file may grow"),
     Option(
         "request_log", t.path_text, "a file to which prompts are recorded, for payonce simulate and doctor; empty: none"
     ),
@@ -104,7 +113,11 @@ RULE_SETS = (
     "prompt_cache",
     "prompt_cache_ttl",
     "hit_usage",
+    "tenant_bytes",
+    "tenant_entries",
 )
 """What a `[[rule]]` may set."""
+RULE_QUOTAS = ("tenant_bytes", "tenant_entries")
+"""Of these, what holds for a tenant as a whole: such a rule matches on `tenant` and nothing else."""
 RULE_MATCHES = ("model", "endpoint", "namespace", "tenant", "tag")
 """What the `match` of a `[[rule]]` may ask."""

@@ -188,3 +188,23 @@ def test_two_gateways_on_one_store_count_for_themselves(tmp_path: Path) -> None:
         first, second = (orjson.loads(orjson.dumps(tally))["counts"] for tally in tallies)
         assert (first["requests.miss"], second["requests.hit"]) == (1, 1)
         assert "requests.hit" not in first
+
+
+def test_tenants_near_their_quota_are_labels_few_and_never_a_credential(tmp_path: Path) -> None:
+    arguments = ("--port", "0", "--cache", "all", "--store", f"sqlite:{tmp_path}/c.db")
+    with running_sim() as sim:
+        gateway = GatewayChild(tmp_path, *arguments, "--upstream", sim.base_url, PAYONCE_TENANT_ENTRIES="3")
+        with gateway:
+            before = metrics(gateway)
+            for number in range(5):
+                gateway.post(ask(f"question {number}"))
+
+            def near() -> dict[tuple[str, str], float]:
+                return {key: share for key, share in metrics(gateway).items() if key[0] == "payonce_tenant_quota_ratio"}
+
+            assert until(lambda: list(near().values()) == [1.0], 10)
+            [(_, tenant)] = near()
+            assert re.fullmatch("[0-9a-f]{64}", tenant)
+            assert until(lambda: metrics(gateway)["payonce_dropped_total", "over-quota"] == 2, 10)
+            assert not any(name == "payonce_tenant_quota_ratio" for name, _ in before), "a control"
+            assert gateway.get("/readyz").json()["status"] == "ok", "a tenant at its quota is no trouble of the store"

@@ -20,7 +20,7 @@ from payonce.config import Settings, load
 from payonce.errors import SettingsError
 from payonce.model.entry import Entry, unseal
 from payonce.model.key import PREFIX
-from payonce.model.ports import Clock, Row, Store
+from payonce.model.ports import Clock, Rationing, Row, Store
 from payonce.model.scopes import alive
 
 
@@ -106,6 +106,8 @@ def open_named(
             "serve with --store sqlite:PATH and name the same store here"
         )
     opened = open_store(settings.store, clock=clock, max_bytes=settings.max_bytes)
+    if isinstance(opened, Rationing):
+        opened.ration(settings.quotas)
     try:
         yield opened, settings
     finally:

@@ -27,7 +27,7 @@ from payonce.core.directives import read_directives
 from payonce.errors import PayonceError, SettingsError
 from payonce.ledger.tally import dollars
 from payonce.model.call import Headers
-from payonce.model.reason import Reason
+from payonce.model.reason import ROUTINE, Reason
 from payonce.warming import Done, Request, Summary, Unread, Warmth, read_line
 
 _FLUSH_SECONDS = 30.0
@@ -118,7 +118,7 @@ class _Run:
                 requests, sender, clock=loop.time, concurrency=self.concurrency, on_done=self._done, stop=stop
             )
             flushed = await loop.run_in_executor(None, world.tiers.keeper.flush, _FLUSH_SECONDS)
-            self.lost = sum(n for why, n in world.tiers.keeper.dropped().items() if why != "evicted") or int(
+            self.lost = sum(n for why, n in world.tiers.keeper.dropped().items() if why not in ROUTINE) or int(
                 not flushed
             )
             return summary

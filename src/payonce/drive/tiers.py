@@ -21,7 +21,7 @@ from payonce.model import reason as why
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
-from payonce.model.ports import About, Bulk, Distant, Recorder, Sieving, Store
+from payonce.model.ports import About, AsyncReading, Bulk, Distant, Recorder, Sieving, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -47,6 +47,7 @@ class Tiers:
         self._complained = False
         self._absent = _absence(behind)
         self._distant = distant(behind)
+        self._loops = _read_by_loops(behind)
         self._now = now or since_boot
         self._read_at = -inf
         self._reading = threading.Lock()
@@ -85,7 +86,15 @@ class Tiers:
         behind = self.behind
         assert behind is not None
         self._catch_up()
-        return behind.get_many(slots) if isinstance(behind, Bulk) else [behind.get(slot) for slot in slots]
+        if isinstance(behind, Bulk) and len(slots) > 1:
+            return behind.get_many(slots)
+        return [behind.get(slot) for slot in slots]
+
+    async def read_soon(self, slots: Sequence[bytes]) -> Sequence[bytes | None] | None:
+        """As `read_many`, on the running loop; None where a thread has to read. Raises StoreError and TimeoutError."""
+        if self._loops is None or not self.trusted:
+            return None
+        return await self._loops.get_soon(slots)
 
     def promote(self, ask: Ask, blob: bytes, entry: Entry) -> None:
         """Let the front have what was found behind."""
@@ -237,6 +246,10 @@ def since_boot() -> float:
 def distant(store: object) -> Distant | None:
     """`store` as one on servers of others; None where it is not."""
     return store if isinstance(store, Distant) else None
+
+
+def _read_by_loops(store: object) -> AsyncReading | None:
+    return store if isinstance(store, AsyncReading) else None
 
 
 def _keep(store: Store, ask: Ask, blob: bytes, about: About) -> bool:

@@ -22,6 +22,7 @@ from payonce.assembly import World
 from payonce.gateway.metrics import Figures
 from payonce.ledger.tally import Tally, encode, merge
 from payonce.model.ports import Clock
+from payonce.model.quota import near
 
 log = logging.getLogger("payonce.gateway")
 
@@ -113,4 +114,6 @@ class Meter:
             "store.bytes": volume.used_bytes,
             "store.limit": volume.limit_bytes,
         }
-        return Figures(total, {**gauges, **stock}, __version__)
+        full = near(self._world.holdings(), self._world.settings.quotas)
+        tenants = {holding.tenant: share for holding, share in full}
+        return Figures(total, {**gauges, **stock}, __version__, tenants)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -31,6 +31,8 @@ class Figures:
     tally: Tally
     gauges: Mapping[str, float]
     version: str
+    tenants: Mapping[str, float] = field(default_factory=dict)
+    """The tenants that are near their quota, and which share of it they hold."""
 
 
 class _Collector:
@@ -67,6 +69,8 @@ def _labelled(row: Row, figures: Figures) -> Mapping[str, float]:
         return dict(sorted(figures.tally.models.items()))
     if row.source == "build":
         return {figures.version: 1}
+    if row.source == "tenants":
+        return figures.tenants
     before, _, after = row.source.partition("*")
     found = Counter({value: figures.tally.counts[before + value + after] for value in row.values})
     for name, count in figures.tally.counts.items():

@@ -1,8 +1,8 @@
 """THE table of metrics: every family of `/metrics` has one row here.
 
 The page itself (gateway/metrics.py), docs/metrics.md, the alert rules and the dashboard's test all read this table.
-Label values come from closed sets, or are capped (`payonce.ledger.tally.MODELS`); no key, tenant or prompt is ever a label. This room must
-never know a figure.
+Label values come from closed sets, or are capped (`payonce.ledger.tally.MODELS`, `payonce.model.quota.SHOWN_TENANTS`); tenants are hashes, and no
+key, credential or prompt is ever a label. This room must never know a figure.
 """
 
 from __future__ import annotations
@@ -93,6 +93,7 @@ ROWS = (
     Row("payonce_store_limit_bytes", _GAUGE, "How large the store may grow; 0 where it has no bound of its own.", "store.limit"),
     Row("payonce_store_trouble", _GAUGE, "Workers that do without the store: it could not be opened, or its breaker is open.", "workers.trouble"),
     Row("payonce_dropped", _COUNTER, "Entries lost on the way to the store or in it, by reason.", "dropped.", label="reason", values=(*_ids(Kind.DROPPED), "store-slow", "store-fault", "damaged")),
+    Row("payonce_tenant_quota_ratio", _GAUGE, "Which share of its quota a tenant holds, for the tenants that hold 80 % or more: 20 at most.", "tenants", label="tenant"),
     # The gateway itself.
     Row("payonce_workers", _GAUGE, "Workers that serve.", "workers.count"),
     Row("payonce_connections", _GAUGE, "Client connections, of all workers.", "workers.connections"),

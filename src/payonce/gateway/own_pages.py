@@ -11,6 +11,7 @@ from payonce.gateway.face import AsgiFace
 from payonce.gateway.meter import Meter
 from payonce.gateway.metrics import CONTENT_TYPE, render
 from payonce.model.ports import Head
+from payonce.model.reason import ROUTINE
 
 PATHS = frozenset((b"/healthz", b"/readyz", b"/metrics"))
 
@@ -27,7 +28,7 @@ async def answer(path: bytes, face: AsgiFace, world: World, meter: Meter, *, sto
 
 
 async def _ready(face: AsgiFace, world: World, *, stopping: bool) -> None:
-    lost = {reason: count for reason, count in world.dropped().items() if reason != "evicted"}
+    lost = {reason: count for reason, count in world.dropped().items() if reason not in ROUTINE}
     degraded = list(world.warnings)
     if trouble := world.trouble():
         degraded.append(f"the store's server does not answer, so nothing is served from the cache: {trouble}")

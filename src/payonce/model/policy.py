@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from payonce.model.quota import Quota
+
 CacheMode = Literal["deterministic", "all", "opt-in", "off"]
 HitUsage = Literal["verbatim", "free", "zero"]
 PromptCache = Literal["auto", "respect", "off"]
@@ -52,6 +54,8 @@ class Rule:
     prompt_cache: PromptCache | None = None
     prompt_cache_ttl: PromptCacheTtl | None = None
     hit_usage: HitUsage | None = None
+    tenant_bytes: int | None = None
+    tenant_entries: int | None = None
     _model: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +71,21 @@ class Rule:
             and (not self.tenant or tenant in self.tenant)
             and (not self.tag or not set(self.tag).isdisjoint(tags))
         )
+
+
+def quotas_of(rules: Sequence[Rule], default: Quota) -> dict[str, Quota]:
+    """The quotas of the tenants that rules name: for each, what the first rule that sets a quota says."""
+    named: dict[str, Quota] = {}
+    for rule in rules:
+        if rule.tenant_bytes is rule.tenant_entries is None:
+            continue
+        quota = Quota(
+            default.bytes if rule.tenant_bytes is None else rule.tenant_bytes,
+            default.entries if rule.tenant_entries is None else rule.tenant_entries,
+        )
+        for tenant in rule.tenant:
+            named.setdefault(tenant, quota)
+    return named
 
 
 def match_rule(

@@ -23,9 +23,10 @@ from payonce.stores import parcel
 from payonce.stores.memcached_books import Books, MemcachedNode, swap
 from payonce.stores.memcached_link import MemcachedLink
 from payonce.stores.memcached_url import Place, read_place
-from payonce.stores.node import LostError
+from payonce.stores.memcached_words import Answer
 from payonce.stores.shared import SharedStore
 from payonce.stores.shared_medium import Count, Found, Parcel, StoreFault
+from payonce.stores.talk import LostError
 
 COUNT_NAMES = 20_000
 """So many names are looked at for a count; with more than that, the rest is estimated."""
@@ -64,13 +65,33 @@ class MemcachedMedium:
         found: dict[bytes, bytes | StoreFault | None] = {}
 
         def asked(node: MemcachedNode, mine: list[bytes]) -> None:
-            generation = self.books.generation(node, deadline)
-            names = [words.entry_name(self.place.prefix, generation, slot) for slot in mine]
-            for slot, answer in zip(mine, node.ask([words.get(n, "v") for n in names], deadline), strict=True):
-                found[slot] = StoreFault(answer.code) if answer.is_error else answer.value
+            found.update(_found(mine, node.ask(self._gets(mine, self.books.generation(node, deadline)), deadline)))
 
         for slot, error in self._each(slots, asked).items():
             found[slot] = StoreFault(str(error))
+        return [found[slot] for slot in slots]
+
+    async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
+        """The same on the running loop, without a thread."""
+        mine: dict[MemcachedNode, list[bytes]] = {}
+        for slot in slots:
+            mine.setdefault(self._node(slot), []).append(slot)
+        books = [node.book for node in mine]
+        if not all(node.breaker.open or (book and node.lanes.here()) for node, book in zip(mine, books, strict=True)):
+            return None
+        found: dict[bytes, bytes | StoreFault | None] = {}
+        waits = []
+        for (node, group), book in zip(mine.items(), books, strict=True):
+            try:
+                waits.append((group, node.ask_soon(self._gets(group, book.generation if book else 0), deadline)))
+            except StoreError as error:
+                found |= dict.fromkeys(group, StoreFault(str(error)))
+        for group, future in waits:
+            answers = await future
+            if isinstance(answers, list):
+                found |= _found(group, answers)
+            else:
+                found |= dict.fromkeys(group, StoreFault(str(answers), isinstance(answers, TimeoutError)))
         return [found[slot] for slot in slots]
 
     def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
@@ -244,11 +265,15 @@ class MemcachedMedium:
                 with suppress(StoreError):
                     deadline = time.monotonic() + self._budget
                     node.ask([words.get(f"{self.place.prefix}probe", "v")], deadline, probe=True)
+            node.tend()
 
     def close(self) -> None:
         """Close every connection."""
         for node in self.nodes:
-            node.pool.close()
+            node.close()
+
+    def _gets(self, slots: Sequence[bytes], generation: int) -> list[tuple[str, bytes]]:
+        return [words.get(words.entry_name(self.place.prefix, generation, slot), "v") for slot in slots]
 
     def _node(self, slot: bytes) -> MemcachedNode:
         if len(self.nodes) == 1:
@@ -272,6 +297,13 @@ class MemcachedMedium:
             except StoreError as error:
                 failed.update(dict.fromkeys(group, error))
         return failed
+
+
+def _found(slots: Sequence[bytes], answers: Sequence[Answer]) -> dict[bytes, bytes | StoreFault | None]:
+    return {
+        slot: StoreFault(answer.code) if answer.is_error else answer.value
+        for slot, answer in zip(slots, answers, strict=True)
+    }
 
 
 def _titles(value: bytes | None) -> list[str]:

@@ -62,9 +62,15 @@ class RedisMedium:
     def read(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None]:
         """The parcel of each slot."""
         generation = self._generation(deadline)
-        names = [words.entry_name(self.place.prefix, generation, slot) for slot in slots]
-        replies = self.wire.ask([(name, words.get(name)) for name in names], deadline)
-        return [StoreFault(str(reply)) if isinstance(reply, Exception) else words.read_get(reply) for reply in replies]
+        return _found(self.wire.ask(self._gets(slots, generation), deadline))
+
+    async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
+        """The same on the running loop, without a thread."""
+        book = self._book
+        if book is None:
+            return None
+        replies = await self.wire.ask_soon(self._gets(slots, book.generation), deadline)
+        return None if replies is None else _found(replies)
 
     def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
         """Set or unlink each."""
@@ -167,6 +173,10 @@ class RedisMedium:
         """Close every connection."""
         self.wire.close()
 
+    def _gets(self, slots: Sequence[bytes], generation: int) -> list[tuple[bytes, words.Command]]:
+        names = [words.entry_name(self.place.prefix, generation, slot) for slot in slots]
+        return [(name, words.get(name)) for name in names]
+
     def _generation(self, deadline: float) -> int:
         book = self._book
         return (book or self._read_book(deadline)).generation
@@ -212,6 +222,14 @@ class RedisMedium:
             else:
                 found.append(Found(slot, reply))
         return found
+
+
+def _found(replies: Sequence[Any]) -> list[bytes | StoreFault | None]:
+    return [_fault(reply) if isinstance(reply, Exception) else words.read_get(reply) for reply in replies]
+
+
+def _fault(error: Exception) -> StoreFault:
+    return StoreFault(str(error), late=isinstance(error, TimeoutError))
 
 
 def _refusal(reply: Exception) -> Reason:

@@ -7,6 +7,7 @@ Whether an entry may be served is not decided here: entries prove themselves. Th
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -26,6 +27,8 @@ TRUST_SECONDS = 1.0
 """For how long what the server said of purges may be relied on."""
 NOTE_DAYS = 35
 """For how many days the figures of workers are kept."""
+UNPACK_BYTES = 512 << 10
+"""More than this is not unpacked on an event loop."""
 MOST_BYTES = 64 << 20
 """No value is larger, whatever a parcel says."""
 _POLL_SECONDS = 0.25
@@ -103,22 +106,25 @@ class SharedStore:
     def get_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         """As `get` for each, in one round trip; raises StoreError only where nothing at all could be asked for."""
         live = self._open()
-        pending, now = live.queue.pending, self._clock()
-        values: dict[bytes, bytes | None] = {}
-        asked = []
-        for slot in slots:
-            write = pending.get(slot)
-            if write is None:
-                asked.append(slot)
+        values, asked = self._waiting(live, slots)
+        if asked:
+            values |= self._opened_all(live, asked, live.medium.read(asked, time.monotonic() + self._budget))
+        return [values[slot] for slot in slots]
+
+    async def get_soon(self, slots: Sequence[bytes]) -> Sequence[bytes | None] | None:
+        """As `get_many`, on the running loop; None where a thread has to read: there is no connection for this loop at
+        the moment (the keeper makes one). Raises TimeoutError where nothing was answered within the read budget."""
+        live = self._open()
+        values, asked = self._waiting(live, slots)
+        if asked:
+            found = await live.medium.read_soon(asked, time.monotonic() + self._budget)
+            if found is None:
+                live.keeper.start()
+                return None
+            if sum(len(item) for item in found if isinstance(item, bytes)) > UNPACK_BYTES:
+                values |= await asyncio.to_thread(self._opened_all, live, asked, found)
             else:
-                values[slot] = write.value if write.about is not None and write.about.expires_at > now else None
-        found = live.medium.read(asked, time.monotonic() + self._budget) if asked else ()
-        faults = [item for item in found if isinstance(item, StoreFault)]
-        if faults and len(faults) == len(asked):
-            raise StoreError(faults[0].because)
-        live.losses.add(reason.STORE_FAULT, len(faults))
-        for slot, item in zip(asked, found, strict=True):
-            values[slot] = None if isinstance(item, StoreFault) else self._opened(live, slot, item)
+                values |= self._opened_all(live, asked, found)
         return [values[slot] for slot in slots]
 
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
@@ -218,6 +224,31 @@ class SharedStore:
         if self._live.queue.closed:
             raise StoreUnavailableError("the store is closed")
         return self._live
+
+    def _waiting(self, live: _Live, slots: Sequence[bytes]) -> tuple[dict[bytes, bytes | None], list[bytes]]:
+        """What is known of those that wait to be written, and the slots that have to be asked for."""
+        pending, now = live.queue.pending, self._clock()
+        values: dict[bytes, bytes | None] = {}
+        asked = []
+        for slot in slots:
+            write = pending.get(slot)
+            if write is None:
+                asked.append(slot)
+            else:
+                values[slot] = write.value if write.about is not None and write.about.expires_at > now else None
+        return values, asked
+
+    def _opened_all(
+        self, live: _Live, asked: Sequence[bytes], found: Sequence[bytes | StoreFault | None]
+    ) -> dict[bytes, bytes | None]:
+        faults = [item for item in found if isinstance(item, StoreFault)]
+        if faults and len(faults) == len(asked):
+            raise TimeoutError(faults[0].because) if faults[0].late else StoreError(faults[0].because)
+        live.losses.add(reason.STORE_FAULT, len(faults))
+        return {
+            slot: None if isinstance(item, StoreFault) else self._opened(live, slot, item)
+            for slot, item in zip(asked, found, strict=True)
+        }
 
     def _opened(self, live: _Live, slot: bytes, found: bytes | None) -> bytes | None:
         if found is None:

@@ -47,6 +47,11 @@ class Medium(Protocol):
         """The parcel of each slot, in one round trip to each server; what could not be asked for is a fault."""
         ...
 
+    async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
+        """The same on the running loop, without a thread; None where only a thread can, as at the beginning. A request
+        that is cancelled meanwhile lets go of its answer."""
+        ...
+
     def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
         """Write or delete each; those that were not, and why."""
         ...
@@ -101,6 +106,7 @@ class Medium(Protocol):
 
 
 class StoreFault(NamedTuple):
-    """Why one slot could not be asked for."""
+    """Why one slot could not be asked for; `late`: there was no answer in time."""
 
     because: str
+    late: bool = False
