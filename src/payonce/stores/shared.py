@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
+from payonce.model.quota import Holding, Quotas
 from payonce.stores import parcel
 from payonce.stores.shared_book import EpochBook
 from payonce.stores.shared_keeper import Keeper
@@ -76,6 +77,7 @@ class SharedStore:
         self._budget = 0.05
         self._most_rows = queue_rows
         self._ignored = 0
+        self._quotas = Quotas()
         self._build: Callable[[], _Live] = lambda: _Live(build, clock, name, queue_rows, queue_bytes)
         self._live = self._build()
         self._box = [self._live]
@@ -86,6 +88,16 @@ class SharedStore:
         """A read has so many seconds."""
         self._budget = read_budget
         self._live.medium.pace(read_budget)
+
+    def ration(self, quotas: Quotas) -> None:
+        """No tenant may have more entries than these allow; bytes are not counted here."""
+        self._quotas = self._live.keeper.quotas = quotas
+
+    def holdings(self, most: int) -> Sequence[Holding]:
+        """What those tenants hold that have most entries, and those with a quota of their own; none where no quota of
+        entries is set, since nothing is counted then."""
+        deadline = time.monotonic() + _CALL_SECONDS
+        return self._open().medium.holdings(most, self._quotas.named, self._clock(), deadline) if self._quotas else ()
 
     def trouble(self, slot: bytes | None = None) -> str:
         """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is."""
@@ -264,6 +276,7 @@ class SharedStore:
     def _forked(self) -> None:
         _of_the_parent.append(self._live)  # its connections are the parent's: not to be used, nor closed, here
         self._live = self._box[0] = self._build()
+        self.ration(self._quotas)
         self._live.medium.pace(self._budget)
 
 
