@@ -48,13 +48,18 @@ fill() {
 }
 
 if [ "$kind" = clients ]; then
-    for name in main instructor litellm; do
+    for name in main instructor litellm redis451 redis453; do
         [ -x ".clients/$name/bin/python" ] || "$python" -m venv --without-pip ".clients/$name"
     done
     fill .clients/main clients --no-compile &
     first=$!
     fill .clients/instructor clients-instructor --no-compile
     fill .clients/litellm clients-litellm --no-compile
+    for name in redis451 redis453; do # as they were when they leaked: what tests/storm must be able to see
+        say "installing requirements/clients-$name.txt into .clients/$name"
+        .venv/bin/python -m pip --python ".clients/$name/bin/python" install --quiet --disable-pip-version-check \
+            --require-hashes --only-binary :all: -r "requirements/clients-$name.txt"
+    done
     wait "$first"
     command -v npm >/dev/null 2>&1 || apt nodejs npm
     [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ] || {
