@@ -217,8 +217,8 @@ def ledger_place(value: object) -> str:
 
 def log_place(value: object) -> str:
     """A file's path, `-` for standard output, or `off`."""
-    if isinstance(value, bool):
-        return "-" if value else "off"
+    if isinstance(value, str) and value.strip().lower() in ("true", "on", "yes", "1"):
+        raise Wrong(f"{shown(value)} is not a place", 'write the path of a file, "-" for standard output, or "off"')
     return path_text(value) or "off"
 
 

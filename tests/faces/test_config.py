@@ -177,7 +177,7 @@ BAD: dict[str, list[str]] = {
     "ledger_bytes": ["1"],
     "request_log": ["a\nb"],
     "request_log_bytes": ["1"],
-    "access_log": [1],
+    "access_log": ["a\nb", "true"],
     "log_level": ["verbose"],
     "dashboard": ["on"],
     "show_content": ["x"],
