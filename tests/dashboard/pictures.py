@@ -36,11 +36,11 @@ def _pictures(at: House) -> list[tuple[str, str, dict[str, int], str, int]]:
         each for each in at.data("conversations")["conversations"] if each["missed_tokens"] and each["turns"] > 4
     )
     return [
-        ("overview", "", LAPTOP, "light", 1000),
+        ("overview", "", LAPTOP, "light", 1040),
         ("overview-dark", "", LAPTOP, "dark", 700),
         ("requests", "requests", LAPTOP, "light", 620),
-        ("conversation", f"conversations/{talk['id']}", LAPTOP, "light", 560),
-        ("findings", "findings", LAPTOP, "light", 560),
+        ("conversation", f"conversations/{talk['id']}", LAPTOP, "light", 640),
+        ("findings", "findings", LAPTOP, "light", 660),
         ("phone", "", PHONE, "light", 844),
     ]
 
