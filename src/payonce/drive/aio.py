@@ -318,6 +318,13 @@ class AsyncPlayer:
         if not future.cancelled():
             future.exception()
 
+    async def _witness(self, effect: do.Witness, _dialect: Dialect | None) -> int:
+        known = self.tiers.changes.seen(effect)
+        if known is None:
+            loop = asyncio.get_running_loop()
+            known = await loop.run_in_executor(self._pool, self.tiers.changes.settle, effect)
+        return known
+
     async def _drop(self, effect: do.Drop, _face: Face | None) -> None:
         await asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.drop, effect.key)
 
@@ -497,6 +504,7 @@ _ASYNC: dict[type, Callable[..., Any]] = {
     do.Lookup: AsyncPlayer._lookup,  # noqa: SLF001
     do.LookupMany: AsyncPlayer._lookup_many,  # noqa: SLF001
     do.Drop: AsyncPlayer._drop,  # noqa: SLF001
+    do.Witness: AsyncPlayer._witness,  # noqa: SLF001
     do.Land: AsyncPlayer._land,  # noqa: SLF001
     do.Pause: AsyncPlayer._pause,  # noqa: SLF001
     do.Await: AsyncPlayer._await,  # noqa: SLF001

@@ -282,6 +282,10 @@ class SyncPlayer:
     def _epochs(self, effect: do.Epochs, _flying: _Flying) -> tuple[int, ...]:
         return self.tiers.epochs(effect.scopes)
 
+    def _witness(self, effect: do.Witness, _flying: _Flying) -> int:
+        known = self.tiers.changes.seen(effect)
+        return self.tiers.changes.settle(effect) if known is None else known
+
     def _now(self, _effect: do.Now, _flying: _Flying) -> float:
         return self.clock()
 
@@ -391,5 +395,6 @@ _HOW: dict[type, Callable[..., Any]] = {
     do.Epochs: SyncPlayer._epochs,  # noqa: SLF001
     do.Now: SyncPlayer._now,  # noqa: SLF001
     do.Fetch: SyncPlayer._fetch,  # noqa: SLF001
+    do.Witness: SyncPlayer._witness,  # noqa: SLF001
     do.Put: SyncPlayer._put,  # noqa: SLF001
 }
