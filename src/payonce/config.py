@@ -107,6 +107,8 @@ class Settings:
     share: str = ""
     secret_file: str = ""
     fast_lane: bool = True
+    ledger: str = "auto"
+    ledger_bytes: int = 512 * MIB
     request_log: str = ""
     request_log_bytes: int = GIB
     access_log: bool = False

@@ -98,6 +98,8 @@ _ROWS = (
     Option("share", t.share, "empty: each API key is its own tenant; a name: all callers share that tenant"),
     Option("secret_file", t.path_text, "the file with the secret that seals entries; empty: beside the store"),
     Option("fast_lane", t.switch, "answer repeated requests before anything else runs"),
+    Option("ledger", t.ledger_place, "where receipts and figures are kept: auto (beside the store), off, or a path"),
+    Option("ledger_bytes", t.size(MIB, TIB), "how large the ledger's file may grow"),
     Option(
         "request_log", t.path_text, "a file to which prompts are recorded, for payonce simulate and doctor; empty: none"
     ),

@@ -6,6 +6,7 @@ and the key is made. One for the gateway and for the library. This room must nev
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -30,6 +31,9 @@ KNOWN_HEADERS = 256
 
 KNOWN_STEERINGS = 256
 """How many values of the same kind are kept to be used again: making one costs more than finding it."""
+
+_numbers = itertools.count(1)
+"""Of the requests of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +100,11 @@ class Intake:
         directives = said.directives
         if isinstance(directives, Reason):
             return Refused(directives)
+        number = next(_numbers)
         dialect = DIALECTS.get(endpoint)
         intent = why.NO_DIALECT if dialect is None else said.unread or dialect.read(body)
         if isinstance(intent, Reason):
-            return Bypassed(Call(upstream, "POST", endpoint, query, said.forwarded, body), intent)
+            return Bypassed(Call(upstream, "POST", endpoint, query, said.forwarded, body, number=number), intent)
         assert dialect is not None
         tenant, policy = said.tenant, self._policy
         if self._settings.rules:
@@ -122,8 +127,9 @@ class Intake:
                 policy.prompt_cache,
                 policy.prompt_cache_ttl,
                 against is None,
+                directives.namespace,
             )
-        call = Call(upstream, "POST", endpoint, query, said.forwarded, body, steering)
+        call = Call(upstream, "POST", endpoint, query, said.forwarded, body, steering, number)
         if against is not None:
             return Bypassed(call, against)
         parts = KeyParts(

@@ -90,4 +90,6 @@ class PlannedCourse:
             model=said.model,
             host=said.provider,
             diagnosis=said.diagnosis,
+            request=self.asked.number,
+            endpoint=self.asked.endpoint,
         )

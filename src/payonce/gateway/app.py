@@ -193,7 +193,7 @@ class Gateway:
             await self.world.player.bypass(taken.call, taken.reason, face)
         elif isinstance(taken, Refused):
             await face.refuse(taken.reason, label_headers(Label(Outcome.REFUSED, taken.reason)))
-            self.world.ledger.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0)
+            self.world.ledger.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0, None)
 
     def _moment(self) -> tuple[int, int]:
         """Moves on with every purge and every change of an entry: what was read before may no longer hold."""

@@ -28,6 +28,7 @@ class Steering:
     ttl: PromptCacheTtl = "auto"
     cacheable: bool = True
     """Whether the response cache takes part in the call."""
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Call:
     headers: Headers
     body: bytes
     steering: Steering | None = None
+    number: int = 0
+    """Of the request that this is the call of, in its process; 0 where nobody counts."""
 
 
 class Item(NamedTuple):
