@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from payonce.cli.output import complain
@@ -20,7 +21,7 @@ from payonce.config import Settings, load
 from payonce.errors import SettingsError
 from payonce.model.entry import Entry, unseal
 from payonce.model.key import PREFIX
-from payonce.model.ports import Clock, Rationing, Row, Store
+from payonce.model.ports import Clock, Glancing, Rationing, Row, Store
 from payonce.model.scopes import alive
 
 
@@ -56,6 +57,16 @@ class Shelf:
         for row in self.store.rows():
             if wanted(row) and (found := self._read(row, epochs)):
                 yield found
+
+    def newest(self, wanted: Callable[[Row], bool], most: int) -> tuple[list[Listed], int]:
+        """The newest living entries whose row is wanted, `most` at most; and how many were looked at, where those were
+        not all (else 0)."""
+        if not isinstance(self.store, Glancing):
+            return list(islice(self.listed(wanted), most)), 0
+        epochs = self.store.epochs()
+        rows, looked = self.store.glance(wanted, 2 * most + 100)  # some of them were purged
+        found = [listed for row in rows if (listed := self._read(row, epochs))]
+        return found[:most], looked if self.store.volume().entries > looked else 0
 
     def _read(self, row: Row, epochs: Mapping[str, int]) -> Listed | None:
         blob = self.store.get(row.slot)
