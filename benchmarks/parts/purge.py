@@ -155,7 +155,7 @@ def _purged(name: str, store: Store, other: Store, bench: Bench) -> Row:
         if _alive(tiers, model) or _alive(tiers, model + 1) != _PROVEN:
             raise RuntimeError(f"{name}: the purge took the wrong entries")
     bench.say(f"{name}: a purge {statistics.median(took):.2f} ms, {max(took):.2f} at most")
-    detail = {"median": round(statistics.median(took), 3), "read anew by another process": round(max(known), 3)}
+    detail: dict[str, object] = {"median": round(statistics.median(took), 3), "read anew by another process": round(max(known), 3)}
     what = f"purge of one model among {ENTRIES:,}: {name}"
     return Row("purge", what, "ms, the slowest of 10", [max(took)], [BOUND], "the bound", 1.0, True, detail=detail)
 
@@ -173,6 +173,6 @@ def _listed(name: str, store: Store, bench: Bench) -> Row:
     if looked < 50 or not 0.5 < volume.entries / ENTRIES < 2:
         raise RuntimeError(f"{name}: {looked} listed, {volume.entries} counted")
     bench.say(f"{name}: ls {(listed - started) * 1e3:.0f} ms, stats {counted:.0f} ms, {volume.entries:,} entries")
-    detail = {"stats ms": round(counted, 1), "entries by stats": volume.entries}
+    detail: dict[str, object] = {"stats ms": round(counted, 1), "entries by stats": volume.entries}
     what = f"ls among {ENTRIES:,}: {name}"
     return Row("purge", what, "ms", [(listed - started) * 1e3], [2000.0], "two seconds", 1.0, True, detail=detail)
