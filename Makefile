@@ -1,7 +1,8 @@
 # make demo   see it work, no API key needed        make serve   the gateway, in front of OpenRouter
 # make test   every check                           make bench   speed, beside nginx and others
 # make sdk-suite   the OpenAI SDK's own tests, direct and twice through the gateway
-.PHONY: demo test serve bench sdk-suite lint pins clean
+# make storm   100,000 requests on shared stores, a third of them cancelled; and redis-py as it was when it leaked
+.PHONY: demo test serve bench sdk-suite storm lint pins clean
 PY := .venv/bin/python
 
 demo: .venv/ready-demo
@@ -26,13 +27,18 @@ bench: .venv/ready-dev
 sdk-suite: .venv/ready-dev
 	$(PY) -m tests.sdk_suite $(ARGS)
 
+storm: .clients/ready
+	$(PY) -m tests.storm $(ARGS)
+
 # Each set of requirements is hashed; the stamp says which one the environment holds.
 .venv/ready-demo: requirements/demo.txt pyproject.toml tools/setup.sh
 	sh tools/setup.sh demo
 .venv/ready-dev: requirements/dev.txt pyproject.toml tools/setup.sh
 	sh tools/setup.sh dev
-# What tests/clients drives: three sets of Python clients and one of JavaScript (docs/clients.md).
+# What tests/clients drives: three sets of Python clients and one of JavaScript (docs/clients.md); and for tests/storm two
+# old redis-py, which it must find wanting.
 .clients/ready: requirements/clients.txt requirements/clients-instructor.txt requirements/clients-litellm.txt \
+		requirements/clients-redis451.txt requirements/clients-redis453.txt \
 		tests/clients/js/package-lock.json tools/setup.sh | .venv/ready-dev
 	sh tools/setup.sh clients
 

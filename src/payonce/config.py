@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from payonce.config_file import find_file, parse, read_file
 from payonce.config_lines import line_of
@@ -113,6 +113,7 @@ class Settings:
     request_log_bytes: int = GIB
     access_log: bool = False
     log_level: str = "info"
+    dashboard: Literal["auto", "token", "off"] = "auto"
     show_content: bool = False
     rules: tuple[Rule, ...] = ()
 

@@ -106,6 +106,7 @@ _ROWS = (
     Option("request_log_bytes", t.size(KIB, TIB), "how large the request log may grow"),
     Option("access_log", t.switch, "log one line a request"),
     Option("log_level", t.choice("debug", "info", "warning", "error"), "how much is logged"),
+    Option("dashboard", t.choice("auto", "token", "off"), "who may open /_payonce/: auto asks others for a token"),
     Option("show_content", t.switch, "let the dashboard show prompts and answers"),
 )
 

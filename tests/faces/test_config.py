@@ -123,6 +123,7 @@ WRITTEN: dict[str, tuple[str, str, object]] = {
     "request_log_bytes": ("4KiB", '"4KiB"', 4096),
     "access_log": ("1", "true", True),
     "log_level": ("debug", '"debug"', "debug"),
+    "dashboard": ("token", '"token"', "token"),
     "show_content": ("TRUE", "true", True),
 } | {name: ("1.5", "1.5", 1.5) for name in OPTIONS if name.endswith(("_timeout", "read_budget"))}
 
@@ -180,6 +181,7 @@ BAD: dict[str, list[str]] = {
     "request_log_bytes": ["1"],
     "access_log": ["x"],
     "log_level": ["verbose"],
+    "dashboard": ["on"],
     "show_content": ["x"],
 }  # fmt: skip
 TIMES = [name for name in OPTIONS if name.endswith(("_timeout", "read_budget"))]

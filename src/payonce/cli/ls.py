@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from payonce.cli.entries import Listed, fitting, open_shelf
+from payonce.cli.entries import open_shelf
 from payonce.cli.flags import AsJson, ConfigFile, OnlyModel, OnlyNamespace, OnlyTag, StoreUrl
-from payonce.cli.output import complain, print_json, say, size, span, table
+from payonce.cli.output import complain, print_json, say, table
+from payonce.listing import Listed, fitting
+from payonce.wording import size, span
 
 
 def ls(

@@ -19,6 +19,7 @@ from math import inf
 from payonce.drive.changes import Changes
 from payonce.errors import StoreError
 from payonce.model import reason as why
+from payonce.model.about import about_entry
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
@@ -105,7 +106,7 @@ class Tiers:
 
     def promote(self, ask: Ask, blob: bytes, entry: Entry) -> None:
         """Let the front have what was found behind."""
-        self.front.put(ask.key.slot, blob, _about(entry))
+        self.front.put(ask.key.slot, blob, about_entry(entry))
 
     def settle(
         self,
@@ -150,7 +151,7 @@ class Tiers:
         """
         slot = ask.key.slot
         blob = seal(entry, slot, self.secret)
-        about = _about(entry)
+        about = about_entry(entry)
         kept = False
         try:
             kept = self.behind is not None and _keep(self.behind, ask, blob, about)
@@ -272,15 +273,3 @@ def _absence(behind: object) -> Callable[[bytes], bool]:
         return behind.absent
     certain = behind is None
     return lambda _slot: certain
-
-
-def _about(entry: Entry) -> About:
-    return About(
-        stored_at=entry.stored_at,
-        expires_at=entry.expires_at,
-        tenant=entry.tenant,
-        namespace=entry.namespace,
-        endpoint=entry.endpoint,
-        model=entry.model,
-        tags=entry.tags,
-    )
