@@ -153,10 +153,11 @@ class MemoryStore:
     def rows(self) -> Iterator[Row]:
         """Every entry that has not expired, newest first, as of now."""
         with self._lock:
-            kept = list(self._kept.items())
+            slots = list(self._kept)
         now = self._clock()
-        for slot, item in reversed(kept):
-            if item.expires_at > now:
+        for slot in reversed(slots):
+            item = self._kept.get(slot)
+            if item is not None and item.expires_at > now:
                 yield Row(slot, len(item.value), item.about)
 
     def dropped(self) -> Mapping[str, int]:
