@@ -104,7 +104,8 @@ class Intake:
         dialect = DIALECTS.get(endpoint)
         intent = why.NO_DIALECT if dialect is None else said.unread or dialect.read(body)
         if isinstance(intent, Reason):
-            return Bypassed(Call(upstream, "POST", endpoint, query, said.forwarded, body, number=number), intent)
+            heard = self._heard("", said.tenant, upstream, directives.namespace)
+            return Bypassed(Call(upstream, "POST", endpoint, query, said.forwarded, body, heard, number), intent)
         assert dialect is not None
         tenant, policy = said.tenant, self._policy
         if self._settings.rules:
@@ -119,7 +120,7 @@ class Intake:
             )
         against = may_cache(policy, directives, intent)
         steering: Steering | None = None
-        if endpoint in STEERED and policy.prompt_cache != "off":
+        if endpoint in STEERED:
             steering = self._steering(
                 intent.model,
                 tenant,
@@ -129,6 +130,8 @@ class Intake:
                 against is None,
                 directives.namespace,
             )
+        elif against is not None:
+            steering = self._heard(intent.model, tenant, upstream, directives.namespace)
         call = Call(upstream, "POST", endpoint, query, said.forwarded, body, steering, number)
         if against is not None:
             return Bypassed(call, against)
@@ -167,6 +170,10 @@ class Intake:
             asked=_asked(parts, intent.model) if self._settings.portable else None,
         )
         return Admitted(_divided(ask, parts) if intent.items else ask, dialect)
+
+    def _heard(self, model: str, tenant: str, upstream: str, namespace: str) -> Steering:
+        """For calls past the cache with whose prompt nothing is done, but whose cost is to be known."""
+        return self._steering(model, tenant, self._bases[upstream], "off", "auto", False, namespace)
 
     def _said(self, headers: Headers) -> _Said:
         """What these headers say; the same client says the same with every request, so it is remembered for a while."""

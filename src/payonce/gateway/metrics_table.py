@@ -72,6 +72,8 @@ ROWS = (
     Row("payonce_paid_estimated_dollars", _COUNTER, "Of the paid cost, what was estimated by price.", "paid.estimated_nano_dollars", _NANO),
     Row("payonce_paid_input_tokens", _COUNTER, "Input tokens of the upstream calls of cacheable requests.", "paid.input_tokens"),
     Row("payonce_paid_output_tokens", _COUNTER, "Output tokens of the upstream calls of cacheable requests.", "paid.output_tokens"),
+    Row("payonce_passed_calls", _COUNTER, "Upstream calls that went past the cache and were answered.", "passed.calls"),
+    Row("payonce_passed_cost_dollars", _COUNTER, "Their cost, in US dollars.", "passed.nano_dollars", _NANO),
     # The upstream.
     Row("payonce_upstream_calls", _COUNTER, "Upstream calls of cacheable requests.", "upstream.calls"),
     Row("payonce_upstream_stored", _COUNTER, "Upstream answers that were kept.", "upstream.stored"),

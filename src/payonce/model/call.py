@@ -18,8 +18,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 @dataclass(frozen=True, slots=True)
 class Steering:
     """What the operator wants done with the prompt of a call on its way out: `mode` and `ttl` as the settings
-    `prompt_cache` and `prompt_cache_ttl` say them for this call. `model` as the client wrote it, `base` is the URL of
-    the upstream."""
+    `prompt_cache` and `prompt_cache_ttl` say them for this call; with `off` its answer is still listened to, for what
+    it cost. `model` as the client wrote it, empty where it can't be read; `base` is the URL of the upstream."""
 
     model: str
     tenant: str
