@@ -79,6 +79,7 @@ ROWS = (
     Row("payonce_upstream_stored", _COUNTER, "Upstream answers that were kept.", "upstream.stored"),
     Row("payonce_upstream_seconds", _COUNTER, "Seconds that the upstream calls of cacheable requests took.", "upstream.nanoseconds", _NANO),
     Row("payonce_unkept", _COUNTER, "Upstream calls whose answer was not kept, or that brought none, by reason.", "unkept.", label="reason", values=(*_ids(Kind.UNKEPT), *(name for name in _ids(Kind.REFUSED) if name.startswith("upstream-")), "stopping", "internal")),
+    Row("payonce_model_changes", _COUNTER, "Answers of another model than before under the same name: the old ones were retired, or it was too soon after the last change.", "models.", label="kind", values=("retired", "unsettled")),
     # The provider's prompt cache. Amounts are gauges: a net amount may fall.
     Row("payonce_prompt_calls", _COUNTER, "Upstream answers whose prompt-cache usage was looked at.", "prompt.calls"),
     Row("payonce_prompt_anomalies", _COUNTER, "Upstream answers whose usage does not add up.", "prompt.anomalies"),
