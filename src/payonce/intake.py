@@ -20,7 +20,7 @@ from payonce.model.call import NUMBERS, Ask, Asked, Batch, Call, Headers, Steeri
 from payonce.model.policy import policy_for
 from payonce.model.ports import Dialect
 from payonce.model.reason import Reason
-from payonce.model.scopes import of_key, scopes_of
+from payonce.model.scopes import of_answers, of_key, scopes_of
 
 STEERED = frozenset(("chat/completions", "messages", "responses"))
 """The endpoints whose prompts a provider may cache."""
@@ -142,6 +142,9 @@ class Intake:
             body=intent.canonical,
         )
         key = make_key(parts, stream=intent.stream)
+        watched = ""
+        if policy.changed_models != "keep":
+            watched = of_answers(parts.upstream.decode("utf-8", "replace"), intent.model)
         ask = Ask(
             call=call,
             intent=intent,
@@ -150,7 +153,7 @@ class Intake:
             tenant=tenant,
             namespace=directives.namespace,
             tags=directives.tags,
-            scopes=scopes_of(tenant, intent.model, directives.namespace, directives.tags, key.digest),
+            scopes=scopes_of(tenant, intent.model, directives.namespace, directives.tags, key.digest, watched),
             hit_usage=policy.hit_usage,
             max_age=directives.max_age,
             refresh=directives.no_cache or directives.clear,
@@ -158,6 +161,8 @@ class Intake:
             only_if_cached=directives.only_if_cached,
             convert=self._settings.convert,
             plain=directives.plain,
+            watched=watched,
+            by_fingerprint=policy.changed_models == "retire-fingerprint",
             asked=_asked(parts, intent.model) if self._settings.portable else None,
         )
         return Admitted(_divided(ask, parts) if intent.items else ask, dialect)

@@ -34,6 +34,8 @@ from payonce.model.call import Ask, Call
 from payonce.model.ports import Clock
 from payonce.model.receipt import Landing, Receipt
 from payonce.outgoing import AsyncSdkUpstream, SdkUpstream
+from payonce.telling import Teller
+from payonce.tracing import here, tracing
 
 log = logging.getLogger("payonce")
 
@@ -49,7 +51,7 @@ _OTHERS: dict[str, Any] = {
     for name in (
         *("host", "port", "upstream", "workers", "allowed_hosts", "allowed_origins", "forward_cache_headers"),
         *("cache", "ttl", "stale_while_revalidate", "stale_if_error", "hit_usage", "rules"),
-        *("prompt_cache", "prompt_cache_ttl", "ignore_headers", "share"),
+        *("prompt_cache", "prompt_cache_ttl", "changed_models", "ignore_headers", "share"),
     )
 }
 """Settings of single requests, or of the gateway's network: clients that differ in these alone share a world."""
@@ -59,11 +61,13 @@ class LibraryWorld(Ground):
     """One store's cache in one process."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        super().__init__(settings, clock)
+        spans = tracing(serving=False)
+        super().__init__(settings, clock, Teller([spans], clock, whole=True, context=here) if spans else None)
         self.listener = Locked(self.ledger)
         self.books_lock = self.listener.lock
         self.navigator = self._steering(self.listener)
-        self.shelf = Shelf(settings.memory_bytes // SHELF_SHARE if settings.fast_lane else 0, self.tiers)
+        quick = settings.fast_lane and self.teller is None  # what the shelf answers is not told of one by one
+        self.shelf = Shelf(settings.memory_bytes // SHELF_SHARE if quick else 0, self.tiers)
         self.tiers.on_change.append(self.shelf.drop)
         self.before_note.append(lambda: self.shelf.settle(self.ledger))
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()

@@ -9,12 +9,13 @@ import fnmatch
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 from payonce.errors import SettingsError
 from payonce.model.about import about_entry
 from payonce.model.entry import Entry, unseal
 from payonce.model.key import PREFIX
-from payonce.model.ports import Clock, Row, Store
+from payonce.model.ports import Clock, Glancing, Row, Store
 from payonce.model.scopes import alive
 
 
@@ -50,6 +51,16 @@ class Shelf:
         for row in self.store.rows():
             if wanted(row) and (found := self.read(row, epochs)):
                 yield found
+
+    def newest(self, wanted: Callable[[Row], bool], most: int) -> tuple[list[Listed], int]:
+        """The newest living entries whose row is wanted, `most` at most; and how many entries were looked at, where
+        those were not all (else 0)."""
+        if not isinstance(self.store, Glancing):
+            return list(islice(self.listed(wanted), most)), 0
+        epochs = self.store.epochs()
+        rows, looked = self.store.glance(wanted, 2 * most + 100)  # some of them were purged
+        found = [listed for row in rows if (listed := self.read(row, epochs))]
+        return found[:most], looked if self.store.volume().entries > looked else 0
 
     def under(self, digest: bytes) -> Iterator[Listed]:
         """The living entries of one key, in either framing, without a look at any other."""

@@ -139,5 +139,9 @@ class Ask:
     """No directive of the client bears on this request alone: the answer may stand on the fast lane's shelf."""
     batch: Batch | None = None
     """There where the call is a batch; the key is then that of the batch, and nothing is stored under it."""
+    watched: str = ""
+    """The scope of what was answered under this model's name, where answers are to go when the model behind it changes;
+    one of `scopes`. `by_fingerprint`: the system fingerprint counts too."""
+    by_fingerprint: bool = False
     asked: Asked | None = None
     """There where the store keeps the question too."""
