@@ -41,11 +41,14 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list
         {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
         {"temperature": 1},
     ]
-    with running_sim() as sim, running_gateway(sim.base_url, store=store, cache="deterministic") as gateway:
+    with (
+        running_sim() as sim,
+        running_gateway(sim.base_url, store=store, cache="deterministic", read_budget=10.0) as gateway,
+    ):
         ids = [gateway.post(words.chat(model="sim/small", **each))["x-payonce-request-id"] for each in asked]
         books = gateway.gateway.world.books
         assert books is not None
-        assert until(lambda: books.reader.total(0).billed == 5 and bool(books.reader.receipt(ids[-1])), 10)
+        assert until(lambda: books.reader.total(0).billed == 5 and bool(books.reader.receipt(ids[-1])), 30)
     yield store, ids
 
 

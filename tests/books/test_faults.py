@@ -67,11 +67,11 @@ def test_a_full_disk_costs_figures_only(tmp_path: Path, sim: SimulatedProvider) 
             books = gateway.gateway.world.books
             assert books is not None
             assert asks(gateway, 200) == ["MISS"] * 200
-            assert until(lambda: bool(books.clerk.fault), 10), "the disk must have been full: a positive control"
+            assert until(lambda: bool(books.clerk.fault), 30), "the disk must have been full: a positive control"
             assert asks(gateway, 200) == ["HIT"] * 200
             (disk / "filler").unlink()
             asks(gateway, 5)
-            assert until(lambda: not books.clerk.fault and books.reader.total(0).requests > 0, 10)
+            assert until(lambda: not books.clerk.fault and books.reader.total(0).requests > 0, 30)
             assert asks(gateway, 200) == ["HIT"] * 200
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -111,17 +111,17 @@ def test_a_locked_file_is_waited_for_off_the_request_path(tmp_path: Path, sim: S
         books = gateway.gateway.world.books
         assert books is not None
         asks(gateway, 3)
-        assert until(lambda: books.reader.total(0).requests == 3, 10)
+        assert until(lambda: books.reader.total(0).requests == 3, 30)
         holder = apsw.Connection(str(path))
         holder.execute("BEGIN EXCLUSIVE").fetchall()
         try:
             assert asks(gateway, 50, start=3) == ["MISS"] * 50
             assert asks(gateway, 50, start=3) == ["HIT"] * 50
-            assert until(lambda: bool(books.clerk.fault), 10), "the file must have been locked: a positive control"
+            assert until(lambda: bool(books.clerk.fault), 30), "the file must have been locked: a positive control"
         finally:
             holder.execute("ROLLBACK").fetchall()
             holder.close()
-        assert until(lambda: books.reader.total(0).requests == 103, 10)
+        assert until(lambda: books.reader.total(0).requests == 103, 30)
         assert books.clerk.losses() == {}
 
 
@@ -132,7 +132,7 @@ def test_books_that_can_not_be_made_leave_the_gateway_as_it_is(tmp_path: Path, s
         assert books is not None
         assert asks(gateway, 3) == ["MISS"] * 3
         assert asks(gateway, 3) == ["HIT"] * 3
-        assert until(lambda: bool(books.clerk.fault), 10)
+        assert until(lambda: bool(books.clerk.fault), 30)
         assert gateway.run(lambda: gateway.gateway.world.ledger.now.counts["requests.miss"]) == 3
 
 
@@ -151,7 +151,7 @@ def test_kill_9_costs_a_few_seconds_of_figures_and_no_entry(tmp_path: Path, sim:
     with GatewayChild(tmp_path, *options, PAYONCE_READ_BUDGET=f"{PATIENT}") as child:
         asks(child, 60)
         reader = reader_of(path)
-        assert until(lambda: reader.total(0).requests >= 60, 10)
+        assert until(lambda: reader.total(0).requests >= 60, 30)
         asks(child, 40, start=60)
         deadline = time.monotonic() + 3
         while child.post(words.chat(model="sim/small")).status == 200 and time.monotonic() < deadline - 1.5:
@@ -166,7 +166,7 @@ def test_kill_9_costs_a_few_seconds_of_figures_and_no_entry(tmp_path: Path, sim:
     with GatewayChild(tmp_path, *options, PAYONCE_READ_BUDGET=f"{PATIENT}") as child:
         assert asks(child, 60) == ["HIT"] * 60
         again = reader_of(path)
-        assert until(lambda: again.total(0).requests >= survived + 60, 10)
+        assert until(lambda: again.total(0).requests >= survived + 60, 30)
         again.close()
 
 

@@ -17,7 +17,10 @@ from tests.support.gateway import running_gateway, until
 
 
 def test_every_answer_of_the_gateway_names_its_receipt(tmp_path: Path) -> None:
-    with running_sim() as sim, running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'c.db'}") as gateway:
+    with (
+        running_sim() as sim,
+        running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'c.db'}", read_budget=10.0) as gateway,
+    ):
         books = gateway.gateway.world.books
         assert books is not None
         body = words.chat(model="sim/small")
@@ -27,7 +30,7 @@ def test_every_answer_of_the_gateway_names_its_receipt(tmp_path: Path) -> None:
         replies.append(gateway.post(body + b" oh no"))
         ids = [reply["x-payonce-request-id"] for reply in replies]
         assert len(set(ids)) == len(replies)
-        assert until(lambda: all(books.reader.receipt(name) for name in ids), 10)
+        assert until(lambda: all(books.reader.receipt(name) for name in ids), 30)
         found = [books.reader.receipt(name) for name in ids]
         assert [each and each.outcome for each in found] == ["miss", "hit", "hit", "bypass", "miss", "bypass"]
         assert [each and each.reason for each in found] == ["absent", "", "", "client-off", "absent", "bad-json"]
@@ -35,16 +38,19 @@ def test_every_answer_of_the_gateway_names_its_receipt(tmp_path: Path) -> None:
         assert first is not None
         assert first.call is not None
         assert first.call.request == ids[0]
-        assert until(lambda: books.reader.total(0).fast == 1, 5)
+        assert until(lambda: books.reader.total(0).fast == 1, 30)
 
 
 def test_a_fast_hit_repeated_within_a_second_is_one_receipt(tmp_path: Path) -> None:
-    with running_sim() as sim, running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'c.db'}") as gateway:
+    with (
+        running_sim() as sim,
+        running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'c.db'}", read_budget=10.0) as gateway,
+    ):
         books = gateway.gateway.world.books
         assert books is not None
         body = words.chat(model="sim/small")
         ids = [gateway.post(body)["x-payonce-request-id"] for _ in range(60)]
-        assert until(lambda: books.reader.total(0).requests == 60, 10)
+        assert until(lambda: books.reader.total(0).requests == 60, 30)
         for name in dict.fromkeys(ids):
             filed = books.reader.receipt(name)
             assert filed is not None
