@@ -16,8 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.model import reason
-from payonce.model.ports import About, Clock, Row, Volume
+from payonce.model.ports import About, Clock, Glance, Row, Volume
+from payonce.model.quota import Holding, Quotas
 from payonce.stores import parcel
+from payonce.stores import shared_listing as listing
+from payonce.stores.notes import NOTE_DAYS
 from payonce.stores.shared_book import EpochBook
 from payonce.stores.shared_keeper import Keeper
 from payonce.stores.shared_medium import Medium, StoreFault
@@ -25,8 +28,6 @@ from payonce.stores.write_queue import Losses, WriteQueue
 
 TRUST_SECONDS = 1.0
 """For how long what the server said of purges may be relied on."""
-NOTE_DAYS = 35
-"""For how many days the figures of workers are kept."""
 UNPACK_BYTES = 512 << 10
 """More than this is not unpacked on an event loop."""
 MOST_BYTES = 64 << 20
@@ -76,6 +77,7 @@ class SharedStore:
         self._budget = 0.05
         self._most_rows = queue_rows
         self._ignored = 0
+        self._quotas = Quotas()
         self._build: Callable[[], _Live] = lambda: _Live(build, clock, name, queue_rows, queue_bytes)
         self._live = self._build()
         self._box = [self._live]
@@ -86,6 +88,16 @@ class SharedStore:
         """A read has so many seconds."""
         self._budget = read_budget
         self._live.medium.pace(read_budget)
+
+    def ration(self, quotas: Quotas) -> None:
+        """No tenant may have more entries than these allow; bytes are not counted here."""
+        self._quotas = self._live.keeper.quotas = quotas
+
+    def holdings(self, most: int) -> Sequence[Holding]:
+        """What those tenants hold that have most entries, and those with a quota of their own; none where no quota of
+        entries is set, since nothing is counted then."""
+        deadline = time.monotonic() + _CALL_SECONDS
+        return self._open().medium.holdings(most, self._quotas.named, self._clock(), deadline) if self._quotas else ()
 
     def trouble(self, slot: bytes | None = None) -> str:
         """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is."""
@@ -184,18 +196,13 @@ class SharedStore:
         """Every entry, newest first; what waits is written first, if that is quick."""
         live = self._open()
         self.flush(1.0)
-        now = self._clock()
-        found: dict[bytes, tuple[int, Row]] = {}
-        for piece in live.medium.listing():
-            for slot, head in piece:
-                on = parcel.label(head)
-                about = None if on is None else parcel.about(head, on)
-                waiting = live.queue.pending.get(slot)
-                if on is None or about is None or on.expires_at <= now or (waiting and waiting.value is None):
-                    continue
-                found[slot] = (on.stamp, Row(slot, on.size, about))
-        for _, row in sorted(found.values(), key=lambda item: item[0], reverse=True):
-            yield row
+        yield from listing.everything(live.medium, live.queue, self._clock())
+
+    def glance(self, wanted: Callable[[Row], bool], most: int) -> Glance:
+        """The newest `most` entries that are wanted, of as many as can be looked at within moments."""
+        live = self._open()
+        self.flush(1.0)
+        return listing.glance(live.medium, live.queue, self._clock(), wanted, most)
 
     def dropped(self) -> Mapping[str, int]:
         """How many entries were dropped or damaged, by reason id."""
@@ -264,6 +271,7 @@ class SharedStore:
     def _forked(self) -> None:
         _of_the_parent.append(self._live)  # its connections are the parent's: not to be used, nor closed, here
         self._live = self._box[0] = self._build()
+        self.ration(self._quotas)
         self._live.medium.pace(self._budget)
 
 
