@@ -147,7 +147,9 @@ class Journal:
         """The header field by which a client learns under which id its request is filed."""
         return ((b"x-payonce-request-id", b"%016x" % self.id_of(request)),)
 
-    def __len__(self) -> int:
+    @property
+    def waiting(self) -> int:
+        """How many happenings wait for the clerk."""
         return len(self._waiting)
 
     def take(self, most: int) -> list[Event]:
