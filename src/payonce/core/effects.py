@@ -169,6 +169,41 @@ class Epochs(Effect[tuple[int, ...]]):
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """Whether the call may be made, as no other process makes it; and what is stored by now, however old."""
+
+    free: bool
+    entry: Entry | None = None
+
+
+FREE = Claimed(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Effect[Claimed]):
+    """The right to make the call for `ask`, of all processes that share the store; and a look into it. A store that
+    can't say who has it lets everybody go."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Rest(Effect[None]):
+    """Let so many seconds pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Effect[None]):
+    """Write on the tape what another process has paid for, whole."""
+
+    tape: Tape
+    head: Head
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Now(Effect[float]):
     """The time, in Unix seconds."""
 

@@ -6,10 +6,12 @@ A store that is slow or fails makes a miss here, counted under its reason. This 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
+from payonce.core import effects as do
+from payonce.drive.leases import Leases
 from payonce.drive.performing import READERS, SLICE_ITEMS, WAITING_READS
 from payonce.drive.tiers import Tiers
 from payonce.errors import StoreError
@@ -19,12 +21,16 @@ from payonce.model.entry import Entry
 from payonce.model.key import Key
 from payonce.model.reason import Reason
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 
 class AsyncReads:
     """Reads of one player: each has `budget` seconds; `pool` is made, and then closed, here unless one is given."""
 
     def __init__(self, tiers: Tiers, budget: float, pool: ThreadPoolExecutor | None) -> None:
         self.tiers = tiers
+        self.leases = Leases(tiers)
         self.budget = budget
         self.under_way = 0
         self._owns_pool = pool is None
@@ -74,6 +80,15 @@ class AsyncReads:
             found += self.tiers.settle(some, seen, blobs, against)
         return tuple(found)
 
+    async def claim(self, ask: Ask) -> do.Claimed:
+        """The right to make the call for `ask`; a store that does not answer in time lets everybody go."""
+        if not self.leases.needed(ask.key.slot):
+            return do.FREE
+        try:
+            return self.leases.judged(ask, await self._in_thread(self.leases.claim, ask.key.slot))
+        except (StoreError, TimeoutError) as error:
+            return self.leases.failed(error)
+
     async def drop(self, key: Key) -> None:
         """Purge `key`, in a thread."""
         await asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.drop, key)
@@ -87,12 +102,13 @@ class AsyncReads:
         """The store behind is read within the budget: on the loop where the store can do that, else in a thread. A read
         that comes late is let go. Raises TimeoutError and StoreError."""
         found = await self.tiers.read_soon(slots)
-        if found is not None:
-            return found
+        return found if found is not None else await self._in_thread(self.tiers.read_many, slots)
+
+    async def _in_thread(self, read: Callable[[K], V], what: K) -> V:
         if self.under_way >= WAITING_READS:
             raise TimeoutError
         self.under_way += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.read_many, slots)
+        future = asyncio.get_running_loop().run_in_executor(self._pool, read, what)
         future.add_done_callback(self._read_done)
         done, _ = await asyncio.wait((future,), timeout=self.budget)
         if not done:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from payonce.core import effects as do
+from payonce.drive.leases import Leases
 from payonce.drive.performing import READERS, SLICE_ITEMS, WAITING_READS
 from payonce.drive.tiers import Tiers
 from payonce.errors import StoreError
@@ -27,6 +29,7 @@ class SyncReads:
 
     def __init__(self, tiers: Tiers, budget: float, pool: ThreadPoolExecutor | None) -> None:
         self.tiers = tiers
+        self.leases = Leases(tiers)
         self.budget = budget
         self.pool = pool or ThreadPoolExecutor(READERS, thread_name_prefix="payonce-read")
         self.room = threading.Semaphore(WAITING_READS)
@@ -71,6 +74,15 @@ class SyncReads:
                     against = why.STORE_FAULT
             found += self.tiers.settle(some, seen, blobs, against)
         return tuple(found)
+
+    def claim(self, ask: Ask) -> do.Claimed:
+        """The right to make the call for `ask`; a store that does not answer in time lets everybody go."""
+        if not self.leases.needed(ask.key.slot):
+            return do.FREE
+        try:
+            return self.leases.judged(ask, self._read(self.leases.claim, ask.key.slot))
+        except (StoreError, TimeoutError) as error:
+            return self.leases.failed(error)
 
     def _read(self, read: Callable[[K], V], what: K) -> V:
         """The store behind is read in another thread, within the budget; a read that comes late is let go."""

@@ -129,7 +129,13 @@ class Ledger:
     def landed(self, landing: Landing, followers: int) -> None:
         """An upstream call ended; each follower avoided one like it."""
         self.fresh = True
-        counts = self.now.counts
+        counts, waited = self.now.counts, landing.waited
+        if waited is not None:
+            counts["waits." + waited.outcome] += 1
+            counts["waited.nanoseconds"] += round(waited.seconds * 1e9)
+            if waited.entry is not None:
+                self.now.avoided(waited.entry.facts.tokens, waited.entry.took, followers + 1)
+                return
         counts["upstream.calls"] += 1
         counts["upstream.nanoseconds"] += round(landing.took * 1e9)
         if landing.reason is None:

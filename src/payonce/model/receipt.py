@@ -45,11 +45,33 @@ class Receipt:
 
 
 @dataclass(frozen=True, slots=True)
+class Waited:
+    """How long a flight waited for another process that made the same call, and what came of it: the `entry` that was
+    stored, or none; then `in_vain` says that the other was still at it when the time was over."""
+
+    seconds: float
+    entry: Entry | None = None
+    in_vain: bool = False
+
+    @property
+    def outcome(self) -> str:
+        """In one word, for counting."""
+        return "brought" if self.entry is not None else "in_vain" if self.in_vain else "nothing"
+
+
+@dataclass(frozen=True, slots=True)
 class Landing:
     """One flight: what the upstream's answer said of itself (`facts`), and why it was not kept (`reason`). `entries`
-    is what a batch's answer was divided into, item by item, kept or not."""
+    is what a batch's answer was divided into, item by item, kept or not. `waited` is there where another process was
+    awaited."""
 
     facts: Facts | None
     reason: Reason | None
     took: float
     entries: tuple[Entry, ...] = ()
+    waited: Waited | None = None
+
+    @property
+    def brought(self) -> bool:
+        """Whether another process has paid for the answer."""
+        return self.waited is not None and self.waited.entry is not None

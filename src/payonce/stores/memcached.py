@@ -21,6 +21,7 @@ from payonce.model.reason import Reason
 from payonce.stores import memcached_words as words
 from payonce.stores import parcel
 from payonce.stores.memcached_books import Books, MemcachedNode, swap
+from payonce.stores.memcached_leases import MemcachedLeases
 from payonce.stores.memcached_link import MemcachedLink
 from payonce.stores.memcached_url import Place, read_place
 from payonce.stores.memcached_words import Answer
@@ -45,6 +46,7 @@ class MemcachedMedium:
         self.nodes = [MemcachedNode(address, place.connect_timeout) for address in place.addresses]
         self._budget = 0.05
         self.books = Books(self.nodes, f"{place.prefix}book")
+        self.leases = MemcachedLeases(self._place_of)
         self._indexed: dict[str, float] = {}
 
     def pace(self, read_budget: float) -> None:
@@ -279,6 +281,12 @@ class MemcachedMedium:
         if len(self.nodes) == 1:
             return self.nodes[0]
         return max(self.nodes, key=lambda node: hashlib.blake2b(node.seed + slot, digest_size=8).digest())
+
+    def _place_of(self, slot: bytes, deadline: float) -> tuple[MemcachedNode, str, str]:
+        """The server of `slot`, and there the names of its lease and its entry."""
+        node = self._node(slot)
+        entry = words.entry_name(self.place.prefix, self.books.generation(node, deadline), slot)
+        return node, f"{self.place.prefix}l:{entry.removeprefix(self.place.prefix + 'e:')}", entry
 
     def _owner(self, name: str) -> MemcachedNode:
         return self._node(name.encode())
