@@ -170,10 +170,12 @@ class Epochs(Effect[tuple[int, ...]]):
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
-    """Whether the call may be made, as no other process makes it; and what is stored by now, however old."""
+    """Whether the call may be made, as no other process makes it; and what is stored by now, however old. Not `sure`
+    where the store did not answer."""
 
     free: bool
     entry: Entry | None = None
+    sure: bool = True
 
 
 FREE = Claimed(True)

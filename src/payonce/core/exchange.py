@@ -51,6 +51,8 @@ from payonce.model.receipt import Landing, Outcome, Receipt, Waited
 
 _FIRST_PAUSE = 0.025
 _LONGEST_PAUSE = 0.4
+_STRIKES = 3
+"""So often in a row a store may leave a question who makes a call unanswered, before nobody waits any more."""
 
 
 def exchange(ask: Ask, dialect: Dialect, now: float, *, again: bool = False) -> Story[Receipt]:
@@ -161,18 +163,20 @@ def await_others(ask: Ask, tape: Tape, patience: float) -> Story[Waited | None]:
     """Wait while another process makes this call, and copy its answer; None where there was nobody to wait for.
 
     Nobody waits for ever: not longer than `patience` seconds, and not for a process that has died or whose answer was
-    not kept. Who wants a new answer waits for nobody.
+    not kept, nor while the store does not say who makes the call. Who wants a new answer waits for nobody.
     """
     claimed = yield from Claim(ask)
     if ask.refresh or (claimed.free and claimed.entry is None):
         return None
     started = now = yield from Now()
+    strikes = 0
     for pause in (*pauses(patience), 0.0):
         entry = claimed.entry
         if entry is not None and still_fresh(entry, ask, now) is None:
             yield from Copy(tape, Head(entry.status, entry.headers), entry.body)
             return Waited(max(0.0, now - started), entry)
-        if claimed.free:
+        strikes = 0 if claimed.sure else strikes + 1
+        if claimed.free and (claimed.sure or strikes == _STRIKES):
             return Waited(now - started) if now > started else None
         if pause:
             yield from Rest(pause)

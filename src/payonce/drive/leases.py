@@ -1,17 +1,33 @@
 """What the players share of the leases: whether one is needed, and what a claim has brought.
 
-A store that has no leases, or is in trouble, costs nothing: the call is made at once. This room must never wait, but in
-`claim`, for the player to call as it can.
+A store that has no leases, or is in trouble, costs nothing: the call is made at once. One that has just left a question
+unanswered is not asked a second one on behalf of the same request. This room must never wait, but in `claim`, for the
+player to call as it can.
 """
 
 from __future__ import annotations
 
+import time
+from math import inf
+
 from payonce.core import effects as do
 from payonce.drive.tiers import Tiers
 from payonce.errors import StoreError
+from payonce.model import reason as why
 from payonce.model.call import Ask
 from payonce.model.entry import Entry
 from payonce.model.leasing import Claimed, Leasing
+from payonce.model.reason import Reason
+
+UNSURE = do.Claimed(True, sure=False)
+
+
+SHY_SECONDS = 0.02
+"""So long after a question that was not answered no lease is asked for: the request has waited for one budget."""
+
+
+class CrowdedError(TimeoutError):
+    """Too many wait to read: that says nothing of the store."""
 
 
 class Leases:
@@ -20,6 +36,7 @@ class Leases:
     def __init__(self, tiers: Tiers) -> None:
         self._tiers = tiers
         self._store = _leasing(tiers.behind)
+        self._failed_at = -inf
 
     def needed(self, slot: bytes) -> bool:
         """Whether anybody else may make the call for `slot`, and can be asked."""
@@ -42,13 +59,20 @@ class Leases:
         self._tiers.promote(ask, claimed.found, entry)
         return do.Claimed(claimed.free, entry)
 
-    def failed(self, error: StoreError | TimeoutError) -> do.Claimed:
-        """A claim that brought nothing: counted, and the call is made."""
+    @property
+    def shy(self) -> bool:
+        """Whether a question has just not been answered."""
+        return time.monotonic() - self._failed_at < SHY_SECONDS
+
+    def failed(self, error: StoreError | TimeoutError) -> Reason:
+        """A question that was not answered, counted; for a lookup, the reason of its miss."""
+        if not isinstance(error, CrowdedError):
+            self._failed_at = time.monotonic()
         if isinstance(error, TimeoutError):
             self._tiers.dropped["store-slow"] += 1
-        else:
-            self._tiers.complain(error)
-        return do.FREE
+            return why.STORE_SLOW
+        self._tiers.complain(error)
+        return why.STORE_FAULT
 
     def release(self, flight: do.Flight) -> None:
         """The flight has landed."""

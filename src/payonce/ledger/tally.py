@@ -269,6 +269,7 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
             name.removesuffix("_nano"): dollars(figure) if name.endswith("_nano") else figure
             for name, figure in prompt_figures(counts).items()
         },
+        "waits": {**_group(counts, "waits."), "seconds": round(counts["waited.nanoseconds"] / 1e9, 3)},
         "bytes_served": counts["bytes.served"],
         "reasons": _group(counts, "reasons."),
         "unkept": _group(counts, "unkept."),
