@@ -63,9 +63,14 @@ async def upstream() -> AsyncIterator[EchoUpstream]:
 @asynccontextmanager
 async def gateways(upstream: EchoUpstream, folder: Path, store: str) -> AsyncIterator[list[GatewayProcess]]:
     async with AsyncExitStack() as stack:
-        yield [
+        made = [
             await stack.enter_async_context(GatewayProcess(upstream.port, folder, store=store)) for _ in range(GATEWAYS)
         ]
+        try:
+            yield made
+        finally:
+            assert upstream.gate is not None
+            upstream.gate.set()  # else they would wait for answers before they end
 
 
 async def until(true: Callable[[], Any], seconds: float = 20.0) -> None:

@@ -1,7 +1,7 @@
 """What the players share of the leases: whether one is needed, and what a claim has brought.
 
-A store that has no leases, or is in trouble, costs nothing: the call is made at once. One that has just left a question
-unanswered is not asked a second one on behalf of the same request. This room must never wait, but in `claim`, for the
+A store that has no leases, or is in trouble, costs nothing: the call is made at once. One that has just let the time
+for an answer pass is not asked again on behalf of the same request. This room must never wait, but in `claim`, for the
 player to call as it can.
 """
 
@@ -61,14 +61,14 @@ class Leases:
 
     @property
     def shy(self) -> bool:
-        """Whether a question has just not been answered."""
+        """Whether an answer has just not come in time."""
         return time.monotonic() - self._failed_at < SHY_SECONDS
 
     def failed(self, error: StoreError | TimeoutError) -> Reason:
         """A question that was not answered, counted; for a lookup, the reason of its miss."""
-        if not isinstance(error, CrowdedError):
-            self._failed_at = time.monotonic()
         if isinstance(error, TimeoutError):
+            if not isinstance(error, CrowdedError):
+                self._failed_at = time.monotonic()
             self._tiers.dropped["store-slow"] += 1
             return why.STORE_SLOW
         self._tiers.complain(error)

@@ -23,7 +23,8 @@ UNKEPT_SECONDS = 2.0
 _PRESENCE = 0
 """The byte on which every process has a shared lock."""
 _UNKEPT = 1
-"""Behind the byte of a slot's lease stands the one that says so."""
+"""Behind the byte of a slot's lease stands the one that says so: locked by who says it, tried in vain by who looks."""
+_TRIES = 20
 _SUFFIX = ".flights"
 
 
@@ -56,7 +57,7 @@ class FileLeases:
             if slot not in self._held:
                 return
             self._held.discard(slot)
-            if not kept and self._locked(fcntl.LOCK_SH, _place(slot) + _UNKEPT):
+            if not kept and self._marked(_place(slot) + _UNKEPT):
                 self._unkept[slot] = time.monotonic() + UNKEPT_SECONDS
             self._done.add(slot)
             self._give_back()
@@ -81,7 +82,7 @@ class FileLeases:
     def _take(self, slot: bytes) -> bool:
         """Free where an answer was just not kept, or nobody has it."""
         place = _place(slot)
-        if not self._locked(fcntl.LOCK_EX, place + _UNKEPT):
+        if not self._locked(fcntl.LOCK_SH, place + _UNKEPT):
             return True
         self._unlock(place + _UNKEPT)
         if not self._locked(fcntl.LOCK_EX, place):
@@ -89,6 +90,10 @@ class FileLeases:
         self._held.add(slot)
         self._done.discard(slot)
         return True
+
+    def _marked(self, place: int) -> bool:
+        """Say so on this byte; who looks at it is in the way for a moment."""
+        return any(self._locked(fcntl.LOCK_EX, place) for _ in range(_TRIES))
 
     def _give_back(self) -> None:
         """Unlock what is released and written, and forget what was said long enough."""
