@@ -62,10 +62,10 @@ class Listening:
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
 
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
+    def exchanged(self, receipt: Receipt, seconds: float, asked: object) -> None:
         self.outcomes.append(receipt.outcome)
 
-    def landed(self, landing: Landing, followers: int) -> None:
+    def landed(self, landing: Landing, followers: int, ask: object) -> None:
         assert landing.reason is None
 
 

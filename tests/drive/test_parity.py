@@ -52,10 +52,10 @@ class Listening:
     receipts: list[Receipt] = field(default_factory=list)
     landings: list[tuple[str, int]] = field(default_factory=list)
 
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
+    def exchanged(self, receipt: Receipt, seconds: float, asked: object) -> None:
         self.receipts.append(receipt)
 
-    def landed(self, landing: Landing, followers: int) -> None:
+    def landed(self, landing: Landing, followers: int, ask: object) -> None:
         self.landings.append((landing.reason.id if landing.reason else "kept", followers))
 
 
@@ -139,7 +139,7 @@ class World:
         self.clock = FakeClock(NOW)
         self.listener = Listening()
         self.upstream = upstream
-        self.tiers = Tiers(MemoryStore(1 << 20, self.clock), behind, SECRET)
+        self.tiers = Tiers(MemoryStore(1 << 20, self.clock), behind, SECRET, clock=self.clock)
         self.tower = Tower(4, max_tape)
         self.kit: dict[str, Any] = {
             "tiers": self.tiers,
@@ -392,7 +392,7 @@ def test_a_turn_is_ended_once() -> None:
         yield from do.Refuse(why.ONLY_IF_CACHED, Label(Outcome.REFUSED, why.ONLY_IF_CACHED))
         return Receipt(Outcome.REFUSED, why.ONLY_IF_CACHED)
 
-    turn = Turn(told(), listener, lambda: 0.0, 0.0)
+    turn = Turn(told(), Call("", "POST", "", b"", (), b""), listener, lambda: 0.0, 0.0)
     assert turn.ask(None) is None
     assert turn.end(None) is not None
     assert turn.end(None) is None
@@ -405,7 +405,7 @@ def test_a_story_may_not_go_on_after_its_answer() -> None:
         yield from do.Now()
         return Receipt(Outcome.BYPASS)
 
-    turn = Turn(told(), Listening(), lambda: 0.0, 0.0)
+    turn = Turn(told(), Call("", "POST", "", b"", (), b""), Listening(), lambda: 0.0, 0.0)
     turn.ask(None)
     with pytest.raises(RuntimeError, match="went on"):
         turn.end(None)

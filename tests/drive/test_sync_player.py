@@ -71,10 +71,10 @@ class Listening:
     receipts: list[Receipt] = field(default_factory=list)
     landings: list[tuple[Landing, int]] = field(default_factory=list)
 
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
+    def exchanged(self, receipt: Receipt, seconds: float, asked: object) -> None:
         self.receipts.append(receipt)
 
-    def landed(self, landing: Landing, followers: int) -> None:
+    def landed(self, landing: Landing, followers: int, ask: object) -> None:
         self.landings.append((landing, followers))
 
 

@@ -290,5 +290,3 @@ def test_a_process_that_is_killed_gives_its_lock_back_at_once(file: tuple[Sqlite
     assert not store.leases.claim(SLOT).free
     child.kill()
     assert store.leases.claim(SLOT).free
-
-

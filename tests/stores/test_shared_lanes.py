@@ -42,11 +42,11 @@ class Numbers:
         return bool(self.held)
 
     def talk(self, commands: Sequence[int]) -> Talk[list[int]]:
-        self.held += yield [b"%d\n" % number for number in commands]
+        self.held += yield b"".join([b"%d\n" % number for number in commands])
         replies: list[int] = []
         for _ in commands:
             while b"\n" not in self.held:
-                self.held += yield ()
+                self.held += yield b""
             line, _, self.held = self.held.partition(b"\n")
             replies.append(int(line))
         return replies

@@ -50,6 +50,11 @@ class Flight:
         self.landing: Landing | None = None
         self._waiting: list[Callable[[], None]] = []
 
+    @property
+    def number(self) -> int:
+        """That of the request it took off for."""
+        return self.ask.call.number
+
     def land(self, landing: Landing) -> None:
         """It has ended and was judged."""
         self.landing = landing
@@ -203,6 +208,17 @@ class Copy(Effect[None]):
     tape: Tape
     head: Head
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Witness(Effect[int]):
+    """An answer to a call for `name` has come of which `said` tells who made it, and `scope` counted `born` when the
+    call took off: the count under which it is kept. May retire what was kept before (core/changes.py)."""
+
+    scope: str
+    name: str
+    said: str
+    born: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from math import inf
 from typing import NamedTuple
 
+from payonce.core.changes import witnessed
 from payonce.core.effects import (
     Await,
     Board,
@@ -124,11 +125,11 @@ def _fly(
     outcome = Outcome.MISS if alone else Outcome.COLLAPSED
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, missed, unkept=head, ttl=0))
-        return Receipt(outcome, missed)
+        return Receipt(outcome, missed, flight=flight.number)
     unkept = landing.reason if landing is not None else keepable(head, ask.intent)
     label = Label(outcome, missed, unkept=unkept, ttl=ask.terms.ttl if unkept is None else 0, stored=unkept is None)
     yield from Relay(head, flight.tape, label)
-    return Receipt(outcome, missed)
+    return Receipt(outcome, missed, flight=flight.number)
 
 
 def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float, patience: float = 0.0) -> Story[Landing]:
@@ -152,6 +153,7 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float, patience: floa
     facts = dialect.judge(ask.intent, tape.head.headers, answer.body)
     if isinstance(facts, Reason):
         return Landing(None, facts, took, waited=waited)
+    epochs = yield from witnessed(ask, facts, ask.scopes, epochs)
     entry = make_entry(
         ask, tape.head, answer.body, facts, epochs=epochs, stored_at=answer.ended, took=took, jitter=jitter
     )

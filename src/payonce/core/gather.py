@@ -13,6 +13,7 @@ from dataclasses import replace
 from math import inf
 from typing import TypeVar
 
+from payonce.core.changes import witnessed
 from payonce.core.effects import (
     Await,
     Board,
@@ -116,13 +117,13 @@ def _fly_whole(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since:
     outcome, items = Outcome.MISS if boarding.leader else Outcome.COLLAPSED, (0, len(_batch(ask).places))
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, stock.missed, unkept=head, items=items))
-        return Receipt(outcome, stock.missed)
+        return Receipt(outcome, stock.missed, flight=flight.number)
     landing = flight.landing
     unkept = landing.reason if landing is not None else keepable(head, ask.intent)
     ttl = ask.terms.ttl if unkept is None else 0
     label = Label(outcome, stock.missed, unkept=unkept, ttl=ttl, stored=unkept is None, items=items)
     yield from Relay(head, flight.tape, label)
-    return Receipt(outcome, stock.missed)
+    return Receipt(outcome, stock.missed, flight=flight.number)
 
 
 def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since: float) -> Story[Receipt]:
@@ -134,6 +135,7 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since: 
         return (yield from gather(ask, dialect, now, again=True))
     if isinstance(boarding, Reason):
         return (yield from bypass(ask.call, boarding))
+    number = boarding.flight.number
     landing = yield from Land(boarding.flight)
     tape = boarding.flight.tape
     head, ending = tape.head, tape.ending
@@ -145,11 +147,11 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since: 
     outcome, total = Outcome.MISS if boarding.leader else Outcome.COLLAPSED, len(batch.places)
     if head is not None and whole and (head.status != 200 or landing.reason is why.ERROR_INSIDE):
         yield from Relay(head, tape, Label(outcome, stock.missed, unkept=landing.reason, items=(0, total)))
-        return Receipt(outcome, stock.missed)
+        return Receipt(outcome, stock.missed, flight=number)
     if failed or head is None:
         reason = _answerable(ending.reason if ending is not None else None)
         yield from Refuse(reason, Label(outcome, stock.missed, unkept=reason, items=(0, total)))
-        return Receipt(outcome, stock.missed)
+        return Receipt(outcome, stock.missed, flight=number)
     if not landing.entries:
         return (yield from _fly_whole(ask, dialect, nothing(batch, why.UNUSABLE_PART), now))
     paid = dict(zip(stock.lacking, landing.entries, strict=True))
@@ -168,14 +170,15 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since: 
     )
     head = Head(head.status, _fitting(head.headers))
     yield from Relay(head, Tape.finished(head, joined), label)
-    return Receipt(outcome, stock.missed, saved=saved(batch, entries, paid, len(joined)))
+    return Receipt(outcome, stock.missed, saved=saved(batch, entries, paid, len(joined)), flight=number)
 
 
 def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landing]:
     """One upstream call for a batch: the answer is written on `tape`, divided when it has ended, and its items are kept
     if it is whole. `jitter` as for any flight."""
     batch, dialect = _batch(ask), _of_batches(dialect)
-    epochs = iter((yield from Epochs(tuple([scope for item in batch.items for scope in item.scopes]))))
+    scopes = tuple([scope for item in batch.items for scope in item.scopes])
+    counts = yield from Epochs(scopes)
     answer = yield from fetch_whole(ask, tape)
     if isinstance(answer, Landing):
         return answer
@@ -183,6 +186,7 @@ def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story
     division = yield from _at_leisure(dialect.divide(answer.body, weights(batch)))
     if isinstance(division, Reason):
         return Landing(None, division, answer.took)
+    epochs = iter((yield from witnessed(ask, division.facts, scopes, counts)))
     entries: list[Entry] = []
     dropped: Reason | None = None
     pieces = dict(zip(reversed(batch.places), reversed(division.pieces), strict=True))  # the first of each counts

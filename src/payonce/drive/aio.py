@@ -71,14 +71,14 @@ class AsyncPlayer:
         """Answer a request that the cache takes part in."""
         started = self.clock()
         receipt = await self._perform(told(ask, dialect, started), face, dialect)
-        self.listener.exchanged(receipt, self.clock() - started)
+        self.listener.exchanged(receipt, self.clock() - started, ask)
         return receipt
 
     async def bypass(self, call: Call, reason: Reason, face: Face) -> Receipt:
         """Answer a request that the cache takes no part in."""
         started = self.clock()
         receipt = await self._perform(bypass(call, reason), face, None)
-        self.listener.exchanged(receipt, self.clock() - started)
+        self.listener.exchanged(receipt, self.clock() - started, call)
         return receipt
 
     async def open(self, ask: Ask, dialect: Dialect, patience: float | None = None) -> Turn:
@@ -86,7 +86,7 @@ class AsyncPlayer:
         flight waits `patience` seconds for its head, then gets a TimeoutError; who leads has the upstream's own time
         limits."""
         started = self.clock()
-        turn = Turn(told(ask, dialect, started), self.listener, self.clock, started)
+        turn = Turn(told(ask, dialect, started), ask, self.listener, self.clock, started)
         answer: Any = None
         while (effect := turn.ask(answer)) is not None:
             at_once = _SYNC.get(type(effect))

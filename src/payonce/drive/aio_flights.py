@@ -128,7 +128,7 @@ class AsyncFlights:
             self.tower.land(new, self.clock())
             self.reads.leases.release(new)
             new.tape.end(Ending(End.CUT if new.tape.head else End.FAILED, landing.reason or why.INTERNAL))
-            self.listener.landed(landing, new.followers)
+            self.listener.landed(landing, new.followers, new.ask)
 
     def _story(self, new: do.Flight, dialect: Dialect) -> do.Story[Landing]:
         jitter = self._rng.random() * self.ttl_jitter
@@ -168,6 +168,10 @@ class AsyncFlights:
 
     async def _rest(self, effect: do.Rest) -> None:
         await asyncio.sleep(effect.seconds)
+
+    async def _witness(self, effect: do.Witness) -> int:
+        known = self.tiers.changes.seen(effect)
+        return await asyncio.to_thread(self.tiers.changes.settle, effect) if known is None else known
 
     async def _pause(self, _effect: do.Pause) -> None:
         await asyncio.sleep(0)
@@ -224,6 +228,7 @@ _AT_ONCE: dict[type, Callable[..., Any]] = {
 _AWAITED: dict[type, Callable[..., Any]] = {
     do.Claim: AsyncFlights._claim,  # noqa: SLF001
     do.Rest: AsyncFlights._rest,  # noqa: SLF001
+    do.Witness: AsyncFlights._witness,  # noqa: SLF001
     do.Pause: AsyncFlights._pause,  # noqa: SLF001
     do.Fetch: AsyncFlights._fetch,  # noqa: SLF001
 }

@@ -68,7 +68,7 @@ class SyncPlayer:
         """Perform an exchange up to its answer. Who follows another's flight waits `patience` seconds for its head,
         then gets a TimeoutError; who leads has the upstream's own time limits."""
         started = self.clock()
-        turn = Turn(told(ask, dialect, started), self.listener, self.clock, started)
+        turn = Turn(told(ask, dialect, started), ask, self.listener, self.clock, started)
         stage = _Stage(turn, dialect, patience)
         answer: Any = None
         try:
@@ -81,7 +81,7 @@ class SyncPlayer:
 
     def bypass(self, call: Call, reason: Reason) -> Turn:
         """An exchange that the cache takes no part in, at its answer."""
-        turn = Turn(bypass(call, reason), self.listener, self.clock, self.clock())
+        turn = Turn(bypass(call, reason), call, self.listener, self.clock, self.clock())
         turn.ask(None)
         return turn
 

@@ -181,7 +181,7 @@ class SyncFlights:
     def _land(self, flying: _Flying, landing: Landing) -> None:
         new, tape = flying.flight, flying.flight.tape
         try:
-            self.listener.landed(landing, new.followers)
+            self.listener.landed(landing, new.followers, new.ask)
         finally:
             with self.lock:
                 new.land(landing)
@@ -226,6 +226,10 @@ class SyncFlights:
     def _rest(self, effect: do.Rest, _flying: _Flying) -> None:
         threading.Event().wait(effect.seconds)
 
+    def _witness(self, effect: do.Witness, _flying: _Flying) -> int:
+        known = self.tiers.changes.seen(effect)
+        return self.tiers.changes.settle(effect) if known is None else known
+
     def _pause(self, _effect: do.Pause, _flying: _Flying) -> None:
         pass  # threads take turns by themselves
 
@@ -268,6 +272,7 @@ class SyncFlights:
 _HOW: dict[type, Callable[..., Any]] = {
     do.Epochs: SyncFlights._epochs,  # noqa: SLF001 - the table is part of the class
     do.Now: SyncFlights._now,  # noqa: SLF001
+    do.Witness: SyncFlights._witness,  # noqa: SLF001
     do.Put: SyncFlights._put,  # noqa: SLF001
     do.Copy: SyncFlights._copy,  # noqa: SLF001
     do.Claim: SyncFlights._claim,  # noqa: SLF001

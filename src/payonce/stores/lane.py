@@ -18,7 +18,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from payonce.errors import StoreError
 from payonce.stores.lane_queue import Fault, Job, LaneQueue, expire, fail, settle
 from payonce.stores.links import Link
-from payonce.stores.talk import MOST_BYTES, READ_BYTES, LostError, Talk, heed
+from payonce.stores.talk import MOST_BYTES, READ_BYTES, LostError, Talk, has_pending, heed
 
 LINES = 2
 """Connections of a lane. With one, a large value holds up the others; each is one more for the server to keep."""
@@ -167,7 +167,7 @@ class Lane(Generic[C, R]):
             held.talk = held.line.talk(
                 jobs[0].commands if len(jobs) == 1 else [command for job in jobs for command in job.commands]
             )
-            data = b"".join(next(held.talk))
+            data = next(held.talk)
             if held.sock.send(data) != len(data):
                 raise LostError(f"{self._name} does not listen")
             self._late(held)
@@ -196,7 +196,7 @@ class Lane(Generic[C, R]):
                 if talk is None:
                     raise LostError("something was said that was not asked for")
                 talk.send(self._view[:count])
-                if count < READ_BYTES and not _pending(held.sock):
+                if count < READ_BYTES and not has_pending(held.sock):
                     return
         except _NOT_YET:
             return
@@ -241,8 +241,3 @@ class Lane(Generic[C, R]):
         fail(held.end(), error)
         if not self._lines:
             fail(self._queue.take_all(), error)
-
-
-def _pending(sock: socket.socket) -> bool:
-    """Whether TLS has something that was read already."""
-    return isinstance(sock, ssl.SSLSocket) and bool(sock.pending())

@@ -11,15 +11,15 @@ from collections.abc import Callable
 
 from payonce.errors import StoreUnavailableError
 from payonce.stores import memcached_words as words
-from payonce.stores.memcached_books import MemcachedNode
+from payonce.stores.memcached_books import Books, MemcachedNode
 from payonce.stores.shared_leases import Seen
 
 
 class MemcachedLeases:
-    """`place_of` says which server has a slot, and the names of its lease and its entry there."""
+    """Under names that begin with `prefix`; `node_of` says which server has a slot."""
 
-    def __init__(self, place_of: Callable[[bytes, float], tuple[MemcachedNode, str, str]]) -> None:
-        self._place_of = place_of
+    def __init__(self, books: Books, prefix: str, node_of: Callable[[bytes], MemcachedNode]) -> None:
+        self._books, self._prefix, self._node_of = books, prefix, node_of
 
     def claim(self, slot: bytes, owner: bytes, seconds: float, deadline: float) -> Seen:
         """Taken if nobody has it; then who has it, and the parcel."""
@@ -47,3 +47,9 @@ class MemcachedLeases:
             change = words.put(lease, into, seconds, time.time(), flags=version)
         [answer] = node.ask([change], deadline)
         return answer.code == "HD"
+
+    def _place_of(self, slot: bytes, deadline: float) -> tuple[MemcachedNode, str, str]:
+        """The server of `slot`, and there the names of its lease and its entry."""
+        node, prefix = self._node_of(slot), self._prefix
+        entry = words.entry_name(prefix, self._books.generation(node, deadline), slot)
+        return node, f"{prefix}l:{entry.removeprefix(prefix + 'e:')}", entry

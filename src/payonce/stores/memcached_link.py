@@ -39,7 +39,7 @@ class MemcachedLink:
     def talk(self, commands: Sequence[tuple[str, bytes]]) -> Talk[list[Answer]]:
         """The same as a talk: every answer repeats the number of its command."""
         numbered = [(command, next(self._numbers)) for command in commands]
-        self._held += yield (b"".join([words.line(command, number) for command, number in numbered]),)
+        self._held += yield b"".join([words.line(command, number) for command, number in numbered])
         answers = []
         for _, number in numbered:
             answers.append((yield from self._answer(number)))
@@ -86,14 +86,14 @@ class MemcachedLink:
         return answer._replace(value=value[:-2])
 
     def _first_line(self, asked: bytes) -> Talk[bytes]:
-        self._held += yield (asked,)
+        self._held += yield asked
         return (yield from self._line())
 
     def _line(self) -> Talk[bytes]:
         while b"\n" not in self._held:
             if len(self._held) > _LINE_BYTES:
                 raise LostError("a line without an end")
-            self._held += yield ()
+            self._held += yield b""
         line, _, self._held = self._held.partition(b"\n")
         return line.removesuffix(b"\r")
 
@@ -101,7 +101,7 @@ class MemcachedLink:
         pieces, have = [self._held], len(self._held)
         self._held = b""
         while have < size:
-            pieces.append(bytes((yield ())))
+            pieces.append(bytes((yield b"")))
             have += len(pieces[-1])
         data = b"".join(pieces)
         self._held = data[size:]

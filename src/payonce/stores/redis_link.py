@@ -1,4 +1,4 @@
-"""One connection to a Redis server: redis-py connects, logs in and packs; what is read is bounded in time and bytes.
+"""One connection to a Redis server: redis-py connects and logs in; what is read is bounded in time and bytes.
 
 A server that answers one byte now and then can't hold a thread, and one that announces half a gigabyte gets no room for
 it. Any exception leaves the connection in an unknown state: whoever holds it destroys it (links.py, lanes.py). This
@@ -12,6 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis._parsers import _HiredisParser
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
@@ -23,7 +24,7 @@ from redis.retry import Retry
 
 from payonce.stores.redis_url import Address, Login, Place, show
 from payonce.stores.redis_words import Command, fits
-from payonce.stores.talk import MOST_BYTES, READ_BYTES, LostError, Talk, heed, hold
+from payonce.stores.talk import MOST_BYTES, READ_BYTES, LostError, Talk, heed, hold, is_silent
 
 
 class BoundedParser(_HiredisParser):
@@ -130,12 +131,13 @@ class RedisLink:
     def talk(self, commands: Sequence[Command]) -> Talk[list[Any]]:
         """The same as a talk: no reply is taken that can't be the answer to its command."""
         reader = self._parser.reader
-        reader.feed((yield self._connection.pack_commands(commands)))
+        packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # it takes any length
+        reader.feed((yield b"".join(packed)))
         replies: list[Any] = []
         queued = False
         for command in commands:
             while (reply := reader.gets(False)) is NOT_ENOUGH_DATA:
-                reader.feed((yield ()))
+                reader.feed((yield b""))
             if isinstance(reply, RedisConnectionError):
                 raise reply
             if not isinstance(reply, Exception) and not fits(command, reply, queued=queued):
@@ -153,8 +155,8 @@ class RedisLink:
     def is_quiet(self) -> bool:
         """Whether it is open and nothing waits to be read."""
         try:
-            return self._connection.is_connected and not self._connection.can_read(0)
-        except (RedisError, OSError, ValueError):
+            return not self.holds_more and is_silent(self.sock)
+        except (RedisError, LostError):
             return False
 
     def close(self) -> None:

@@ -242,6 +242,9 @@ def _by_node(
     known: Map, asked: Sequence[tuple[bytes, Command]], replies: list[Any]
 ) -> list[tuple[RedisNode, list[int]]]:
     """The places of what each node has to be asked; a name that no node has is answered in `replies`."""
+    only = known.slots[0] if len(known.slots) == 1 else None
+    if only is not None:
+        return [(only, list(range(len(asked))))]
     places: dict[Address, list[int]] = {}
     for place, (name, _) in enumerate(asked):
         node = known.node(name)

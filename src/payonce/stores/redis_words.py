@@ -34,6 +34,7 @@ FORMS: Mapping[str, tuple[type, ...]] = {
     "HGETALL": (list,),
     "ZMSCORE": (list,),
     "ZRANGE": (list,),
+    "ZCOUNT": (int,),
     "ZREVRANGEBYSCORE": (list,),
     "MULTI": (bytes,),
     "WATCH": (bytes,),

@@ -16,8 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.model import reason
-from payonce.model.ports import About, Clock, Row, Volume
+from payonce.model.ports import About, Clock, Glance, Row, Volume
+from payonce.model.quota import Holding, Quotas
 from payonce.stores import parcel
+from payonce.stores import shared_listing as listing
+from payonce.stores.notes import NOTE_DAYS
 from payonce.stores.shared_book import EpochBook
 from payonce.stores.shared_keeper import Keeper
 from payonce.stores.shared_leases import SharedLeases
@@ -26,8 +29,6 @@ from payonce.stores.write_queue import Losses, WriteQueue
 
 TRUST_SECONDS = 1.0
 """For how long what the server said of purges may be relied on."""
-NOTE_DAYS = 35
-"""For how many days the figures of workers are kept."""
 UNPACK_BYTES = 512 << 10
 """More than this is not unpacked on an event loop."""
 MOST_BYTES = 64 << 20
@@ -47,8 +48,7 @@ class _Live:
         self.queue = WriteQueue(self.losses, max_rows=rows, max_bytes=size, batch_rows=256)
         self.book = EpochBook(self.medium, clock)
         self.clock = clock
-        self.ignored = 0
-        """What was packed before that (nanoseconds) is as good as deleted."""
+        self.ignored = 0  # what was packed before that (nanoseconds) is as good as deleted
         self.leases = SharedLeases(self.medium.leases, self.queue, self.medium.trouble, self.opened)
         self.keeper = Keeper(self.medium, self.queue, self.leases, clock, name)
 
@@ -93,22 +93,28 @@ class SharedStore:
         self._name = name
         self._budget = 0.05
         self._most_rows = queue_rows
+        self._quotas = Quotas()
         self._build: Callable[[], _Live] = lambda: _Live(build, clock, name, queue_rows, queue_bytes)
         self._live = self._build()
         self._box = [self._live]
+        self.leases = self._live.leases
         self._finalizer = weakref.finalize(self, _close_box, self._box)
         _stores.add(self)
 
     def pace(self, read_budget: float) -> None:
         """A read has so many seconds."""
-        self._budget = self._live.leases.budget = read_budget
+        self._budget = self.leases.budget = read_budget
         self._live.medium.pace(read_budget)
 
-    @property
-    def leases(self) -> SharedLeases:
-        """Who makes the call for a slot, as this process knows it."""
-        self._live.keeper.start()
-        return self._live.leases
+    def ration(self, quotas: Quotas) -> None:
+        """No tenant may have more entries than these allow; bytes are not counted here."""
+        self._quotas = self._live.keeper.quotas = quotas
+
+    def holdings(self, most: int) -> Sequence[Holding]:
+        """What those tenants hold that have most entries, and those with a quota of their own; none where no quota of
+        entries is set, since nothing is counted then."""
+        deadline = time.monotonic() + _CALL_SECONDS
+        return self._open().medium.holdings(most, self._quotas.named, self._clock(), deadline) if self._quotas else ()
 
     def trouble(self, slot: bytes | None = None) -> str:
         """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is."""
@@ -207,18 +213,13 @@ class SharedStore:
         """Every entry, newest first; what waits is written first, if that is quick."""
         live = self._open()
         self.flush(1.0)
-        now = self._clock()
-        found: dict[bytes, tuple[int, Row]] = {}
-        for piece in live.medium.listing():
-            for slot, head in piece:
-                on = parcel.label(head)
-                about = None if on is None else parcel.about(head, on)
-                waiting = live.queue.pending.get(slot)
-                if on is None or about is None or on.expires_at <= now or (waiting and waiting.value is None):
-                    continue
-                found[slot] = (on.stamp, Row(slot, on.size, about))
-        for _, row in sorted(found.values(), key=lambda item: item[0], reverse=True):
-            yield row
+        yield from listing.everything(live.medium, live.queue, self._clock())
+
+    def glance(self, wanted: Callable[[Row], bool], most: int) -> Glance:
+        """The newest `most` entries that are wanted, of as many as can be looked at within moments."""
+        live = self._open()
+        self.flush(1.0)
+        return listing.glance(live.medium, live.queue, self._clock(), wanted, most)
 
     def dropped(self) -> Mapping[str, int]:
         """How many entries were dropped or damaged, by reason id."""
@@ -276,6 +277,8 @@ class SharedStore:
     def _forked(self) -> None:
         _of_the_parent.append(self._live)  # its connections are the parent's: not to be used, nor closed, here
         self._live = self._box[0] = self._build()
+        self.leases = self._live.leases
+        self.ration(self._quotas)
         self.pace(self._budget)
 
 

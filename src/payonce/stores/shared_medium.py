@@ -5,9 +5,10 @@ This room must never know an engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
 from payonce.stores.shared_leases import LeaseMedium
 
@@ -24,6 +25,10 @@ class Found(NamedTuple):
 
     slot: bytes
     head: bytes
+
+
+Puts = Mapping[str, Mapping[bytes, float]]
+"""What is put, by tenant: the slots, and when they expire (Unix seconds)."""
 
 
 class Count(NamedTuple):
@@ -74,6 +79,18 @@ class Medium(Protocol):
         """The records of these days; a later one replaces an earlier one of the same name."""
         ...
 
+    def admit(self, puts: Puts, quotas: Quotas, now: float, deadline: float) -> Collection[bytes]:
+        """Before `puts` are written: those that must not be, as their tenants have no room for them."""
+        ...
+
+    def trim(self, puts: Puts, quotas: Quotas, now: float, deadline: float) -> int:
+        """After `puts` were written: delete what their tenants now have too much. How many entries that were."""
+        ...
+
+    def holdings(self, most: int, named: Iterable[str], now: float, deadline: float) -> Sequence[Holding]:
+        """What the `most` tenants hold that have most of the counted entries, and those in `named`, largest first."""
+        ...
+
     def epochs(self, deadline: float) -> Mapping[str, int]:
         """Every epoch; the same object as before where nothing was raised since."""
         ...
@@ -90,8 +107,9 @@ class Medium(Protocol):
         """When each scope was last raised, in Unix seconds."""
         ...
 
-    def listing(self) -> Iterator[Sequence[Found]]:
-        """Every entry, in pieces, in no order; perhaps twice."""
+    def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
+        """Every entry, in pieces, in no order; perhaps twice. With `most`, those among about so many names, of all
+        servers alike."""
         ...
 
     def count(self) -> Count:

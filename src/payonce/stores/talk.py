@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import select
 import socket
+import ssl
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from typing import TypeVar
 
 from payonce.errors import StoreError
@@ -26,7 +27,7 @@ class LostError(StoreError):
 
 
 T = TypeVar("T")
-Talk = Generator[Sequence[bytes], memoryview, T]
+Talk = Generator[bytes, memoryview, T]
 """Yields what is to be sent (nothing, after the first time); is sent what has arrived; returns the replies. A piece
 that arrived is good only until the next one."""
 
@@ -37,9 +38,9 @@ def hold(sock: socket.socket, talk: Talk[T], deadline: float, buffer: bytearray)
     room = MOST_BYTES
     view = memoryview(buffer)
     try:
-        for piece in next(talk):
-            sock.settimeout(_left(deadline))
-            sock.sendall(piece)
+        said = next(talk)
+        sock.settimeout(_left(deadline))
+        sock.sendall(said)
         while True:
             sock.settimeout(_left(deadline))
             count = sock.recv_into(buffer)
@@ -54,6 +55,8 @@ def hold(sock: socket.socket, talk: Talk[T], deadline: float, buffer: bytearray)
 def is_silent(sock: socket.socket) -> bool:
     """Whether it is open and nothing waits to be read."""
     try:
+        if has_pending(sock):
+            return False
         if not hasattr(select, "poll"):
             return not select.select([sock], [], [], 0)[0]
         look = select.poll()  # where there is one: select knows no more than 1024 files
@@ -61,6 +64,11 @@ def is_silent(sock: socket.socket) -> bool:
         return not look.poll(0)
     except (OSError, ValueError):
         return False
+
+
+def has_pending(sock: socket.socket) -> bool:
+    """Whether TLS holds something that was received already."""
+    return isinstance(sock, ssl.SSLSocket) and bool(sock.pending())
 
 
 def heed(count: int, room: int) -> None:
