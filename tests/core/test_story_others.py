@@ -18,7 +18,7 @@ from payonce.core.tape import COMPLETE, Tape
 from payonce.dialects import ChatDialect
 from payonce.model import reason as why
 from payonce.model.ports import Head
-from payonce.model.receipt import Landing, Outcome, Receipt, Waited
+from payonce.model.receipt import Came, Landing, Outcome, Receipt, Waited
 
 CHAT = ChatDialect()
 TAKEN, FREE, DUMB = Claimed(False), Claimed(True), Claimed(True, sure=False)
@@ -71,19 +71,19 @@ def test_what_another_has_stored_is_copied(first: Claimed) -> None:
     waits = [(NOW, TAKEN), (NOW + 1, Claimed(first.free, kept))] if first is TAKEN else [(NOW, Claimed(True, kept))]
     landing = tell(flight(of, tape, CHAT, 0.0, 30.0), [*looks(of, *waits), copied])
     assert landing.brought
-    assert landing == Landing(FACTS, None, kept.took, waited=Waited(waits[-1][0] - NOW, kept))
+    assert landing == Landing(FACTS, None, kept.took, waited=Waited(waits[-1][0] - NOW, Came.BROUGHT))
 
 
 def test_a_stale_answer_is_waited_past() -> None:
     of, tape, old, new = ask(), Tape(), entry(stored_at=NOW - 500), entry(stored_at=NOW + 1)
     waits = [(NOW, Claimed(False, old)), (NOW + 1, Claimed(False, old)), (NOW + 2, Claimed(False, new))]
     landing = tell(flight(of, tape, CHAT, 0.0, 30.0), [*looks(of, *waits), (Partly(do.Copy, body=new.body), None)])
-    assert landing.waited == Waited(2.0, new)
+    assert landing.waited == Waited(2.0, Came.BROUGHT)
 
 
 def test_where_the_other_is_gone_without_an_answer_it_calls() -> None:
     of, tape = ask(), Tape()
-    script, landing = paid(of, tape, Waited(0.5))
+    script, landing = paid(of, tape, Waited(0.5, Came.NOTHING))
     waits = looks(of, (NOW, TAKEN), (NOW + 0.5, FREE))
     assert tell(flight(of, tape, CHAT, 0.0, 30.0), [*waits, *script]) == landing
 
@@ -92,14 +92,14 @@ def test_it_does_not_wait_for_longer_than_it_may() -> None:
     of, tape = ask(), Tape()
     rests = list(pauses(1.0))
     times = [NOW + sum(rests[:count]) for count in range(len(rests) + 1)]
-    script, landing = paid(of, tape, Waited(times[-1] - NOW, in_vain=True))
+    script, landing = paid(of, tape, Waited(times[-1] - NOW, Came.IN_VAIN))
     waits = looks(of, *[(at, TAKEN) for at in times])
     assert tell(flight(of, tape, CHAT, 0.0, 1.0), [*waits, *script]) == landing
 
 
 def test_a_store_that_stays_dumb_three_times_in_a_row_ends_the_waiting() -> None:
     of, tape = ask(), Tape()
-    script, landing = paid(of, tape, Waited(6.0))
+    script, landing = paid(of, tape, Waited(6.0, Came.NOTHING))
     answers = [TAKEN, DUMB, DUMB, TAKEN, DUMB, DUMB, DUMB]
     waits = looks(of, *[(NOW + number, claimed) for number, claimed in enumerate(answers)])
     assert tell(flight(of, tape, CHAT, 0.0, 30.0), [*waits, *script]) == landing
@@ -130,7 +130,7 @@ def test_what_was_brought_is_labelled_as_collapsed_for_its_leader_too() -> None:
     of, kept = ask(), entry()
     head = Head(200, kept.headers)
     own = do.Flight(of, Tape.finished(head, kept.body), 0)
-    own.landing = Landing(FACTS, None, 1.5, waited=Waited(1.0, kept))
+    own.landing = Landing(FACTS, None, 1.5, waited=Waited(1.0, Came.BROUGHT))
     receipt = tell(
         exchange(of, CHAT, NOW),
         [

@@ -48,7 +48,7 @@ from payonce.model.call import Ask, Call
 from payonce.model.entry import Entry
 from payonce.model.ports import Dialect, Head
 from payonce.model.reason import Reason
-from payonce.model.receipt import Landing, Outcome, Receipt, Waited
+from payonce.model.receipt import Came, Landing, Outcome, Receipt, Waited
 
 _FIRST_PAUSE = 0.025
 _LONGEST_PAUSE = 0.4
@@ -139,11 +139,9 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float, patience: floa
     The epochs are read before the call: whatever is purged while the answer is under way is purged for it too.
     `jitter` in 0..1 shortens the time to live, so that what was stored together does not expire together.
     """
-    waited: Waited | None = None
-    if patience:
-        waited = yield from await_others(ask, tape, patience)
-        if waited is not None and waited.entry is not None:
-            return Landing(waited.entry.facts, None, waited.entry.took, waited=waited)
+    waited = (yield from await_others(ask, tape, patience)) if patience else None
+    if isinstance(waited, Landing):
+        return waited
     epochs = yield from Epochs(ask.scopes)
     answer = yield from fetch_whole(ask, tape)
     if isinstance(answer, Landing):
@@ -161,8 +159,8 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float, patience: floa
     return Landing(facts, dropped, took, waited=waited)
 
 
-def await_others(ask: Ask, tape: Tape, patience: float) -> Story[Waited | None]:
-    """Wait while another process makes this call, and copy its answer; None where there was nobody to wait for.
+def await_others(ask: Ask, tape: Tape, patience: float) -> Story[Landing | Waited | None]:
+    """Wait while another process makes this call, and land with its answer; None where there was nobody to wait for.
 
     Nobody waits for ever: not longer than `patience` seconds, and not for a process that has died or whose answer was
     not kept, nor while the store does not say who makes the call. Who wants a new answer waits for nobody.
@@ -176,15 +174,15 @@ def await_others(ask: Ask, tape: Tape, patience: float) -> Story[Waited | None]:
         entry = claimed.entry
         if entry is not None and still_fresh(entry, ask, now) is None:
             yield from Copy(tape, Head(entry.status, entry.headers), entry.body)
-            return Waited(max(0.0, now - started), entry)
+            return Landing(entry.facts, None, entry.took, waited=Waited(max(0.0, now - started), Came.BROUGHT))
         strikes = 0 if claimed.sure else strikes + 1
         if claimed.free and (claimed.sure or strikes == _STRIKES):
-            return Waited(now - started) if now > started else None
+            return Waited(now - started, Came.NOTHING) if now > started else None
         if pause:
             yield from Rest(pause)
             now = yield from Now()
             claimed = yield from Claim(ask)
-    return Waited(max(0.0, now - started), in_vain=True)
+    return Waited(max(0.0, now - started), Came.IN_VAIN)
 
 
 def pauses(patience: float) -> Iterator[float]:

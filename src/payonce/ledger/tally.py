@@ -157,11 +157,13 @@ class Ledger:
         self.fresh = True
         counts, waited = self.now.counts, landing.waited
         if waited is not None:
-            counts["waits." + waited.outcome] += 1
+            counts["waits." + waited.came] += 1
             counts["waited.nanoseconds"] += round(waited.seconds * 1e9)
-            if waited.entry is not None:
-                self.now.avoided(waited.entry.facts.tokens, waited.entry.took, followers + 1)
-                return
+        if self.scribe is not None and ask is not None:
+            self.scribe.landed(landing, followers, ask)
+        if landing.brought and landing.facts is not None:
+            self.now.avoided(landing.facts.tokens, landing.took, followers + 1)
+            return
         counts["upstream.calls"] += 1
         counts["upstream.nanoseconds"] += round(landing.took * 1e9)
         if landing.reason is None:
@@ -176,8 +178,6 @@ class Ledger:
                 counts["paid.output_tokens"] += tokens.output or 0
             if followers:
                 self.now.avoided(tokens, landing.took, followers)
-        if self.scribe is not None and ask is not None:
-            self.scribe.landed(landing, followers, ask)
 
     def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
         """An upstream answered, and this is its bill (`payonce.ledger.money.price`). Once for every answer, never for a

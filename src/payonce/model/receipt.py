@@ -58,19 +58,23 @@ class Hits(NamedTuple):
     request: int = 0
 
 
+class Came(StrEnum):
+    """What came of waiting for another process that made the same call."""
+
+    BROUGHT = "brought"
+    """Its answer."""
+    NOTHING = "nothing"
+    """It died, or its answer was not kept, or nobody could tell any more."""
+    IN_VAIN = "in_vain"
+    """It was still at it when the time was over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Waited:
-    """How long a flight waited for another process that made the same call, and what came of it: the `entry` that was
-    stored, or none; then `in_vain` says that the other was still at it when the time was over."""
+    """How long a flight waited for another process that made the same call, and what came of it."""
 
     seconds: float
-    entry: Entry | None = None
-    in_vain: bool = False
-
-    @property
-    def outcome(self) -> str:
-        """In one word, for counting."""
-        return "brought" if self.entry is not None else "in_vain" if self.in_vain else "nothing"
+    came: Came
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +92,4 @@ class Landing:
     @property
     def brought(self) -> bool:
         """Whether another process has paid for the answer."""
-        return self.waited is not None and self.waited.entry is not None
+        return self.waited is not None and self.waited.came is Came.BROUGHT
