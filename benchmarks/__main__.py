@@ -24,6 +24,7 @@ from benchmarks.parts import (
     misses,
     plan,
     prefix,
+    shared,
     uncached,
 )
 from benchmarks.rounds import Row
@@ -37,6 +38,7 @@ PARTS: dict[str, Part] = {
     "memory": memory.measure,
     "key": key.measure,
     "library": library.measure,
+    "shared": shared.measure,
     "plan": plan.measure,
     "litellm": litellm.measure,
     "prefix": prefix.measure_prefix,
