@@ -1,8 +1,9 @@
 # make demo   see it work, no API key needed        make serve   the gateway, in front of OpenRouter
 # make test   every check                           make bench   speed, beside nginx and others
+# make docs   the documentation as a site, in build/site
 # make sdk-suite   the OpenAI SDK's own tests, direct and twice through the gateway
 # make storm   100,000 requests on shared stores, a third of them cancelled; and redis-py as it was when it leaked
-.PHONY: demo test serve bench sdk-suite storm lint pins clean
+.PHONY: demo test serve bench docs sdk-suite storm lint pins clean
 PY := .venv/bin/python
 
 demo: .venv/ready-demo
@@ -23,6 +24,10 @@ serve: .venv/ready-demo
 
 bench: .venv/ready-dev
 	$(PY) -m benchmarks $(ARGS)
+
+docs: .venv/ready-dev
+	$(PY) tools/gen_docs.py
+	.venv/bin/zensical build --strict --clean
 
 sdk-suite: .venv/ready-dev
 	$(PY) -m tests.sdk_suite $(ARGS)
@@ -47,4 +52,4 @@ pins:
 	sh tools/pins.sh
 
 clean:
-	rm -rf .venv .clients tests/clients/js/node_modules build dist .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .clients tests/clients/js/node_modules build dist .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -75,8 +75,8 @@ fi
 # The servers that tests start and stop themselves (prometheus brings promtool); Valkey comes with the requirements.
 if [ "$kind" = dev ] && command -v apt-get >/dev/null 2>&1; then
     missing=""
-    for server in redis-server memcached prometheus; do
-        command -v "$server" >/dev/null 2>&1 || missing="$missing $server"
+    for program in redis-server memcached prometheus chromium; do
+        command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
     done
     # shellcheck disable=SC2086  # several words are several packages
     [ -z "$missing" ] || apt $missing

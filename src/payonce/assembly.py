@@ -64,7 +64,7 @@ class Ground:
         """Why the store could not be opened, and memory stands in its place."""
         self.secret = self._secret()
         front, behind = self._stores()
-        self.tiers = Tiers(front, behind, derive(self.secret, "envelope"))
+        self.tiers = Tiers(front, behind, derive(self.secret, "envelope"), clock=clock)
         self.tenant_secret = derive(self.secret, "tenant")
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.books = self._bookkeeping()
@@ -163,11 +163,12 @@ class Ground:
         return far.trouble() if far is not None else ""
 
     def _note_losses(self) -> None:
-        losses = self.dropped()
-        for reason, count in (losses - self._noted_losses).items():
-            self.ledger.now.counts["dropped." + reason] += count
+        counted = Counter({"dropped." + reason: count for reason, count in self.dropped().items()})
+        counted.update({"models." + kind: count for kind, count in self.tiers.changes.counts.items()})
+        for name, count in (counted - self._noted_losses).items():
+            self.ledger.now.counts[name] += count
             self.ledger.fresh = True
-        self._noted_losses = losses
+        self._noted_losses = counted
 
     def _introduce(self, keeper: Notebook) -> None:
         """Say on a shared store under which secret this process seals, and find those who do it under another one."""

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from payonce.config_file import find_file, parse, read_file
 from payonce.config_lines import line_of
@@ -19,7 +19,16 @@ from payonce.config_rules import read_rules
 from payonce.config_types import Problem, Wrong, did_you_mean
 from payonce.config_urls import Upstreams, is_loopback
 from payonce.errors import SettingsError
-from payonce.model.policy import CacheMode, HitUsage, Policy, PromptCache, PromptCacheTtl, Rule, quotas_of
+from payonce.model.policy import (
+    CacheMode,
+    ChangedModels,
+    HitUsage,
+    Policy,
+    PromptCache,
+    PromptCacheTtl,
+    Rule,
+    quotas_of,
+)
 from payonce.model.quota import Quota, Quotas
 from payonce.stores.registry import is_shared
 
@@ -72,6 +81,7 @@ class Settings:
     convert: bool = True
     prompt_cache: PromptCache = "auto"
     prompt_cache_ttl: PromptCacheTtl = "auto"
+    changed_models: ChangedModels = "keep"
     max_bytes: int = GIB
     tenant_bytes: int = 0
     tenant_entries: int = 0
@@ -103,6 +113,7 @@ class Settings:
     request_log_bytes: int = GIB
     access_log: bool = False
     log_level: str = "info"
+    dashboard: Literal["auto", "token", "off"] = "auto"
     show_content: bool = False
     rules: tuple[Rule, ...] = ()
 
@@ -132,6 +143,7 @@ class Settings:
             hit_usage=self.hit_usage,
             prompt_cache=self.prompt_cache,
             prompt_cache_ttl=self.prompt_cache_ttl,
+            changed_models=self.changed_models,
         )
 
     @property

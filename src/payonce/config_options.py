@@ -15,6 +15,7 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 CACHE_MODES = ("deterministic", "all", "opt-in", "off")
 HIT_USAGES = ("verbatim", "free", "zero")
+CHANGED_MODELS = ("keep", "retire", "retire-fingerprint")
 PROMPT_CACHES = ("auto", "respect", "off")
 PROMPT_CACHE_TTLS = ("auto", "5m", "1h")
 ENDPOINTS = ("chat/completions", "responses", "messages", "embeddings")
@@ -60,6 +61,11 @@ _ROWS = (
     Option("convert", t.switch, "answer a stream from a stored whole answer and the reverse, where nothing is lost"),
     Option("prompt_cache", t.choice(*PROMPT_CACHES), "what is done so that the provider's prompt cache works"),
     Option("prompt_cache_ttl", t.choice(*PROMPT_CACHE_TTLS), "the lifetime asked for at cache breakpoints"),
+    Option(
+        "changed_models",
+        t.choice(*CHANGED_MODELS),
+        "what becomes of stored answers when another model answers to the same name",
+    ),
     Option("max_bytes", t.size(64 * KIB, 1024 * TIB), "how large the store may grow"),
     Option(
         "tenant_bytes",
@@ -100,6 +106,7 @@ _ROWS = (
     Option("request_log_bytes", t.size(KIB, TIB), "how large the request log may grow"),
     Option("access_log", t.switch, "log one line a request"),
     Option("log_level", t.choice("debug", "info", "warning", "error"), "how much is logged"),
+    Option("dashboard", t.choice("auto", "token", "off"), "who may open /_payonce/: auto asks others for a token"),
     Option("show_content", t.switch, "let the dashboard show prompts and answers"),
 )
 
@@ -113,6 +120,7 @@ RULE_SETS = (
     "prompt_cache",
     "prompt_cache_ttl",
     "hit_usage",
+    "changed_models",
     "tenant_bytes",
     "tenant_entries",
 )

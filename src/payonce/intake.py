@@ -21,7 +21,7 @@ from payonce.model.call import Ask, Asked, Batch, Call, Headers, Steering
 from payonce.model.policy import policy_for
 from payonce.model.ports import Dialect
 from payonce.model.reason import Reason
-from payonce.model.scopes import of_key, scopes_of
+from payonce.model.scopes import of_answers, of_key, scopes_of
 
 STEERED = frozenset(("chat/completions", "messages", "responses"))
 """The endpoints whose prompts a provider may cache."""
@@ -104,7 +104,8 @@ class Intake:
         dialect = DIALECTS.get(endpoint)
         intent = why.NO_DIALECT if dialect is None else said.unread or dialect.read(body)
         if isinstance(intent, Reason):
-            return Bypassed(Call(upstream, "POST", endpoint, query, said.forwarded, body, number=number), intent)
+            heard = self._heard("", said.tenant, upstream, directives.namespace)
+            return Bypassed(Call(upstream, "POST", endpoint, query, said.forwarded, body, heard, number), intent)
         assert dialect is not None
         tenant, policy = said.tenant, self._policy
         if self._settings.rules:
@@ -119,7 +120,7 @@ class Intake:
             )
         against = may_cache(policy, directives, intent)
         steering: Steering | None = None
-        if endpoint in STEERED and policy.prompt_cache != "off":
+        if endpoint in STEERED:
             steering = self._steering(
                 intent.model,
                 tenant,
@@ -129,6 +130,8 @@ class Intake:
                 against is None,
                 directives.namespace,
             )
+        elif against is not None:
+            steering = self._heard(intent.model, tenant, upstream, directives.namespace)
         call = Call(upstream, "POST", endpoint, query, said.forwarded, body, steering, number)
         if against is not None:
             return Bypassed(call, against)
@@ -143,6 +146,9 @@ class Intake:
             body=intent.canonical,
         )
         key = make_key(parts, stream=intent.stream)
+        watched = ""
+        if policy.changed_models != "keep":
+            watched = of_answers(parts.upstream.decode("utf-8", "replace"), intent.model)
         ask = Ask(
             call=call,
             intent=intent,
@@ -151,7 +157,7 @@ class Intake:
             tenant=tenant,
             namespace=directives.namespace,
             tags=directives.tags,
-            scopes=scopes_of(tenant, intent.model, directives.namespace, directives.tags, key.digest),
+            scopes=scopes_of(tenant, intent.model, directives.namespace, directives.tags, key.digest, watched),
             hit_usage=policy.hit_usage,
             max_age=directives.max_age,
             refresh=directives.no_cache or directives.clear,
@@ -159,9 +165,15 @@ class Intake:
             only_if_cached=directives.only_if_cached,
             convert=self._settings.convert,
             plain=directives.plain,
+            watched=watched,
+            by_fingerprint=policy.changed_models == "retire-fingerprint",
             asked=_asked(parts, intent.model) if self._settings.portable else None,
         )
         return Admitted(_divided(ask, parts) if intent.items else ask, dialect)
+
+    def _heard(self, model: str, tenant: str, upstream: str, namespace: str) -> Steering:
+        """For calls past the cache with whose prompt nothing is done, but whose cost is to be known."""
+        return self._steering(model, tenant, self._bases[upstream], "off", "auto", False, namespace)
 
     def _said(self, headers: Headers) -> _Said:
         """What these headers say; the same client says the same with every request, so it is remembered for a while."""

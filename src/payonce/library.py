@@ -49,7 +49,7 @@ _OTHERS: dict[str, Any] = {
     for name in (
         *("host", "port", "upstream", "workers", "allowed_hosts", "allowed_origins", "forward_cache_headers"),
         *("cache", "ttl", "stale_while_revalidate", "stale_if_error", "hit_usage", "rules"),
-        *("prompt_cache", "prompt_cache_ttl", "ignore_headers", "share"),
+        *("prompt_cache", "prompt_cache_ttl", "changed_models", "ignore_headers", "share"),
     )
 }
 """Settings of single requests, or of the gateway's network: clients that differ in these alone share a world."""

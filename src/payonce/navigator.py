@@ -52,6 +52,8 @@ PRICES_SECONDS = 86400.0
 """How old an upstream's own list of prices may be."""
 
 DIALECTS: Final[dict[str, Dialect]] = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
+HEARD: Final[dict[str, str]] = {**DIALECTS, "embeddings": "embeddings"}
+"""The endpoints whose answers tell what they cost."""
 _HOSTS: Final[dict[str, Upstream]] = {
     "openrouter.ai": "openrouter",
     "api.anthropic.com": "anthropic",
@@ -144,18 +146,19 @@ class PrefixNavigator:
         return self._reckoning.learn_prices(base, document)
 
     def _plot(self, call: Call) -> PlannedCourse | None:
-        steering, dialect = call.steering, DIALECTS.get(call.endpoint)
-        if steering is None or dialect is None:
+        steering, heard = call.steering, HEARD.get(call.endpoint)
+        if steering is None or heard is None:
             return None
         now = self.clock()
         if call.upstream not in self._bases and len(self._bases) < UPSTREAMS:
             self._bases[call.upstream] = steering.base
         short = len(call.body) < PLANNED_BYTES and b'"cache_control"' not in call.body
-        if short or not self._heeds(steering.model):
-            return PlannedCourse(self, call, call, None, dialect, now)
+        dialect = DIALECTS.get(call.endpoint) if steering.mode != "off" else None
+        if dialect is None or short or not self._heeds(steering.model):
+            return PlannedCourse(self, call, call, None, heard, now)
         members = parse(call.body)
         if isinstance(members, Reason):
-            return None
+            return PlannedCourse(self, call, call, None, heard, now)
         with self._lock:
             plan = self._planner.plan(
                 members,
@@ -183,7 +186,7 @@ class PrefixNavigator:
         if plan is not None and isinstance(said, Heard) and (ear is None or said.usage is not None):
             with self._lock:
                 self._planner.observe(plan, said.usage, now=now, provider=said.provider, failed=ear is None)
-        if self._log is not None and ear is not None and isinstance(said, Heard):
+        if self._log is not None and ear is not None and isinstance(said, Heard) and course.planned:
             self._log.add(_record(course, said, now))
         if ear is not None or course.status == REJECTED:
             self._waiting.append((course, said, now))

@@ -51,6 +51,11 @@ class PlannedCourse:
         self.began = started
         self.status = 0
 
+    @property
+    def planned(self) -> bool:
+        """Whether the prompt is any of our business."""
+        return self.asked.steering is not None and self.asked.steering.mode != "off"
+
     def refused(self, status: int, body: bytes) -> bool:
         """Whether this answer rejects what was changed."""
         return self._owner.refused(self, status, body)

@@ -104,10 +104,11 @@ class Reckoning:
     def reckon(self, outcome: Outcome) -> None:
         """Enter one answer."""
         steering, advice = outcome.steering, outcome.plan.advice if outcome.plan is not None else ()
-        usage, bill = None, None
+        usage: Usage | None = None
+        bills: tuple[Bill, ...] = ()
         if outcome.status == 200:
             lives = {each.ttl for each in advice if each.act in _MARKS}
-            bill = self.accounts.answered(
+            bills = self.accounts.answered(
                 outcome.usage,
                 dialect=outcome.dialect,
                 asked=steering.model,
@@ -117,11 +118,11 @@ class Reckoning:
                 ours=any(each.act in _OURS for each in advice),
                 cacheable=steering.cacheable,
             )
-            usage = bill.usage
-            self._follow(outcome, bill)
+            usage = bills[0].usage
+            self._follow(outcome, bills[0])
         found = self._examine(outcome, outcome.plan, usage) if outcome.plan is not None else ()
         if self._file is not None:
-            self._file(_billed(outcome, bill, advice, found))
+            self._file(_billed(outcome, bills, advice, found))
 
     def page(self, now: float, *, last: bool) -> tuple[str, bytes] | None:
         """What the doctor found, as a record to note, if something is new; `last`, if anything is."""
@@ -190,7 +191,9 @@ class Reckoning:
         return found
 
 
-def _billed(outcome: Outcome, bill: Bill | None, advice: tuple[Advice, ...], found: tuple[Finding, ...]) -> Billed:
+def _billed(
+    outcome: Outcome, bills: tuple[Bill, ...], advice: tuple[Advice, ...], found: tuple[Finding, ...]
+) -> Billed:
     return Billed(
         at=outcome.ended,
         request=outcome.request,
@@ -199,7 +202,7 @@ def _billed(outcome: Outcome, bill: Bill | None, advice: tuple[Advice, ...], fou
         status=outcome.status,
         started=outcome.started,
         began=outcome.began,
-        bill=bill,
+        bills=bills,
         answered_by=outcome.model,
         host=outcome.host or urlsplit(outcome.steering.base).hostname or "",
         session=outcome.plan.session if outcome.plan is not None else "",

@@ -85,7 +85,7 @@ def bill_of(dollars: str = "0.002", **usage: int) -> Bill:
 def billed(number: int, at: float, *, passed: bool = False, session: str = "talk", bill: Bill | None = None) -> Billed:
     steering = Steering("m", "tenant", "https://openrouter.ai/api/v1", cacheable=not passed, namespace="ns")
     return Billed(
-        at, number, steering, "chat/completions", 200, at - 2, at - 1.5, bill or bill_of(), "m-1", "Host", session
+        at, number, steering, "chat/completions", 200, at - 2, at - 1.5, (bill or bill_of(),), "m-1", "Host", session
     )
 
 

@@ -139,7 +139,7 @@ class World:
         self.clock = FakeClock(NOW)
         self.listener = Listening()
         self.upstream = upstream
-        self.tiers = Tiers(MemoryStore(1 << 20, self.clock), behind, SECRET)
+        self.tiers = Tiers(MemoryStore(1 << 20, self.clock), behind, SECRET, clock=self.clock)
         self.tower = Tower(4, max_tape)
         self.kit: dict[str, Any] = {
             "tiers": self.tiers,

@@ -101,6 +101,7 @@ WRITTEN: dict[str, tuple[str, str, object]] = {
     "prompt_cache": ("respect", '"respect"', "respect"),
     "prompt_cache_ttl": ("1h", '"1h"', "1h"),
     "max_bytes": ("1.5GiB", '"1.5 GiB"', 3 * GIB // 2),
+    "changed_models": ("retire", '"retire"', "retire"),
     "tenant_bytes": ("64MiB", '"64 MiB"', 64 << 20),
     "tenant_entries": ("1000", "1000", 1000),
     "memory_bytes": ("500MB", "500_000_000", 500_000_000),
@@ -122,6 +123,7 @@ WRITTEN: dict[str, tuple[str, str, object]] = {
     "request_log_bytes": ("4KiB", '"4KiB"', 4096),
     "access_log": ("1", "true", True),
     "log_level": ("debug", '"debug"', "debug"),
+    "dashboard": ("token", '"token"', "token"),
     "show_content": ("TRUE", "true", True),
 } | {name: ("1.5", "1.5", 1.5) for name in OPTIONS if name.endswith(("_timeout", "read_budget"))}
 
@@ -157,6 +159,7 @@ BAD: dict[str, list[str]] = {
     "prompt_cache": ["on"],
     "prompt_cache_ttl": ["2h"],
     "max_bytes": ["0", "x", "1XB", "-1", "i"],
+    "changed_models": ["drop"],
     "tenant_bytes": ["-1", "x"],
     "tenant_entries": ["-1", "1.5"],
     "memory_bytes": ["-1"],
@@ -178,6 +181,7 @@ BAD: dict[str, list[str]] = {
     "request_log_bytes": ["1"],
     "access_log": ["x"],
     "log_level": ["verbose"],
+    "dashboard": ["on"],
     "show_content": ["x"],
 }  # fmt: skip
 TIMES = [name for name in OPTIONS if name.endswith(("_timeout", "read_budget"))]

@@ -158,10 +158,13 @@ def test_the_dashboard_names_only_metrics_and_labels_that_there_are() -> None:
         "payonce_avoided_output_tokens_total",
         "payonce_avoided_unpriced_calls_total",
         "payonce_paid_output_tokens_total",
+        "payonce_passed_calls_total",
+        "payonce_passed_cost_dollars_total",
         "payonce_prompt_anomalies_total",
         "payonce_prompt_calls_total",
         "payonce_prompt_unknown_total",
         "payonce_served_bytes_total",
+        "payonce_tenant_quota_ratio",
     }
 
 

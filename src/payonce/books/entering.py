@@ -6,7 +6,7 @@ This room must never begin or end a transaction.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal
 
 import apsw
@@ -19,7 +19,7 @@ from payonce.books.posting import Batch, CallRow, ReceiptRow
 from payonce.books.schema import Place, Scene
 from payonce.books.words import SUMMED
 from payonce.doctor import Finding
-from payonce.ledger.money import nano_dollars
+from payonce.ledger.money import Bill, nano_dollars
 from payonce.ledger.tally import HOUR
 from payonce.optimise import Advice
 
@@ -53,15 +53,16 @@ def enter(db: apsw.Connection, batch: Batch, known: dict[Scene, int], id_of: IdO
 
 def _turn(billed: Billed, scene: int) -> tuple[apsw.SQLiteValue, ...]:
     """In the order of `schema.add_turns`."""
-    name, bill = conversation_of(billed.steering.tenant, billed.session), billed.bill
+    name = conversation_of(billed.steering.tenant, billed.session)
     wrong = [one for one in billed.findings if one.wrong]
     missed = sum(one.tokens or 0 for one in wrong), sum(nano_dollars(one.cost) for one in wrong)
-    if bill is None:
-        return name, scene, billed.started, billed.at, 1, 0, 0, 0, 0, 0, 0, *missed
-    usage = bill.usage
-    tokens = (usage.input_total or 0, usage.cache_read or 0, usage.cache_write or 0, usage.output or 0)
-    money = nano_dollars(bill.cost), nano_dollars(bill.read_saving) - nano_dollars(bill.write_premium)
-    return name, scene, billed.started, billed.at, 1, *tokens, *money, *missed
+    sums = [0] * 6
+    for bill in billed.bills:
+        usage = bill.usage
+        tokens = (usage.input_total or 0, usage.cache_read or 0, usage.cache_write or 0, usage.output or 0)
+        money = nano_dollars(bill.cost), nano_dollars(bill.read_saving) - nano_dollars(bill.write_premium)
+        sums = [held + more for held, more in zip(sums, (*tokens, *money), strict=True)]
+    return name, scene, billed.started, billed.at, 1, *sums, *missed
 
 
 def _sums(
@@ -134,26 +135,26 @@ def _call(call: CallRow, scene: int, id_of: IdOf) -> Values:
             "missed_nano": sum(nano_dollars(one.cost) for one in billed.findings if one.wrong),
             "conversation": conversation_of(billed.steering.tenant, billed.session),
         }
-        values |= _bill(call)
+        values |= _bill(billed.bills)
     return values
 
 
-def _bill(call: CallRow) -> Values:
-    bill = call.billed.bill if call.billed is not None else None
-    if bill is None:
+def _bill(bills: tuple[Bill, ...]) -> Values:
+    """Tokens of the answer's own bill, money of all of them."""
+    if not bills:
         return {}
-    usage = bill.usage
+    usage = bills[0].usage
     return {
         "input_tokens": usage.input_total,
         "output_tokens": usage.output,
         "read_tokens": usage.cache_read,
         "written_tokens": usage.cache_write,
         "plain_tokens": usage.input_uncached,
-        "cost_nano": _nano(bill.cost),
-        "estimated": int(bill.estimated),
-        "read_saving_nano": _nano(bill.read_saving),
-        "premium_nano": _nano(bill.write_premium),
-        "ours": int(bill.ours),
+        "cost_nano": _nano([bill.cost for bill in bills]),
+        "estimated": int(any(bill.estimated for bill in bills)),
+        "read_saving_nano": _nano([bill.read_saving for bill in bills]),
+        "premium_nano": _nano([bill.write_premium for bill in bills]),
+        "ours": int(bills[0].ours),
     }
 
 
@@ -175,7 +176,7 @@ def _advice(one: Advice) -> dict[str, object]:
 
 
 def _finding(one: Finding) -> dict[str, object]:
-    told = {"id": one.id, "where": one.where[:200], "tokens": one.tokens, "nano": _nano(one.cost)}
+    told = {"id": one.id, "where": one.where[:200], "tokens": one.tokens, "nano": _nano([one.cost])}
     return {name: value for name, value in told.items() if value}
 
 
@@ -183,5 +184,7 @@ def _json(values: list[dict[str, object]]) -> bytes | None:
     return orjson.dumps(values) if values else None
 
 
-def _nano(amount: Decimal | None) -> int | None:
-    return None if amount is None else nano_dollars(amount)
+def _nano(amounts: Sequence[Decimal | None]) -> int | None:
+    """Their sum in billionths, each rounded by itself; None where none is known."""
+    known = [nano_dollars(amount) for amount in amounts if amount is not None]
+    return sum(known) if known else None

@@ -58,6 +58,7 @@ class Landed(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Billed:
     """What an upstream's answer cost and said. `call` is what was sent, `host` who served it; times in Unix seconds.
+    `bills` is the answer's own and behind it those of calls to other models inside it; empty where it has none.
     `session` names the conversation, where it is known to be of one."""
 
     at: float
@@ -67,7 +68,7 @@ class Billed:
     status: int
     started: float
     began: float
-    bill: Bill | None
+    bills: tuple[Bill, ...] = ()
     answered_by: str = ""
     host: str = ""
     session: str = ""

@@ -16,7 +16,7 @@ from payonce.books.journal import Answered, Billed, Event, Landed, Shelved, Unre
 from payonce.books.schema import Place, Scene
 from payonce.books.words import CALL, PASSED
 from payonce.dialects.parts import Parts, parts_of
-from payonce.ledger.money import nano_dollars
+from payonce.ledger.money import Bill, nano_dollars
 from payonce.ledger.tally import BUCKETS
 from payonce.model.call import Ask, Call
 from payonce.model.entry import Tokens
@@ -315,9 +315,11 @@ def _count_bill(sums: Counter[str], billed: Billed) -> None:
         if finding.wrong and finding.tokens:
             sums["missed_tokens"] += finding.tokens
             sums["missed_nano"] += nano_dollars(finding.cost)
-    bill = billed.bill
-    if bill is None:
-        return
+    for bill in billed.bills:
+        _add_bill(sums, bill)
+
+
+def _add_bill(sums: Counter[str], bill: Bill) -> None:
     usage = bill.usage
     saving, premium = nano_dollars(bill.read_saving), nano_dollars(bill.write_premium)
     sums["billed"] += 1

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 
 from payonce.cli.entries import open_named
 from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
-from payonce.cli.output import print_json, say, size, span, table
+from payonce.cli.output import print_json, say, table
 from payonce.config_types import duration
 from payonce.errors import SettingsError
 from payonce.ledger.prices import MISSING_EXTRA
@@ -18,6 +18,7 @@ from payonce.ledger.tally import add_up, summary
 from payonce.model.ports import Notebook, Rationing
 from payonce.model.quota import NEAR, SHOWN_TENANTS, Holding, Quotas, fullness
 from payonce.model.reason import REASONS
+from payonce.wording import size, span
 
 
 def stats(

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 
 from payonce.cli.flags import AsJson, ConfigFile, SecretFile, StoreUrl
 from payonce.cli.keys import key_fields, one_upstream
-from payonce.cli.output import complain, money, print_json, say
+from payonce.cli.output import complain, print_json, say
 from payonce.cli.progress import Gauge, progress
 from payonce.config import Settings, load
 from payonce.config_options import ENDPOINTS
@@ -29,6 +29,7 @@ from payonce.ledger.tally import dollars
 from payonce.model.call import Headers
 from payonce.model.reason import ROUTINE, Reason
 from payonce.warming import Done, Request, Summary, Unread, Warmth, read_line
+from payonce.wording import money
 
 _FLUSH_SECONDS = 30.0
 

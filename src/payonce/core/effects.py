@@ -174,6 +174,17 @@ class Epochs(Effect[tuple[int, ...]]):
 
 
 @dataclass(frozen=True, slots=True)
+class Witness(Effect[int]):
+    """An answer to a call for `name` has come of which `said` tells who made it, and `scope` counted `born` when the
+    call took off: the count under which it is kept. May retire what was kept before (core/changes.py)."""
+
+    scope: str
+    name: str
+    said: str
+    born: int
+
+
+@dataclass(frozen=True, slots=True)
 class Now(Effect[float]):
     """The time, in Unix seconds."""
 

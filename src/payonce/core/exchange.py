@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import inf
 from typing import NamedTuple
 
+from payonce.core.changes import witnessed
 from payonce.core.effects import (
     Await,
     Board,
@@ -136,6 +137,7 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landi
     facts = dialect.judge(ask.intent, tape.head.headers, answer.body)
     if isinstance(facts, Reason):
         return Landing(None, facts, took)
+    epochs = yield from witnessed(ask, facts, ask.scopes, epochs)
     entry = make_entry(
         ask, tape.head, answer.body, facts, epochs=epochs, stored_at=answer.ended, took=took, jitter=jitter
     )

@@ -13,6 +13,7 @@ from dataclasses import replace
 from math import inf
 from typing import TypeVar
 
+from payonce.core.changes import witnessed
 from payonce.core.effects import (
     Await,
     Board,
@@ -176,7 +177,8 @@ def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story
     """One upstream call for a batch: the answer is written on `tape`, divided when it has ended, and its items are kept
     if it is whole. `jitter` as for any flight."""
     batch, dialect = _batch(ask), _of_batches(dialect)
-    epochs = iter((yield from Epochs(tuple([scope for item in batch.items for scope in item.scopes]))))
+    scopes = tuple([scope for item in batch.items for scope in item.scopes])
+    counts = yield from Epochs(scopes)
     answer = yield from fetch_whole(ask, tape)
     if isinstance(answer, Landing):
         return answer
@@ -184,6 +186,7 @@ def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story
     division = yield from _at_leisure(dialect.divide(answer.body, weights(batch)))
     if isinstance(division, Reason):
         return Landing(None, division, answer.took)
+    epochs = iter((yield from witnessed(ask, division.facts, scopes, counts)))
     entries: list[Entry] = []
     dropped: Reason | None = None
     pieces = dict(zip(reversed(batch.places), reversed(division.pieces), strict=True))  # the first of each counts

@@ -150,6 +150,10 @@ class AsyncFlights:
     def _put(self, effect: do.Put) -> Reason | None:
         return self.tiers.put(effect.ask, effect.entry)
 
+    async def _witness(self, effect: do.Witness) -> int:
+        known = self.tiers.changes.seen(effect)
+        return await asyncio.to_thread(self.tiers.changes.settle, effect) if known is None else known
+
     async def _pause(self, _effect: do.Pause) -> None:
         await asyncio.sleep(0)
 
@@ -202,6 +206,7 @@ _AT_ONCE: dict[type, Callable[..., Any]] = {
     do.Put: AsyncFlights._put,  # noqa: SLF001
 }
 _AWAITED: dict[type, Callable[..., Any]] = {
+    do.Witness: AsyncFlights._witness,  # noqa: SLF001
     do.Pause: AsyncFlights._pause,  # noqa: SLF001
     do.Fetch: AsyncFlights._fetch,  # noqa: SLF001
 }

@@ -197,6 +197,10 @@ class SyncFlights:
     def _put(self, effect: do.Put, _flying: _Flying) -> Reason | None:
         return self.tiers.put(effect.ask, effect.entry)
 
+    def _witness(self, effect: do.Witness, _flying: _Flying) -> int:
+        known = self.tiers.changes.seen(effect)
+        return self.tiers.changes.settle(effect) if known is None else known
+
     def _pause(self, _effect: do.Pause, _flying: _Flying) -> None:
         pass  # threads take turns by themselves
 
@@ -239,6 +243,7 @@ class SyncFlights:
 _HOW: dict[type, Callable[..., Any]] = {
     do.Epochs: SyncFlights._epochs,  # noqa: SLF001 - the table is part of the class
     do.Now: SyncFlights._now,  # noqa: SLF001
+    do.Witness: SyncFlights._witness,  # noqa: SLF001
     do.Put: SyncFlights._put,  # noqa: SLF001
     do.Pause: SyncFlights._pause,  # noqa: SLF001
     do.Fetch: SyncFlights._fetch,  # noqa: SLF001

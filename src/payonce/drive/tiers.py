@@ -16,12 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 
+from payonce.drive.changes import Changes
 from payonce.errors import StoreError
 from payonce.model import reason as why
+from payonce.model.about import about_entry
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
-from payonce.model.ports import About, AsyncReading, Bulk, Distant, Recorder, Sieving, Store
+from payonce.model.ports import About, AsyncReading, Bulk, Clock, Distant, Recorder, Sieving, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -35,7 +37,12 @@ class Tiers:
     """`front` answers at once and may forget; `behind` (None: there is only the front) may wait for a disk."""
 
     def __init__(
-        self, front: Store, behind: Store | None, secret: bytes, now: Callable[[], float] | None = None
+        self,
+        front: Store,
+        behind: Store | None,
+        secret: bytes,
+        now: Callable[[], float] | None = None,
+        clock: Clock = time.time,
     ) -> None:
         self.front = front
         self.behind = behind
@@ -44,6 +51,7 @@ class Tiers:
         self.purges = 0
         self.dropped: Counter[str] = Counter()
         self.on_change: list[Callable[[bytes], None]] = []
+        self.changes = Changes(self, clock, self.complain)
         self._complained = False
         self._absent = _absence(behind)
         self._distant = distant(behind)
@@ -98,7 +106,7 @@ class Tiers:
 
     def promote(self, ask: Ask, blob: bytes, entry: Entry) -> None:
         """Let the front have what was found behind."""
-        self.front.put(ask.key.slot, blob, _about(entry))
+        self.front.put(ask.key.slot, blob, about_entry(entry))
 
     def settle(
         self,
@@ -143,7 +151,7 @@ class Tiers:
         """
         slot = ask.key.slot
         blob = seal(entry, slot, self.secret)
-        about = _about(entry)
+        about = about_entry(entry)
         kept = False
         try:
             kept = self.behind is not None and _keep(self.behind, ask, blob, about)
@@ -265,15 +273,3 @@ def _absence(behind: object) -> Callable[[bytes], bool]:
         return behind.absent
     certain = behind is None
     return lambda _slot: certain
-
-
-def _about(entry: Entry) -> About:
-    return About(
-        stored_at=entry.stored_at,
-        expires_at=entry.expires_at,
-        tenant=entry.tenant,
-        namespace=entry.namespace,
-        endpoint=entry.endpoint,
-        model=entry.model,
-        tags=entry.tags,
-    )

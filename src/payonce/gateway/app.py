@@ -17,6 +17,8 @@ from payonce.config import Settings
 from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
 from payonce.gateway import own_pages
+from payonce.gateway.admin import PATH as ADMIN_PATH
+from payonce.gateway.admin import Admin
 from payonce.gateway.connection import StrictProtocol
 from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.deadlines import keep_deadlines
@@ -52,6 +54,7 @@ class Gateway:
         self.stopping = False
         self.connections: set[StrictProtocol] = set()
         self.shelf: Shelf | None = None
+        self.admin: Admin | None = None
         self._world: World | None = None
 
     @property
@@ -83,6 +86,8 @@ class Gateway:
         world.before_note.append(lambda: shelf.settle(world.ledger))
         for warning in world.warnings:
             log.warning("%s", warning)
+        if settings.dashboard != "off":
+            self.admin = Admin(world, self.connections, shelf, self._upstreams)
         await world.start()
         keeping = keep_deadlines(self.connections, self._upstreams.values(), settings)
         pricing = keep_prices(world.navigator, self._upstreams, self.clock)
@@ -93,6 +98,8 @@ class Gateway:
     async def stop(self) -> None:
         """Let flights land, flush the store, close connections."""
         self.stopping = True
+        if self.admin is not None:
+            self.admin.close()
         if self._world is not None:
             for keeper in self._keepers:
                 keeper.cancel()
@@ -132,7 +139,7 @@ class Gateway:
             if against is not None:
                 await face.refuse(against)
             elif route is None:
-                await self._own(scope, face)
+                await self._own(scope, receive, face)
             else:
                 await self._serve(scope, receive, face, route, headers)
         except AbortedAnswer:
@@ -238,10 +245,12 @@ class Gateway:
     async def _too_large(face: AsgiFace, limit: int) -> None:
         await face.refuse(why.BODY_TOO_LARGE, ((b"connection", b"close"),), f"at most {limit} bytes")
 
-    async def _own(self, scope: Scope, face: AsgiFace) -> None:
+    async def _own(self, scope: Scope, receive: Receive, face: AsgiFace) -> None:
         """The gateway's own pages."""
         path, method = scope.get("raw_path") or scope["path"].encode(), scope["method"]
-        if method not in ("GET", "HEAD") or path not in own_pages.PATHS:
+        if self.admin is not None and not self.stopping and (path + b"/").startswith(ADMIN_PATH):
+            await self.admin.serve(scope, receive, face)
+        elif method not in ("GET", "HEAD") or path not in own_pages.PATHS:
             await face.refuse(why.NO_ROUTE)
         else:
             await own_pages.answer(path, face, self.world, self.meter, stopping=self.stopping)

@@ -72,11 +72,14 @@ ROWS = (
     Row("payonce_paid_estimated_dollars", _COUNTER, "Of the paid cost, what was estimated by price.", "paid.estimated_nano_dollars", _NANO),
     Row("payonce_paid_input_tokens", _COUNTER, "Input tokens of the upstream calls of cacheable requests.", "paid.input_tokens"),
     Row("payonce_paid_output_tokens", _COUNTER, "Output tokens of the upstream calls of cacheable requests.", "paid.output_tokens"),
+    Row("payonce_passed_calls", _COUNTER, "Upstream calls that went past the cache and were answered.", "passed.calls"),
+    Row("payonce_passed_cost_dollars", _COUNTER, "Their cost, in US dollars.", "passed.nano_dollars", _NANO),
     # The upstream.
     Row("payonce_upstream_calls", _COUNTER, "Upstream calls of cacheable requests.", "upstream.calls"),
     Row("payonce_upstream_stored", _COUNTER, "Upstream answers that were kept.", "upstream.stored"),
     Row("payonce_upstream_seconds", _COUNTER, "Seconds that the upstream calls of cacheable requests took.", "upstream.nanoseconds", _NANO),
     Row("payonce_unkept", _COUNTER, "Upstream calls whose answer was not kept, or that brought none, by reason.", "unkept.", label="reason", values=(*_ids(Kind.UNKEPT), *(name for name in _ids(Kind.REFUSED) if name.startswith("upstream-")), "stopping", "internal")),
+    Row("payonce_model_changes", _COUNTER, "Answers of another model than before under the same name: the old ones were retired, or it was too soon after the last change.", "models.", label="kind", values=("retired", "unsettled")),
     # The provider's prompt cache. Amounts are gauges: a net amount may fall.
     Row("payonce_prompt_calls", _COUNTER, "Upstream answers whose prompt-cache usage was looked at.", "prompt.calls"),
     Row("payonce_prompt_anomalies", _COUNTER, "Upstream answers whose usage does not add up.", "prompt.anomalies"),

@@ -152,7 +152,8 @@ class Ledger:
             self.scribe.exchanged(receipt, seconds, asked)
 
     def landed(self, landing: Landing, followers: int, ask: Ask | None = None) -> None:
-        """An upstream call ended; each follower avoided one like it."""
+        """An upstream call ended; each follower avoided one like it. What it cost is told by `spent`, or here where
+        nobody steers the call."""
         self.fresh = True
         counts = self.now.counts
         counts["upstream.calls"] += 1
@@ -163,9 +164,10 @@ class Ledger:
             counts["unkept." + landing.reason.id] += 1
         if landing.facts is not None:
             tokens = landing.facts.tokens
-            counts["paid.nano_dollars"] += tokens.cost or 0
-            counts["paid.input_tokens"] += tokens.input or 0
-            counts["paid.output_tokens"] += tokens.output or 0
+            if ask is None or ask.call.steering is None:
+                counts["paid.nano_dollars"] += tokens.cost or 0
+                counts["paid.input_tokens"] += tokens.input or 0
+                counts["paid.output_tokens"] += tokens.output or 0
             if followers:
                 self.now.avoided(tokens, landing.took, followers)
         if self.scribe is not None and ask is not None:
@@ -173,7 +175,7 @@ class Ledger:
 
     def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
         """An upstream answered, and this is its bill (`payonce.ledger.money.price`). Once for every answer, never for a
-        hit. `cacheable` is False for a call that the response cache took no part in: such are not in what was paid."""
+        hit. `cacheable` is False for a call that the response cache took no part in: such are counted apart."""
         self.fresh = True
         enter(self.now.counts, bill, cacheable=cacheable)
 
@@ -291,6 +293,12 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
             "output_tokens": counts["paid.output_tokens"],
             "estimated_dollars": dollars(counts["paid.estimated_nano_dollars"]),
             "estimated_calls": counts["paid.estimated_calls"],
+        },
+        "passed": {
+            "dollars": dollars(counts["passed.nano_dollars"]),
+            "calls": counts["passed.calls"],
+            "input_tokens": counts["passed.input_tokens"],
+            "output_tokens": counts["passed.output_tokens"],
         },
         "prompt_cache": {
             name.removesuffix("_nano"): dollars(figure) if name.endswith("_nano") else figure

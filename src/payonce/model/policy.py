@@ -16,6 +16,7 @@ from payonce.model.quota import Quota
 
 CacheMode = Literal["deterministic", "all", "opt-in", "off"]
 HitUsage = Literal["verbatim", "free", "zero"]
+ChangedModels = Literal["keep", "retire", "retire-fingerprint"]
 PromptCache = Literal["auto", "respect", "off"]
 PromptCacheTtl = Literal["auto", "5m", "1h"]
 
@@ -31,6 +32,7 @@ class Policy:
     hit_usage: HitUsage = "verbatim"
     prompt_cache: PromptCache = "auto"
     prompt_cache_ttl: PromptCacheTtl = "auto"
+    changed_models: ChangedModels = "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Rule:
     prompt_cache: PromptCache | None = None
     prompt_cache_ttl: PromptCacheTtl | None = None
     hit_usage: HitUsage | None = None
+    changed_models: ChangedModels | None = None
     tenant_bytes: int | None = None
     tenant_entries: int | None = None
     _model: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
@@ -122,4 +125,5 @@ def policy_for(
         hit_usage=default.hit_usage if rule.hit_usage is None else rule.hit_usage,
         prompt_cache=default.prompt_cache if rule.prompt_cache is None else rule.prompt_cache,
         prompt_cache_ttl=default.prompt_cache_ttl if rule.prompt_cache_ttl is None else rule.prompt_cache_ttl,
+        changed_models=default.changed_models if rule.changed_models is None else rule.changed_models,
     )

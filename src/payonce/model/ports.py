@@ -169,6 +169,22 @@ class AsyncReading(Protocol):
         ...
 
 
+class Glance(NamedTuple):
+    """What a glance has shown: rows, newest first, of `looked` entries that were looked at."""
+
+    rows: Sequence[Row]
+    looked: int
+
+
+@runtime_checkable
+class Glancing(Protocol):
+    """A store whose `rows` would have to look at all there is before the first of them."""
+
+    def glance(self, wanted: Callable[[Row], bool], most: int) -> Glance:
+        """The newest `most` rows that are wanted, of as many entries as can be looked at within moments. May wait."""
+        ...
+
+
 @runtime_checkable
 class Sieving(Protocol):
     """A store that often knows, without a look at its medium, that it has nothing."""

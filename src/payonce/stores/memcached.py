@@ -167,12 +167,13 @@ class MemcachedMedium:
 
     # -------------------------------------------------------------------------------------------------- listing
 
-    def listing(self) -> Iterator[Sequence[Found]]:
+    def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
         """Every entry: names from the server's crawler, then each parcel, of which the head is kept."""
+        each = None if most is None else max(1, most // len(self.nodes))
         for node in self.nodes:
             if node.breaker.open:
                 continue
-            names, _ = self._names(node, None)
+            names, _ = self._names(node, each)
             for start in range(0, len(names), _PAGE):
                 page = names[start : start + _PAGE]
                 answers = node.ask([words.get(name, "v") for _, name in page], _soon())

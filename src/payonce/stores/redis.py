@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice, zip_longest
 from typing import Any
 
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
@@ -149,12 +150,15 @@ class RedisMedium:
         """When each scope was last raised."""
         return self._read_book(deadline).raised
 
-    def listing(self) -> Iterator[Sequence[Found]]:
-        """Every entry: names step by step, then the head of each."""
+    def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
+        """Every entry: names step by step, then the head of each; the nodes in turns."""
         generation = self._generation(_soon())
-        for node in self.wire.nodes(_soon()):
-            for names, _ in self._steps(node, generation):
-                yield self._heads(node, generation, names, parcel.LISTED)
+        nodes = self.wire.nodes(_soon())
+        each = None if most is None else max(1, most // SCAN_COUNT // len(nodes))
+        for turn in zip_longest(*(islice(self._steps(node, generation), each) for node in nodes)):
+            for node, step in zip(nodes, turn, strict=True):
+                if step is not None:
+                    yield self._heads(node, generation, step[0], parcel.LISTED)
 
     def count(self) -> Count:
         """Exact where the servers hold few names; else estimated from those that were looked at."""

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.model import reason
-from payonce.model.ports import About, Clock, Row, Volume
+from payonce.model.ports import About, Clock, Glance, Row, Volume
 from payonce.model.quota import Holding, Quotas
 from payonce.stores import parcel
+from payonce.stores import shared_listing as listing
 from payonce.stores.shared_book import EpochBook
 from payonce.stores.shared_keeper import Keeper
 from payonce.stores.shared_medium import Medium, StoreFault
@@ -196,18 +197,13 @@ class SharedStore:
         """Every entry, newest first; what waits is written first, if that is quick."""
         live = self._open()
         self.flush(1.0)
-        now = self._clock()
-        found: dict[bytes, tuple[int, Row]] = {}
-        for piece in live.medium.listing():
-            for slot, head in piece:
-                on = parcel.label(head)
-                about = None if on is None else parcel.about(head, on)
-                waiting = live.queue.pending.get(slot)
-                if on is None or about is None or on.expires_at <= now or (waiting and waiting.value is None):
-                    continue
-                found[slot] = (on.stamp, Row(slot, on.size, about))
-        for _, row in sorted(found.values(), key=lambda item: item[0], reverse=True):
-            yield row
+        yield from listing.everything(live.medium, live.queue, self._clock())
+
+    def glance(self, wanted: Callable[[Row], bool], most: int) -> Glance:
+        """The newest `most` entries that are wanted, of as many as can be looked at within moments."""
+        live = self._open()
+        self.flush(1.0)
+        return listing.glance(live.medium, live.queue, self._clock(), wanted, most)
 
     def dropped(self) -> Mapping[str, int]:
         """How many entries were dropped or damaged, by reason id."""

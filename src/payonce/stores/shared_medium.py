@@ -101,8 +101,9 @@ class Medium(Protocol):
         """When each scope was last raised, in Unix seconds."""
         ...
 
-    def listing(self) -> Iterator[Sequence[Found]]:
-        """Every entry, in pieces, in no order; perhaps twice."""
+    def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
+        """Every entry, in pieces, in no order; perhaps twice. With `most`, those among about so many names, of all
+        servers alike."""
         ...
 
     def count(self) -> Count:
