@@ -79,7 +79,8 @@ class MemcachedMedium:
         for slot in slots:
             mine.setdefault(self._node(slot), []).append(slot)
         books = [node.book for node in mine]
-        if not all(node.breaker.open or (book and node.lanes.here()) for node, book in zip(mine, books, strict=True)):
+        lanes = [node.breaker.open or node.lanes.here() for node in mine]  # each is told that it is wanted
+        if not all(lanes) or not all(node.breaker.open or book for node, book in zip(mine, books, strict=True)):
             return None
         found: dict[bytes, bytes | StoreFault | None] = {}
         waits = []

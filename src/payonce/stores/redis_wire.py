@@ -76,7 +76,8 @@ class RedisWire:
         if not known.slots:
             return None
         groups = _by_node(known, asked, replies)
-        if not all(node.breaker.open or node.lanes.here() for node, _ in groups):
+        lanes = [node.breaker.open or node.lanes.here() for node, _ in groups]  # each is told that it is wanted
+        if not all(lanes):
             return None
         waits = []
         for node, places in groups:
