@@ -26,6 +26,7 @@ from benchmarks.parts import (
     plan,
     prefix,
     purge,
+    shared,
     uncached,
 )
 from benchmarks.rounds import Row
@@ -40,6 +41,7 @@ PARTS: dict[str, Part] = {
     "key": key.measure,
     "library": library.measure,
     "ledger": ledger.measure,
+    "shared": shared.measure,
     "plan": plan.measure,
     "litellm": litellm.measure,
     "prefix": prefix.measure_prefix,
