@@ -79,6 +79,11 @@ _ROWS = (
     Option("max_batch_bytes", t.size(KIB, 4 * GIB), "the largest answer to a batch of embeddings that is kept"),
     Option("max_body_bytes", t.size(KIB, 4 * GIB), "the largest request body that is taken"),
     Option("max_flights", t.integer(1, 1_000_000), "how many upstream calls may be followed at once"),
+    Option(
+        "flight_wait",
+        t.number(0, 3600),
+        "seconds to wait for another process that makes the same call; 0: each process makes its own",
+    ),
     Option("max_connections", t.integer(1, 1_000_000), "how many client connections a worker holds"),
     Option("header_timeout", _SECONDS, "seconds in which a request's headers must arrive"),
     Option("body_timeout", _SECONDS, "seconds in which a request's body must arrive"),
@@ -104,7 +109,7 @@ _ROWS = (
         "request_log", t.path_text, "a file to which prompts are recorded, for payonce simulate and doctor; empty: none"
     ),
     Option("request_log_bytes", t.size(KIB, TIB), "how large the request log may grow"),
-    Option("access_log", t.switch, "log one line a request"),
+    Option("access_log", t.log_place, "a file for one line of JSON a request; -: standard output; off: none"),
     Option("log_level", t.choice("debug", "info", "warning", "error"), "how much is logged"),
     Option("dashboard", t.choice("auto", "token", "off"), "who may open /_payonce/: auto asks others for a token"),
     Option("show_content", t.switch, "let the dashboard show prompts and answers"),

@@ -79,6 +79,8 @@ ROWS = (
     Row("payonce_upstream_stored", _COUNTER, "Upstream answers that were kept.", "upstream.stored"),
     Row("payonce_upstream_seconds", _COUNTER, "Seconds that the upstream calls of cacheable requests took.", "upstream.nanoseconds", _NANO),
     Row("payonce_unkept", _COUNTER, "Upstream calls whose answer was not kept, or that brought none, by reason.", "unkept.", label="reason", values=(*_ids(Kind.UNKEPT), *(name for name in _ids(Kind.REFUSED) if name.startswith("upstream-")), "stopping", "internal")),
+    Row("payonce_flight_waits", _COUNTER, "Flights that waited for another process that made the same call, by what came of it: its answer, nothing (it died, or its answer was not kept), or that it still was at it when the time was over.", "waits.", label="outcome", values=("brought", "nothing", "in_vain")),
+    Row("payonce_flight_wait_seconds", _COUNTER, "Seconds that those waited.", "waited.nanoseconds", _NANO),
     Row("payonce_model_changes", _COUNTER, "Answers of another model than before under the same name: the old ones were retired, or it was too soon after the last change.", "models.", label="kind", values=("retired", "unsettled")),
     # The provider's prompt cache. Amounts are gauges: a net amount may fall.
     Row("payonce_prompt_calls", _COUNTER, "Upstream answers whose prompt-cache usage was looked at.", "prompt.calls"),
@@ -102,7 +104,9 @@ ROWS = (
     Row("payonce_connections", _GAUGE, "Client connections, of all workers.", "workers.connections"),
     Row("payonce_flights", _GAUGE, "Upstream calls under way, of all workers.", "workers.flights"),
     Row("payonce_shelf_entries", _GAUGE, "Answers on the fast lane's shelves, of all workers.", "workers.shelf"),
-    Row("payonce_lines_dropped", _COUNTER, "Lines that a log could not take, by log.", "lines.", label="log", values=("access", "requests")),
+    Row("payonce_ledger_dropped", _COUNTER, "Receipts and figures that are missing in the ledger's books, by why.", "books.", label="why", values=("journal-full", "parts", "unwritten")),
+    Row("payonce_ledger_trouble", _GAUGE, "Workers whose ledger can't be written at the moment.", "workers.ledger_trouble"),
+    Row("payonce_lines_dropped", _COUNTER, "Lines (and spans) that a log could not take, by log.", "lines.", label="log", values=("access", "requests")),
     Row("payonce_build_info", _GAUGE, "1, for the version that serves.", "build", label="version"),
 )
 # fmt: on

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
 from payonce.model.quota import Holding, Quotas
 from payonce.stores.memory_tenants import Tenants
+from payonce.stores.notes import MOST_NOTES, NOTE_SECONDS
 
 OVERHEAD = 700
 """What an entry costs beyond its value: slot, words about it, and its places in three tables (measured, rounded up)."""
@@ -68,7 +69,7 @@ class MemoryStore:
         self._epochs: Mapping[str, int] = MappingProxyType({})
         self._raised_at: dict[str, float] = {}
         self._forgotten_keys = 0.0
-        self._notes: dict[str, bytes] = {}
+        self._notes: dict[str, tuple[float, bytes]] = {}
         self._dropped: dict[str, int] = {}
 
     def get(self, slot: bytes) -> bytes | None:
@@ -115,16 +116,23 @@ class MemoryStore:
 
     def raise_epoch(self, scope: str, at_least: int = 0) -> int:
         """Count `scope` up by one, or to `at_least`; epochs of single keys are forgotten after two days."""
+        return self._raise({scope: at_least})[scope]
+
+    def raise_epochs(self, scopes: Collection[str]) -> None:
+        """Count each up by one."""
+        self._raise(dict.fromkeys(scopes, 0))
+
+    def _raise(self, least: Mapping[str, int]) -> Mapping[str, int]:
         with self._lock:
             now = self._clock()
-            count = max(self._epochs.get(scope, 0) + 1, at_least)
-            self._raised_at[scope] = now
-            over = [name for name in self._epochs if self._is_over(name, now)]
+            counts = {scope: max(self._epochs.get(scope, 0) + 1, at_least) for scope, at_least in least.items()}
+            self._raised_at.update(dict.fromkeys(counts, now))
+            over = {name for name in self._epochs if self._is_over(name, now)}
             self._forgotten_keys = max((self._raised_at[name] for name in over), default=self._forgotten_keys)
             kept = {name: n for name, n in self._epochs.items() if name not in over}
-            self._epochs = MappingProxyType({**kept, scope: count})
+            self._epochs = MappingProxyType({**kept, **counts})
             self._raised_at = {name: self._raised_at[name] for name in self._epochs}
-            return count
+            return counts
 
     def raised(self) -> Mapping[str, float]:
         """When each scope was last raised; under `key:` the latest of the single keys that were forgotten."""
@@ -153,10 +161,11 @@ class MemoryStore:
     def rows(self) -> Iterator[Row]:
         """Every entry that has not expired, newest first, as of now."""
         with self._lock:
-            kept = list(self._kept.items())
+            slots = list(self._kept)
         now = self._clock()
-        for slot, item in reversed(kept):
-            if item.expires_at > now:
+        for slot in reversed(slots):
+            item = self._kept.get(slot)
+            if item is not None and item.expires_at > now:
                 yield Row(slot, len(item.value), item.about)
 
     def dropped(self) -> Mapping[str, int]:
@@ -167,12 +176,16 @@ class MemoryStore:
     def note(self, name: str, value: bytes) -> None:
         """Keep `value` under `name`."""
         with self._lock:
-            self._notes[name] = value
+            now = self._clock()
+            self._notes.pop(name, None)
+            self._notes[name] = (now, value)
+            while len(self._notes) > MOST_NOTES or next(iter(self._notes.values()))[0] < now - NOTE_SECONDS:
+                del self._notes[next(iter(self._notes))]
 
     def notes(self) -> Mapping[str, bytes]:
         """Every record, by name."""
         with self._lock:
-            return dict(self._notes)
+            return {name: value for name, (_, value) in self._notes.items()}
 
     def close(self) -> None:
         """Let everything go."""

@@ -18,6 +18,7 @@ import orjson
 from payonce.model.ports import About, Row
 from payonce.model.quota import Quotas
 from payonce.model.reason import Reason
+from payonce.stores.notes import MOST_NOTES, NOTE_SECONDS
 from payonce.stores.sqlite_room import ROOM_SCHEMA, make_room
 from payonce.stores.write_queue import ROW_OVERHEAD, Batch, Write
 
@@ -59,6 +60,11 @@ _INSERT = "INSERT INTO entries VALUES "
 _ROW = "(NULL,?,?,?,?,?,?,?,?,?,?,?)"
 _DELETE_ID = "DELETE FROM entries WHERE id = ?"
 _NOTE = "INSERT INTO notes VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"
+_PRUNE = "DELETE FROM notes WHERE at < ? AND name <> 'epochs/forgotten-keys'"
+_PRUNE_OLDEST = (
+    "DELETE FROM notes WHERE name IN (SELECT name FROM notes WHERE name <> 'epochs/forgotten-keys'"
+    " ORDER BY at DESC LIMIT -1 OFFSET ?)"
+)
 _TOUCH = "UPDATE entries SET used_at = ? WHERE slot = ?"
 _RAISE = (
     "INSERT INTO epochs VALUES (?, max(1, ?), ?) ON CONFLICT (scope) DO UPDATE"
@@ -142,6 +148,12 @@ def slots(query: Query) -> Iterator[Iterator[bytes]]:
         yield (cast("bytes", slot) for (slot,) in found)
 
 
+def prune_notes(db: apsw.Connection, now: float) -> None:
+    """Delete the records that are too old, and the oldest of too many; inside a transaction."""
+    db.execute(_PRUNE, (now - NOTE_SECONDS,)).fetchall()
+    db.execute(_PRUNE_OLDEST, (MOST_NOTES,)).fetchall()
+
+
 def delete_ids(db: apsw.Connection, ids: Iterable[int]) -> int:
     """Delete entries by their row ids. How many there were."""
     with transaction(db):
@@ -165,14 +177,18 @@ def probe(db: apsw.Connection) -> None:
         db.execute("UPDATE ledger SET beat = beat + 1").fetchall()
 
 
-def raise_epoch(db: apsw.Connection, scope: str, at_least: int, now: float) -> int:
-    """Count `scope` up in a transaction of its own, and forget epochs of single keys that no flight can remember."""
+def raise_epochs(db: apsw.Connection, least: Mapping[str, int], now: float) -> dict[str, int]:
+    """Count scopes up by one, or to what is given, in one transaction, and forget epochs of single keys that no flight
+    can remember. Their new counts."""
+    counts: dict[str, int] = {}
     with transaction(db):
         for statement in (_REMEMBER_KEYS, _FORGET_KEYS):
             db.execute(statement, (now - KEY_SCOPE_SECONDS,)).fetchall()
-        [(count,)] = db.execute(_RAISE, (scope, at_least, now, at_least)).fetchall()
+        for scope, at_least in least.items():
+            [(count,)] = db.execute(_RAISE, (scope, at_least, now, at_least)).fetchall()
+            counts[scope] = int(cast("int", count))
         db.execute("UPDATE ledger SET epoch_changes = epoch_changes + 1").fetchall()
-    return int(cast("int", count))
+    return counts
 
 
 def carry_epochs(db: apsw.Connection, epochs: Mapping[str, int], now: float) -> None:
