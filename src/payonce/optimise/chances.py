@@ -204,3 +204,21 @@ def either(one: tuple[float, float], other: tuple[float, float]) -> tuple[float,
     none_short = (1.0 - one[0]) * (1.0 - other[0])
     none = max(0.0, 1.0 - one[0] - one[1]) * max(0.0, 1.0 - other[0] - other[1])
     return 1.0 - none_short, max(0.0, none_short - none)
+
+
+def next_of_others(own: tuple[float, float], others: tuple[float, float]) -> tuple[float, float]:
+    """Of a beginning's next use by another conversation: the chances that it comes after a pause of more than five
+    minutes in all use, but none of more than an hour; and that it comes later or never. `own` are the chances (within
+    five minutes, after that within the hour) that the conversation at hand goes on, `others` that another one comes,
+    both from the last use of any kind: a turn of the own conversation only begins another pause."""
+    soon = own[0] + others[0]
+    if soon <= 0.0 or others[0] + others[1] <= 0.0:
+        return 0.0, 1.0
+    rest = (1.0 - own[0]) * (1.0 - others[0])
+    own_late, other_late = own[1] / max(1.0 - own[0], 1e-9), others[1] / max(1.0 - others[0], 1e-9)
+    late = rest * (1.0 - (1.0 - own_late) * (1.0 - other_late))
+    own_soon = (1.0 - rest) * own[0] / soon
+    own_later = late * own_late / max(own_late + other_late, 1e-9)
+    in_time = (1.0 - rest) * others[0] / soon / (1.0 - own_soon)
+    lost = (rest - late) / (1.0 - own_soon - own_later)
+    return max(0.0, 1.0 - in_time - lost), lost

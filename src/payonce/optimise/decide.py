@@ -20,13 +20,18 @@ from payonce.optimise.traits import Traits
 class Point:
     """A prefix that could be kept: it ends at block `at`, holds `tokens`, and is used again within five minutes with
     the chance `short`, after that within the hour with the chance `long`. `grows` is the share of these uses
-    that are a next turn of the same conversation, behind which more is written then."""
+    that are a next turn of the same conversation, behind which more is written then.
+
+    Of the next use by another conversation, `late` is the chance that it comes after a pause of more than five minutes
+    in all use, and none of more than an hour; `lost` that it comes later, or never."""
 
     at: int
     tokens: float
     short: float
     long: float
     grows: float = 0.0
+    late: float = 0.0
+    lost: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +98,14 @@ def _weigh(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: flo
 
 def _worth(point: Point, traits: Traits, reads_short: float, *, hour: bool) -> float:
     """What a token saves later if it is written now: the chance of a use in time, times what not finding it costs."""
-    chance = point.short + point.long if hour else point.short
-    lasting = traits.write_1h if hour and traits.write_1h is not None else traits.write_5m
-    fixed = lasting - traits.read
     later = reads_short * point.grows
-    return chance * (later * _missed(point, traits) + (1.0 - later) * fixed)
+    missed = later * _missed(point, traits)
+    short = point.short * (missed + (1.0 - later) * (traits.write_5m - traits.read))
+    if not hour or traits.write_1h is None:
+        return short
+    long = (point.short + point.long) * (missed + (1.0 - later) * (traits.write_1h - traits.read))
+    more = traits.write_1h - traits.write_5m
+    return max(long, short + more + point.late * (traits.write_5m - traits.read) - point.lost * more)
 
 
 def _missed(point: Point, traits: Traits) -> float:

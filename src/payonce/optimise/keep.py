@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from payonce.optimise.chances import either
+from payonce.optimise.chances import either, next_of_others
 from payonce.optimise.decide import Choice, Kept, Point, choose, mortal
 from payonce.optimise.learned import Account, Model
 from payonce.optimise.memory import Memory
@@ -132,7 +132,7 @@ class Keeper:
             near_seen = near_seen or one.at == near
             others = (one.chances[0], one.chances[1] + one.chances[2])
             share = sum(goes_on) / max(sum(goes_on) + sum(others), 1e-9)
-            yield Point(one.at, self.tokens(one.at), *mortal(*either(goes_on, others)), share)
+            yield Point(one.at, self.tokens(one.at), *mortal(*either(goes_on, others)), share, *next_of_others(goes_on, mortal(*others)))
         if near >= 0 and not near_seen and self._is_after(near) and self.tokens(near) >= self.least:
             yield Point(near, self.tokens(near), *goes_on, grows=1.0)
         yield Point(last, self.tokens(last), *goes_on, grows=1.0)
