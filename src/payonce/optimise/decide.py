@@ -60,9 +60,9 @@ _LEAST_END = 0.04
 """No conversation is believed to go on for ever: the least chance that this use was the last."""
 
 
-def mortal(short: float, long: float) -> tuple[float, float]:
+def mortal(short: float, long: float, least: float = _LEAST_END) -> tuple[float, float]:
     """The chances, with the least chance of an end left over."""
-    over = (short + long) / (1.0 - _LEAST_END)
+    over = (short + long) / (1.0 - least)
     return (short / over, long / over) if over > 1.0 else (short, long)
 
 
@@ -127,14 +127,15 @@ def _raised(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: fl
         return 0.0
     free = again = 0.0
     done = kept.long
+    tail = points[-1]
     lost, longer = traits.write_5m - traits.read, traits.write_1h - traits.read
     for point in points:
         exposed = min(point.tokens, kept.alive) - done
         if exposed <= 0:
             continue
         done += exposed
-        free += exposed * _missed(point, traits) * point.long
-        ever = point.long / max(_LEAST_END, 1.0 - point.short - point.long)
+        free += exposed * _missed(point, traits) * tail.long
+        ever = tail.long / max(_LEAST_END, 1.0 - tail.short - tail.long)
         again += exposed * (lost * ever - longer)
     if depth > long:
         return free

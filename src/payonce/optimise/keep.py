@@ -21,6 +21,8 @@ from payonce.optimise.traits import Traits
 
 Ttl = Literal["auto", "5m", "1h"]
 
+import os
+MORT=float(os.environ.get("MORT",".08"))
 _NEARLY = 0.8
 """A marker that turns out to be under the minimum costs nothing: from this share of it on, one is tried."""
 _MARGIN = 1.0
@@ -130,9 +132,9 @@ class Keeper:
             if one.at >= last or self.tokens(one.at) < self.least:
                 continue
             near_seen = near_seen or one.at == near
-            others = (one.chances[0], one.chances[1] + one.chances[2])
+            others = mortal(one.chances[0], one.chances[1] + one.chances[2], MORT)
             share = sum(goes_on) / max(sum(goes_on) + sum(others), 1e-9)
-            yield Point(one.at, self.tokens(one.at), *mortal(*either(goes_on, others)), share, *next_of_others(goes_on, mortal(*others)))
+            yield Point(one.at, self.tokens(one.at), *mortal(*either(goes_on, others)), share, *next_of_others(goes_on, others))
         if near >= 0 and not near_seen and self._is_after(near) and self.tokens(near) >= self.least:
             yield Point(near, self.tokens(near), *goes_on, grows=1.0)
         yield Point(last, self.tokens(last), *goes_on, grows=1.0)

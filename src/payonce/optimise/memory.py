@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from payonce.optimise.chances import SHORT, Cell, Hazards, Waits, blend, chances, rhythm, spread
+from payonce.optimise.chances import SHORT, Cell, Crowd, Hazards, Waits, blend, chances, rhythm, spread
 from payonce.optimise.nodes import Beginning, Beliefs, Node, Sight, Talk
 from payonce.optimise.prefix import Place, Prefix, openings
 
+import os
+LW=float(os.environ.get("LW","1")); CW=float(os.environ.get("CW","3")); CM=float(os.environ.get("CM","1"))
 _OFTEN = 3
 """From so many uses on, a beginning counts as one that is used often."""
 
@@ -45,7 +47,7 @@ class Memory:
         talk, continued = self._conversation(prefix, seed, nodes, known, now, identity)
         follows = continued and talk.end is not None and any(node is talk.end for node in nodes.values())
         self._part(prefix, known, nodes)
-        beginnings = [self._begin(prefix, seed, at, nodes, now, follows=follows) for at in _candidates(prefix, nodes)]
+        beginnings = self._beginnings(prefix, seed, nodes, now, follows=follows)
         kind, prior = self._kind(prefix, talk, continued=continued)
         root = prefix.digests[prefix.system - 1] if prefix.system else seed
         shared = (
@@ -158,8 +160,22 @@ class Memory:
             return "later", self._priors["later"]
         return ("first tools", self._priors["first_with_tools"]) if prefix.calls else ("first", self._priors["first"])
 
+    def _beginnings(
+        self, prefix: Prefix, seed: bytes, nodes: dict[int, Node], now: float, *, follows: bool
+    ) -> list[Beginning]:
+        """Every place where others may part from the way."""
+        root = self._tree.get(seed)
+        if root is None:
+            root = self._tree[seed] = Node()
+        self._tree.move_to_end(seed)
+        found, above = [], root
+        for at in _candidates(prefix, nodes):
+            found.append(self._begin(prefix, seed, at, nodes, now, above, follows=follows))
+            above = found[-1].node
+        return found
+
     def _begin(
-        self, prefix: Prefix, seed: bytes, at: int, nodes: dict[int, Node], now: float, *, follows: bool
+        self, prefix: Prefix, seed: bytes, at: int, nodes: dict[int, Node], now: float, above: Node, *, follows: bool
     ) -> Beginning:
         """A beginning is used again. What it waits for are others than the conversation that used it last, whose next
         turn finds more; that turn only ends the watch."""
@@ -167,6 +183,9 @@ class Memory:
         if node.wait is not None:
             (self._waits.drop if follows else self._waits.end)(node.wait, now)
         if not follows or not node.uses:
+            if above.crowd is None:
+                above.crowd = Crowd()
+            above.crowd.arrive(now, node, node.uses)
             node.uses += 1
         often = min(node.uses, _OFTEN)
         name = prefix.names[at] if at < prefix.opening else "later"
@@ -179,9 +198,25 @@ class Memory:
             node.habits = Cell(fade=0.9)
         levels.append((node.habits, self.beliefs.beginning))
         gaps = self._cell((seed, name, "gaps"), 0.99)
-        hazards = blend(self._before(seed, name, node.uses), levels, self._late(gaps))
+        hazards = self._hazards(seed, name, node, above, levels, gaps)
         node.wait = self._waits.begin(now, (*cells, gaps, node.habits))
-        return Beginning(at, node, chances(hazards, unread=0.7), backed=cells[1].any_ended())
+        return Beginning(at, node, chances(hazards, unread=0.7), backed=self._came_back(seed, name, often))
+
+    def _came_back(self, seed: bytes, name: str, often: int) -> bool:
+        """Whether such a beginning of this tenant, used as often or less, was seen to be used again."""
+        cells = (self._cells.get((seed, name, uses)) for uses in range(1, often + 1))
+        return any(cell is not None and cell.any_ended() for cell in cells)
+
+    def _hazards(self, seed, name, node, above, levels, gaps):
+        before = self._before(seed, name, node.uses)
+        crowd = above.crowd
+        if crowd is None:
+            return blend(before, levels, self._late(gaps))
+        old = blend(before, levels, self._late(gaps))
+        new = crowd.hazards(node.uses)
+        new = blend(new, [(c, w * LW) for c, w in levels])
+        w = crowd.weight(); share = w / (w + CW) * CM
+        return tuple(a * (1 - share) + b * share for a, b in zip(old, new))
 
     def _late(self, gaps: Cell) -> float:
         """How likely a beginning that surely is used again, and wasn't in five minutes, is used within the hour: what

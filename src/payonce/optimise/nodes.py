@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from payonce.optimise.chances import Cell, Exposure
+from payonce.optimise.chances import Cell, Crowd, Exposure
 
 
 class Talk:
@@ -33,11 +33,12 @@ class Node:
     """A place where requests end, may part or were marked. The times are when an entry of either lifetime ends, as far
     as we know, and from when on it can be read."""
 
-    __slots__ = ("habits", "ready", "talk", "turn", "until_long", "until_short", "uses", "wait")
+    __slots__ = ("crowd", "habits", "ready", "talk", "turn", "until_long", "until_short", "uses", "wait")
 
     def __init__(self) -> None:
         self.uses = 0
         self.habits: Cell | None = None
+        self.crowd: Crowd | None = None
         self.wait: Exposure | None = None
         self.turn: Exposure | None = None
         self.talk: Talk | None = None
