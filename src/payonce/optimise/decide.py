@@ -32,6 +32,8 @@ class Point:
     grows: float = 0.0
     late: float = 0.0
     lost: float = 1.0
+    seen: bool = True
+    """Whether it, or another of its kind, was seen before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,26 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """The largest premium that may be paid now, in plain tokens: in all, and for what nothing was seen of before."""
+
+    all: float
+    unseen: float
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """Write the points before `depth`; those before `long` for an hour. `gain` is the expected saving, `premium` what
-    it costs now, both in plain tokens."""
+    it costs now, both in plain tokens; `unseen` is the part of it for points of which nothing was seen before."""
 
     depth: int
     long: int
     gain: float
     premium: float
+    unseen: float
 
 
-NOTHING = Choice(0, 0, 0.0, 0.0)
+NOTHING = Choice(0, 0, 0.0, 0.0, 0.0)
 _LEAST_END = 0.04
 """No conversation is believed to go on for ever: the least chance that this use was the last."""
 
@@ -66,20 +77,20 @@ def mortal(short: float, long: float, least: float = _LEAST_END) -> tuple[float,
     return (short / over, long / over) if over > 1.0 else (short, long)
 
 
-def choose(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, allowed: float) -> Choice:
+def choose(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, allowed: Allowed) -> Choice:
     """The choice that saves most; nothing where nothing saves. `reads_short` is how far we believe that a marker of an
     hour reads a live entry of five minutes; `allowed` is the largest premium that may be paid now."""
     best = NOTHING
     for depth in range(1, len(points) + 1):
         for long in range(depth + 1 if traits.write_1h is not None else 1):
             choice = _weigh(points, kept, traits, reads_short, depth, long)
-            if choice.gain > best.gain and choice.premium <= allowed:
+            if choice.gain > best.gain and choice.premium <= allowed.all and choice.unseen <= allowed.unseen:
                 best = choice
     return best
 
 
 def _weigh(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, depth: int, long: int) -> Choice:
-    gain = premium = 0.0
+    gain = premium = unseen = 0.0
     done = kept.alive
     for number in range(depth):
         point = points[number]
@@ -91,9 +102,10 @@ def _weigh(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: flo
         hour = number < long
         cost = (traits.write_1h if hour and traits.write_1h is not None else traits.write_5m) - 1.0
         premium += new * cost
+        unseen += 0.0 if point.seen else new * cost
         gain += (new - twice) * _worth(point, traits, reads_short, hour=hour) - new * cost
     gain += _raised(points, kept, traits, reads_short, depth, long)
-    return Choice(depth, long, gain, premium)
+    return Choice(depth, long, gain, premium, unseen)
 
 
 def _worth(point: Point, traits: Traits, reads_short: float, *, hour: bool) -> float:

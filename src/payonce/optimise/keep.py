@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from payonce.optimise.chances import either, next_of_others
-from payonce.optimise.decide import Choice, Kept, Point, choose, mortal
+from payonce.optimise.decide import Allowed, Choice, Kept, Point, choose, mortal
 from payonce.optimise.learned import Account, Model
 from payonce.optimise.memory import Memory
 from payonce.optimise.nodes import Node, Sight
@@ -126,6 +126,7 @@ class Keeper:
         if last < 0 or self.tokens(last) < self.least:
             return
         goes_on = mortal(tail[0], tail[1] + tail[2])
+        expected = self.sight.continued or self.sight.backed
         near = next((at for at in range(last - 1, self.alive, -1) if prefix.able[at]), -1)
         near_seen = False
         for one in self.sight.beginnings:
@@ -134,21 +135,22 @@ class Keeper:
             near_seen = near_seen or one.at == near
             others = mortal(one.chances[0], one.chances[1] + one.chances[2], MORT)
             share = sum(goes_on) / max(sum(goes_on) + sum(others), 1e-9)
-            yield Point(one.at, self.tokens(one.at), *mortal(*either(goes_on, others)), share, *next_of_others(goes_on, others))
+            yield Point(one.at, self.tokens(one.at), *mortal(*either(goes_on, others)), share, *next_of_others(goes_on, others), expected or one.backed or one.node.uses > 1)
         if near >= 0 and not near_seen and self._is_after(near) and self.tokens(near) >= self.least:
-            yield Point(near, self.tokens(near), *goes_on, grows=1.0)
-        yield Point(last, self.tokens(last), *goes_on, grows=1.0)
+            yield Point(near, self.tokens(near), *goes_on, grows=1.0, seen=expected)
+        yield Point(last, self.tokens(last), *goes_on, grows=1.0, seen=expected)
 
     def _is_after(self, at: int) -> bool:
         return all(one.at < at for one in self.sight.beginnings) and self.alive >= 0
 
-    def _allowed(self, total: float) -> float:
+    def _allowed(self, total: float) -> Allowed:
         sight = self.sight
+        weak = max(0.0, min(self.account.allowance(total, *_WEAK), self.model.account.allowance(total, *_WEAK)))
         if sight.backed or any(one.backed for one in sight.beginnings):
-            return self.account.allowance(total, *_BACKED)
+            return Allowed(self.account.allowance(total, *_BACKED), weak)
         if sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in sight.beginnings):
-            return self.account.allowance(total, *_STRONG)
-        return min(self.account.allowance(total, *_WEAK), self.model.account.allowance(total, *_WEAK))
+            return Allowed(self.account.allowance(total, *_STRONG), weak)
+        return Allowed(weak, weak)
 
     # --------------------------------------------------------------------------------------------------- slots
 
