@@ -129,57 +129,6 @@ class Waits:
 Hazards = tuple[float, ...]
 
 
-class Crowd:
-    """The requests that arrive at one place of the tree and where they go on from it: how often they come, how often
-    to where others went before, and how often to where the last one went. Old evidence fades."""
-
-    __slots__ = ("_again", "_by_chance", "_came", "_last", "_once", "_way", "_way_uses", "_seconds", "_gaps")
-
-    def __init__(self) -> None:
-        self._last: float | None = None
-        self._seconds = self._gaps = self._came = self._once = 0.0
-        self._again = self._by_chance = 0.0
-        self._way: object = None
-        self._way_uses = 0
-
-    def arrive(self, now: float, way: object, uses: int) -> None:
-        """A request goes on to `way`, which was used so often before."""
-        if self._last is not None:
-            self._seconds = self._seconds * _STILL + min(now - self._last, EDGES[-1])
-            self._gaps = self._gaps * _STILL + 1.0
-            chance = self._old() * self._way_uses / max(self._came, 1.0)
-            self._again = self._again * _STILL + (1.0 if way is self._way else 0.0)
-            self._by_chance = self._by_chance * _STILL + chance
-        self._last, self._way, self._way_uses = now, way, uses + 1
-        self._came += 1.0
-        self._once += 1.0 if uses == 0 else -1.0 if uses == 1 else 0.0
-
-    def _old(self) -> float:
-        """How likely the next one goes where others went before (Good and Turing)."""
-        return 1.0 - (max(self._once, 0.0) + OLDW * OLDP) / (self._came + OLDW)
-
-    def hazards(self, uses: int) -> Hazards:
-        """Of a way that was used so often, the last time just now."""
-        stay = max(0.0, (self._again - self._by_chance) / (self._gaps + STAYW))
-        share = stay + (1.0 - stay) * self._old() * uses / max(self._came, uses)
-        rate = share * (self._gaps + 0.5) / (self._seconds + 30.0)
-        shape = SHAPE + uses
-        left, hazards = 1.0, []
-        for edge in EDGES:
-            then = (1.0 + rate * edge / shape) ** -shape
-            hazards.append(1.0 - then / left)
-            left = then
-        return tuple(hazards)
-
-    def weight(self) -> float:
-        return self._gaps
-
-
-_STILL: Final = 0.97
-import os
-OLDW=float(os.environ.get("OLDW","2")); OLDP=float(os.environ.get("OLDP",".9")); STAYW=float(os.environ.get("STAYW","2")); SHAPE=float(os.environ.get("SHAPE","1"))
-
-
 def spread(short: float, long: float) -> Hazards:
     """Hazards that give the chances `short` (within five minutes) and `long` (after these, within the hour)."""
     parts = (*(share * short for share in _SHORT_SHARES), *(share * long for share in _LONG_SHARES))
@@ -255,21 +204,3 @@ def either(one: tuple[float, float], other: tuple[float, float]) -> tuple[float,
     none_short = (1.0 - one[0]) * (1.0 - other[0])
     none = max(0.0, 1.0 - one[0] - one[1]) * max(0.0, 1.0 - other[0] - other[1])
     return 1.0 - none_short, max(0.0, none_short - none)
-
-
-def next_of_others(own: tuple[float, float], others: tuple[float, float]) -> tuple[float, float]:
-    """Of a beginning's next use by another conversation: the chances that it comes after a pause of more than five
-    minutes in all use, but none of more than an hour; and that it comes later or never. `own` are the chances (within
-    five minutes, after that within the hour) that the conversation at hand goes on, `others` that another one comes,
-    both from the last use of any kind: a turn of the own conversation only begins another pause."""
-    soon = own[0] + others[0]
-    if soon <= 0.0 or others[0] + others[1] <= 0.0:
-        return 0.0, 1.0
-    rest = (1.0 - own[0]) * (1.0 - others[0])
-    own_late, other_late = own[1] / max(1.0 - own[0], 1e-9), others[1] / max(1.0 - others[0], 1e-9)
-    late = rest * (1.0 - (1.0 - own_late) * (1.0 - other_late))
-    own_soon = (1.0 - rest) * own[0] / soon
-    own_later = late * own_late / max(own_late + other_late, 1e-9)
-    in_time = (1.0 - rest) * others[0] / soon / (1.0 - own_soon)
-    lost = (rest - late) / (1.0 - own_soon - own_later)
-    return max(0.0, 1.0 - in_time - lost), lost

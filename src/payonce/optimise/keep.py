@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from payonce.optimise.chances import either, next_of_others
+from payonce.optimise.chances import either
+from payonce.optimise.crowds import next_of_others
 from payonce.optimise.decide import Allowed, Choice, Kept, Point, choose, mortal
 from payonce.optimise.learned import Account, Model
 from payonce.optimise.memory import Memory
@@ -21,12 +22,12 @@ from payonce.optimise.traits import Traits
 
 Ttl = Literal["auto", "5m", "1h"]
 
-import os
-MORT=float(os.environ.get("MORT",".08"))
 _NEARLY = 0.8
 """A marker that turns out to be under the minimum costs nothing: from this share of it on, one is tried."""
 _MARGIN = 1.0
 """Entries that end within so many seconds are not relied upon."""
+_LEAST_STOP = 0.06
+"""No beginning is believed to be used for ever: the least chance that nobody else comes within the hour."""
 _WEAK = (0.005, 0.3)
 _STRONG = (0.03, 2.5)
 _BACKED = (0.04, 8.0)
@@ -133,9 +134,16 @@ class Keeper:
             if one.at >= last or self.tokens(one.at) < self.least:
                 continue
             near_seen = near_seen or one.at == near
-            others = mortal(one.chances[0], one.chances[1] + one.chances[2], MORT)
+            others = mortal(one.chances[0], one.chances[1] + one.chances[2], _LEAST_STOP)
             share = sum(goes_on) / max(sum(goes_on) + sum(others), 1e-9)
-            yield Point(one.at, self.tokens(one.at), *mortal(*either(goes_on, others)), share, *next_of_others(goes_on, others), expected or one.backed or one.node.uses > 1)
+            yield Point(
+                one.at,
+                self.tokens(one.at),
+                *mortal(*either(goes_on, others)),
+                share,
+                *next_of_others(goes_on, others),
+                expected or one.backed or one.node.uses > 1,
+            )
         if near >= 0 and not near_seen and self._is_after(near) and self.tokens(near) >= self.least:
             yield Point(near, self.tokens(near), *goes_on, grows=1.0, seen=expected)
         yield Point(last, self.tokens(last), *goes_on, grows=1.0, seen=expected)

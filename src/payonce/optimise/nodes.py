@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from payonce.optimise.chances import Cell, Crowd, Exposure
+from payonce.optimise.chances import Cell, Exposure
+from payonce.optimise.crowds import Crowd
 
 
 class Talk:
@@ -86,7 +87,8 @@ class Beliefs:
     pauses between two uses are longer than five minutes; `gaps` is how many pauses that share is worth against those
     that were seen of a tenant. The other numbers say how
     many exposures each level's estimate is worth to the next: that of everybody, of the tenant's pace, of the tenant,
-    of the place, and then what the conversation or the beginning itself shows. docs/design/planner.md says why.
+    of the place, and then what the conversation or the beginning itself shows; `crowd` is how many requests through a
+    place what is believed of the ways from it is worth. docs/design/planner.md says why.
     """
 
     first: tuple[float, float] = (0.08, 0.02)
@@ -108,3 +110,4 @@ class Beliefs:
     own: float = 3.0
     beginning: float = 1.5
     fewer: float = 1.5
+    crowd: float = 3.0
