@@ -181,7 +181,7 @@ Users = Callable[[random.Random], Gap]
 
 def between(dice: random.Random, least: float, most: float) -> float:
     """A value of any size between the two: each doubling is as likely as the next."""
-    return least * (most / least) ** dice.random()
+    return float(least * (most / least) ** dice.random())
 
 
 def _people(dice: random.Random, pause: Callable[[random.Random], float]) -> Gap:

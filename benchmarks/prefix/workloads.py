@@ -1,7 +1,8 @@
 """The workloads by name: kinds of traffic, each a list of requests in the order of their times, made from one seed.
 
-A workload is a kind, not one trace: each seed draws its users, sizes and rhythms anew. Two draws of each: `train`, which
-may be looked at while a planner is tuned, and `held-out`, which may not; they share neither seeds nor conversations.
+A workload is a kind, not one trace: each seed draws its users, sizes and rhythms anew. Two draws of each: `train`,
+which may be looked at while a planner is tuned, and `held-out`, which may not; they share neither seeds nor
+conversations.
 This room must never know a cache or a planner.
 """
 
