@@ -26,7 +26,7 @@ _NEARLY = 0.8
 """A marker that turns out to be under the minimum costs nothing: from this share of it on, one is tried."""
 _MARGIN = 1.0
 """Entries that end within so many seconds are not relied upon."""
-_LEAST_STOP = 0.06
+_LEAST_STOP = 0.1
 """No beginning is believed to be used for ever: the least chance that nobody else comes within the hour."""
 _WEAK = (0.005, 0.3)
 _STRONG = (0.03, 2.5)

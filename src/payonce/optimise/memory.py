@@ -173,6 +173,7 @@ class Memory:
         for at in _candidates(prefix, nodes):
             node = self.node(prefix, at, nodes)
             if node.wait is not None:
+                node.paced(now - node.wait.start)
                 (self._waits.drop if follows else self._waits.end)(node.wait, now)
             if not follows or not node.uses:
                 above.crowd = above.crowd or Crowd()
