@@ -24,6 +24,7 @@ from benchmarks.parts import (
     misses,
     plan,
     prefix,
+    purge,
     uncached,
 )
 from benchmarks.rounds import Row
@@ -40,6 +41,7 @@ PARTS: dict[str, Part] = {
     "plan": plan.measure,
     "litellm": litellm.measure,
     "prefix": prefix.measure_prefix,
+    "purge": purge.measure,
 }
 _PLAIN_WIDTH = 150
 """How wide the table is where nobody is looking at a terminal."""

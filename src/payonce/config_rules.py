@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from payonce.config_lines import Lines, Path, line_of
-from payonce.config_options import ENDPOINTS, OPTIONS, RULE_MATCHES, RULE_SETS
+from payonce.config_options import ENDPOINTS, OPTIONS, RULE_MATCHES, RULE_QUOTAS, RULE_SETS
 from payonce.config_types import Problem, Wrong, did_you_mean, refuse, shown
 from payonce.model.policy import Rule
 
@@ -43,7 +43,14 @@ def _rule(table: dict[str, object], path: Path, lines: Lines, problems: list[Pro
                 line = line_of(lines, (*path, key, *wrong.at))
                 named = ".".join([key, *(part for part in wrong.at if isinstance(part, str))])
                 problems.append(Problem(line, f"{title}, {named}: {wrong.message}", wrong.fix))
+    for key in RULE_QUOTAS:
+        if key in values and [name for name in RULE_MATCHES if values.get(name)] != ["tenant"]:
+            line = line_of(lines, (*path, key))
+            problems.append(Problem(line, f"{title}, {key}: {_NOT_A_TENANT}", 'write match = { tenant = "…" }'))
     return Rule(**values)
+
+
+_NOT_A_TENANT = "a quota is a tenant's own, so its rule matches on tenant and on nothing else"
 
 
 def _hint(key: str) -> str:

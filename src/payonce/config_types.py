@@ -210,6 +210,11 @@ def share(value: object) -> str:
     return value
 
 
+def ledger_place(value: object) -> str:
+    """`auto`, `off`, or a file's path."""
+    return path_text(value) or "auto"
+
+
 def path_text(value: object) -> str:
     """A file's path, or empty."""
     if not isinstance(value, str) or "\0" in value or "\n" in value:

@@ -6,7 +6,9 @@ and the key is made. One for the gateway and for the library. This room must nev
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from payonce.config import Settings
 from payonce.core.directives import Directives, read_directives
@@ -19,13 +21,19 @@ from payonce.model.call import Ask, Asked, Batch, Call, Headers, Steering
 from payonce.model.policy import policy_for
 from payonce.model.ports import Dialect
 from payonce.model.reason import Reason
-from payonce.model.scopes import of_key, scopes_of
+from payonce.model.scopes import of_answers, of_key, scopes_of
 
 STEERED = frozenset(("chat/completions", "messages", "responses"))
 """The endpoints whose prompts a provider may cache."""
 
 KNOWN_HEADERS = 256
 """For how many different header blocks it is remembered what they say."""
+
+KNOWN_STEERINGS = 256
+"""How many values of the same kind are kept to be used again: making one costs more than finding it."""
+
+_numbers = itertools.count(1)
+"""Of the requests of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +80,7 @@ class Intake:
         self._bases = dict(settings.upstream)
         self._identities = {name: upstream_identity(url) for name, url in settings.upstream}
         self._known: dict[Headers, _Said] = {}
+        self._steering = lru_cache(KNOWN_STEERINGS)(Steering)
         self._inert = frozenset(name.encode() for name in settings.ignore_headers)
         self._share = settings.share
         if settings.portable:  # whoever has a recording may replay it, with another API key or none
@@ -91,15 +100,13 @@ class Intake:
         directives = said.directives
         if isinstance(directives, Reason):
             return Refused(directives)
-        call = Call(upstream, "POST", endpoint, query, said.forwarded, body)
+        number = next(_numbers)
         dialect = DIALECTS.get(endpoint)
-        if dialect is None:
-            return Bypassed(call, why.NO_DIALECT)
-        if said.unread is not None:
-            return Bypassed(call, said.unread)
-        intent = dialect.read(body)
+        intent = why.NO_DIALECT if dialect is None else said.unread or dialect.read(body)
         if isinstance(intent, Reason):
-            return Bypassed(call, intent)
+            heard = self._heard("", said.tenant, upstream, directives.namespace)
+            return Bypassed(Call(upstream, "POST", endpoint, query, said.forwarded, body, heard, number), intent)
+        assert dialect is not None
         tenant, policy = said.tenant, self._policy
         if self._settings.rules:
             policy = policy_for(
@@ -112,18 +119,20 @@ class Intake:
                 tags=directives.tags,
             )
         against = may_cache(policy, directives, intent)
-        if endpoint in STEERED and policy.prompt_cache != "off":
-            call = replace(
-                call,
-                steering=Steering(
-                    model=intent.model,
-                    tenant=tenant,
-                    base=self._bases[upstream],
-                    mode=policy.prompt_cache,
-                    ttl=policy.prompt_cache_ttl,
-                    cacheable=against is None,
-                ),
+        steering: Steering | None = None
+        if endpoint in STEERED:
+            steering = self._steering(
+                intent.model,
+                tenant,
+                self._bases[upstream],
+                policy.prompt_cache,
+                policy.prompt_cache_ttl,
+                against is None,
+                directives.namespace,
             )
+        elif against is not None:
+            steering = self._heard(intent.model, tenant, upstream, directives.namespace)
+        call = Call(upstream, "POST", endpoint, query, said.forwarded, body, steering, number)
         if against is not None:
             return Bypassed(call, against)
         parts = KeyParts(
@@ -137,6 +146,9 @@ class Intake:
             body=intent.canonical,
         )
         key = make_key(parts, stream=intent.stream)
+        watched = ""
+        if policy.changed_models != "keep":
+            watched = of_answers(parts.upstream.decode("utf-8", "replace"), intent.model)
         ask = Ask(
             call=call,
             intent=intent,
@@ -145,7 +157,7 @@ class Intake:
             tenant=tenant,
             namespace=directives.namespace,
             tags=directives.tags,
-            scopes=scopes_of(tenant, intent.model, directives.namespace, directives.tags, key.digest),
+            scopes=scopes_of(tenant, intent.model, directives.namespace, directives.tags, key.digest, watched),
             hit_usage=policy.hit_usage,
             max_age=directives.max_age,
             refresh=directives.no_cache or directives.clear,
@@ -153,9 +165,15 @@ class Intake:
             only_if_cached=directives.only_if_cached,
             convert=self._settings.convert,
             plain=directives.plain,
+            watched=watched,
+            by_fingerprint=policy.changed_models == "retire-fingerprint",
             asked=_asked(parts, intent.model) if self._settings.portable else None,
         )
         return Admitted(_divided(ask, parts) if intent.items else ask, dialect)
+
+    def _heard(self, model: str, tenant: str, upstream: str, namespace: str) -> Steering:
+        """For calls past the cache with whose prompt nothing is done, but whose cost is to be known."""
+        return self._steering(model, tenant, self._bases[upstream], "off", "auto", False, namespace)
 
     def _said(self, headers: Headers) -> _Said:
         """What these headers say; the same client says the same with every request, so it is remembered for a while."""

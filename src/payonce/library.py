@@ -30,6 +30,7 @@ from payonce.ledger.money import Bill
 from payonce.ledger.tally import Ledger
 from payonce.ledger.unread import Expired
 from payonce.library_shelf import Shelf
+from payonce.model.call import Ask, Call
 from payonce.model.ports import Clock
 from payonce.model.receipt import Landing, Receipt
 from payonce.outgoing import AsyncSdkUpstream, SdkUpstream
@@ -48,7 +49,7 @@ _OTHERS: dict[str, Any] = {
     for name in (
         *("host", "port", "upstream", "workers", "allowed_hosts", "allowed_origins", "forward_cache_headers"),
         *("cache", "ttl", "stale_while_revalidate", "stale_if_error", "hit_usage", "rules"),
-        *("prompt_cache", "prompt_cache_ttl", "ignore_headers", "share"),
+        *("prompt_cache", "prompt_cache_ttl", "changed_models", "ignore_headers", "share"),
     )
 }
 """Settings of single requests, or of the gateway's network: clients that differ in these alone share a world."""
@@ -60,6 +61,7 @@ class LibraryWorld(Ground):
     def __init__(self, settings: Settings, clock: Clock) -> None:
         super().__init__(settings, clock)
         self.listener = Locked(self.ledger)
+        self.books_lock = self.listener.lock
         self.navigator = self._steering(self.listener)
         self.shelf = Shelf(settings.memory_bytes // SHELF_SHARE if settings.fast_lane else 0, self.tiers)
         self.tiers.on_change.append(self.shelf.drop)
@@ -117,9 +119,7 @@ class LibraryWorld(Ground):
         if threading.current_thread() is not self._ticker:
             self._ticker.join(POLL_SECONDS * 8)
         self.pool.shutdown(wait=False, cancel_futures=True)
-        with self.listener.lock:
-            leaves = self._leaves(last=True)
-        self._shut(leaves)
+        self._shut(self._leaves(last=True))
 
     def _busy(self) -> bool:
         """Whether answers are still arriving."""
@@ -133,9 +133,7 @@ class LibraryWorld(Ground):
             try:
                 self.tiers.refresh()
                 if ticks % 4 == 0:
-                    with self.listener.lock:
-                        leaves = self._leaves()
-                    self._note(leaves)
+                    self._note(self._leaves())
                 forgotten = 0 if self.leases or self._busy() else forgotten + 1
                 if forgotten > 4 and _forget(self):  # its clients were dropped without being closed
                     self.stop(0.0)
@@ -147,18 +145,18 @@ class Locked:
     """The ledger, for any number of threads."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self.lock = threading.RLock()  # what is settled before a note is told here too
+        self.lock = threading.RLock()  # what is settled before a note may be told here too
         self._ledger = ledger
 
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
+    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None) -> None:
         """A request was answered."""
         with self.lock:
-            self._ledger.exchanged(receipt, seconds)
+            self._ledger.exchanged(receipt, seconds, asked)
 
-    def landed(self, landing: Landing, followers: int) -> None:
+    def landed(self, landing: Landing, followers: int, ask: Ask) -> None:
         """An upstream call ended that `followers` others had joined."""
         with self.lock:
-            self._ledger.landed(landing, followers)
+            self._ledger.landed(landing, followers, ask)
 
     def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
         """An upstream answered, and this is its bill."""

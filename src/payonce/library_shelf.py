@@ -19,6 +19,7 @@ from payonce.ledger.tally import BUCKETS, Ledger
 from payonce.model.call import Headers
 from payonce.model.entry import Entry
 from payonce.model.ports import Head
+from payonce.model.receipt import Hits
 
 _OVERHEAD = 3000
 
@@ -147,13 +148,11 @@ class Shelf:
             said, self._said = self._said, []
             histogram, self._histogram = self._histogram, [0] * (len(BUCKETS) + 1)
             seconds, self._seconds = self._seconds, 0.0
-            counted = []
+            hits = []
             for ready in said:
-                counted.append((ready, ready.unsaid))
+                hits.append(Hits(ready.entry, ready.slot, ready.unsaid, ready.converted))
                 ready.unsaid = 0
-        ledger.fast_hits(histogram, round(seconds * 1e9))
-        for ready, times in counted:
-            ledger.now.served(ready.entry, times, converted=ready.converted)
+        ledger.fast_hits(hits, histogram, round(seconds * 1e9))
 
     def _remove(self, digest: bytes) -> None:
         ready = self._ready.pop(digest, None)

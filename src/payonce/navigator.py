@@ -22,12 +22,13 @@ from payonce.config_urls import is_loopback
 from payonce.dialects.canonical import parse
 from payonce.dialects.ear import Ear, Heard
 from payonce.model.call import Call, Headers, Steering
-from payonce.model.ports import Clock, Head
+from payonce.model.ports import Clock
 from payonce.model.reason import Reason
-from payonce.optimise import Plan, Planner
+from payonce.optimise import Planner
 from payonce.optimise.marking import Dialect
 from payonce.optimise.sessions import Upstream
-from payonce.reckoning import Outcome, Reckoning
+from payonce.planned import PlannedCourse
+from payonce.reckoning import Reckoning
 from payonce.request_log import RequestLog
 
 log = logging.getLogger("payonce.navigator")
@@ -37,14 +38,22 @@ PLANNED_BYTES = 1024
 """Shorter bodies go as they are, unless the client has marked them, of which the doctor is to hear: no provider caches
 so short a prompt."""
 
+SLICE = 32
+"""So many answers are booked at a time, which costs less than one by one: less than a millisecond for all of them."""
+
 UNPRICED = 1024
-"""So many answers may wait for their price; of more, the oldest is left out of the books."""
+"""So many answers may wait for the table of prices; of more, the oldest is left out of the books, and counted."""
+
+HELD_BYTES = 64 * 1024
+"""Of a longer answer only what it said of itself is held until it is booked."""
 
 UPSTREAMS = 64
 PRICES_SECONDS = 86400.0
 """How old an upstream's own list of prices may be."""
 
 DIALECTS: Final[dict[str, Dialect]] = {"chat/completions": "chat", "messages": "messages", "responses": "responses"}
+HEARD: Final[dict[str, str]] = {**DIALECTS, "embeddings": "embeddings"}
+"""The endpoints whose answers tell what they cost."""
 _HOSTS: Final[dict[str, Upstream]] = {
     "openrouter.ai": "openrouter",
     "api.anthropic.com": "anthropic",
@@ -75,7 +84,8 @@ class PrefixNavigator:
         self._reckoning = reckoning
         self._lock = threading.Lock()
         self._log = request_log
-        self._waiting: deque[Outcome] = deque(maxlen=UNPRICED)
+        self._booking = threading.Lock()
+        self._waiting: deque[tuple[PlannedCourse, Heard | Ear, float]] = deque()
         self._loading: threading.Thread | None = None
         self._bases: dict[str, str] = {}
         self._asked_prices: dict[str, float] = {}
@@ -97,26 +107,25 @@ class PrefixNavigator:
             self._stumble(error)
             return False
 
-    def learn(self, course: PlannedCourse, heard: Heard | None) -> None:
+    def learn(self, course: PlannedCourse, ear: Ear | None) -> None:
         """What an answer said of itself; None where it failed, or did not come whole."""
         try:
-            self._learn(course, heard)
+            self._learn(course, ear)
         except Exception as error:  # noqa: BLE001
             self._stumble(error)
 
     def settle(self) -> None:
-        """Reckon the answers that came while the price table was still being read; to be called now and then."""
-        try:
-            with self._lock:
-                while self._waiting and self._ready():
-                    self._reckoning.reckon(self._waiting.popleft())
+        """Book the answers that wait for it; to be called now and then, and before the books are read."""
+        with self._booking:
+            self._book()
+            try:
                 self._reckoning.expire(self.clock())
-        except Exception as error:  # noqa: BLE001
-            self._stumble(error)
+            except Exception as error:  # noqa: BLE001
+                self._stumble(error)
 
     def page(self, *, last: bool = False) -> tuple[str, bytes] | None:
         """What the doctor found, as a record to note, if something is new; `last`, if anything is."""
-        with self._lock:
+        with self._booking:
             return self._reckoning.page(self.clock(), last=last)
 
     def unpriced(self, now: float) -> list[tuple[str, str]]:
@@ -137,18 +146,19 @@ class PrefixNavigator:
         return self._reckoning.learn_prices(base, document)
 
     def _plot(self, call: Call) -> PlannedCourse | None:
-        steering, dialect = call.steering, DIALECTS.get(call.endpoint)
-        if steering is None or dialect is None:
+        steering, heard = call.steering, HEARD.get(call.endpoint)
+        if steering is None or heard is None:
             return None
         now = self.clock()
         if call.upstream not in self._bases and len(self._bases) < UPSTREAMS:
             self._bases[call.upstream] = steering.base
         short = len(call.body) < PLANNED_BYTES and b'"cache_control"' not in call.body
-        if short or not self._heeds(steering.model):
-            return PlannedCourse(self, call, call, None, dialect, now)
+        dialect = DIALECTS.get(call.endpoint) if steering.mode != "off" else None
+        if dialect is None or short or not self._heeds(steering.model):
+            return PlannedCourse(self, call, call, None, heard, now)
         members = parse(call.body)
         if isinstance(members, Reason):
-            return None
+            return PlannedCourse(self, call, call, None, heard, now)
         with self._lock:
             plan = self._planner.plan(
                 members,
@@ -168,34 +178,35 @@ class PrefixNavigator:
             sent = replace(call, body=body, headers=merged(call.headers, plan.headers))
         return PlannedCourse(self, call, sent, plan, dialect, now)
 
-    def _learn(self, course: PlannedCourse, heard: Heard | None) -> None:
+    def _learn(self, course: PlannedCourse, ear: Ear | None) -> None:
         now, plan = self.clock(), course.plan
-        steering = course.asked.steering
-        assert steering is not None
-        said = heard or Heard()
-        outcome = Outcome(
-            plan=plan,
-            steering=steering,
-            dialect=course.dialect,
-            headers=course.asked.headers,
-            started=course.started,
-            began=course.began,
-            ended=now,
-            status=course.status,
-            usage=said.usage,
-            model=said.model,
-            host=said.provider,
-            diagnosis=said.diagnosis,
-        )
-        with self._lock:
-            if plan is not None and (heard is None or heard.usage is not None):
-                self._planner.observe(plan, said.usage, now=now, provider=said.provider, failed=heard is None)
-            if heard is not None or course.status == REJECTED:
-                self._waiting.append(outcome)
-                while self._waiting and self._ready():
-                    self._reckoning.reckon(self._waiting.popleft())
-        if self._log is not None and heard is not None:
-            self._log.add(_record(course, heard, now))
+        said: Heard | Ear = Heard() if ear is None else ear
+        if ear is not None and (plan is not None or self._log is not None or ear.size > HELD_BYTES):
+            said = ear.told()
+        if plan is not None and isinstance(said, Heard) and (ear is None or said.usage is not None):
+            with self._lock:
+                self._planner.observe(plan, said.usage, now=now, provider=said.provider, failed=ear is None)
+        if self._log is not None and ear is not None and isinstance(said, Heard) and course.planned:
+            self._log.add(_record(course, said, now))
+        if ear is not None or course.status == REJECTED:
+            self._waiting.append((course, said, now))
+            if len(self._waiting) >= SLICE or self._loading is None:
+                with self._booking:
+                    self._book()
+
+    def _book(self) -> None:
+        """Enter all that waits, once prices are known."""
+        if not self._ready():
+            while len(self._waiting) > UNPRICED:
+                self._waiting.popleft()
+                self.stumbled["unpriced"] += 1
+            return
+        while self._waiting:
+            course, said, ended = self._waiting.popleft()
+            try:
+                self._reckoning.reckon(course.outcome(said.told() if isinstance(said, Ear) else said, ended))
+            except Exception as error:  # noqa: BLE001 - the others still count
+                self._stumble(error)
 
     def _ready(self) -> bool:
         """Whether prices can be asked for without waiting: the table takes half a second to read, off this thread."""
@@ -210,64 +221,6 @@ class PrefixNavigator:
         self.stumbled[name] += 1
         if self.stumbled[name] == 1:
             log.error("a call goes unplanned: the navigator stumbled", exc_info=error)
-
-
-class PlannedCourse:
-    """One call on its way out, and what is learned from its answer."""
-
-    __slots__ = (
-        "_ear",
-        "_navigator",
-        "_over",
-        "asked",
-        "began",
-        "call",
-        "changed",
-        "dialect",
-        "keen",
-        "plan",
-        "started",
-        "status",
-    )
-
-    def __init__(
-        self, navigator: PrefixNavigator, asked: Call, call: Call, plan: Plan | None, dialect: str, started: float
-    ) -> None:
-        self._navigator = navigator
-        self._ear: Ear | None = None
-        self._over = False
-        self.asked = asked
-        self.call = call
-        self.changed = call is not asked
-        self.keen = plan is not None
-        self.plan = plan
-        self.dialect = dialect
-        self.started = started
-        self.began = started
-        self.status = 0
-
-    def refused(self, status: int, body: bytes) -> bool:
-        """Whether this answer rejects what was changed."""
-        return self._navigator.refused(self, status, body)
-
-    def begun(self, head: Head) -> None:
-        """The answer begins."""
-        self.began = self._navigator.clock()
-        self.status = head.status
-        if head.status == 200:
-            self._ear = Ear(head.headers, self._navigator.limit)
-
-    def heard(self, chunk: bytes) -> None:
-        """A part of the answer's body."""
-        if self._ear is not None:
-            self._ear.feed(chunk)
-
-    def over(self, *, whole: bool) -> None:
-        """No more of the answer will come."""
-        ear, self._ear = self._ear, None
-        if not self._over:
-            self._over = True
-            self._navigator.learn(self, ear.told() if ear is not None and whole else None)
 
 
 def upstream_kind(steering: Steering, dialect: str) -> Upstream:

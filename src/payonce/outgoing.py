@@ -68,7 +68,7 @@ def sdk_call(call: Call, *, way: Any, request: Any, mod: Any, at_most: float) ->
     """`call` as the one that `request` makes by `way`. No flight may wait for ever: reading waits `at_most` seconds."""
     timeout = dict(request.extensions.get("timeout") or {})
     return SdkCall(
-        *(call.upstream, call.method, call.endpoint, call.query, call.headers, call.body, call.steering),
+        *(call.upstream, call.method, call.endpoint, call.query, call.headers, call.body, call.steering, call.number),
         way=way,
         mod=mod,
         url=request.url,

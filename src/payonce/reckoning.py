@@ -7,12 +7,14 @@ One for each world; whoever calls it holds the lock. This room must never do I/O
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
-from payonce.doctor import Diary, Seen, Watch
+from payonce.books.journal import Billed
+from payonce.doctor import Diary, Finding, Seen, Watch
 from payonce.doctor.models import MinimumOf
 from payonce.ledger.accounts import Accounts
 from payonce.ledger.money import Bill
@@ -20,7 +22,7 @@ from payonce.ledger.price_rows import Rates
 from payonce.ledger.unread import Expired, PrefixId, Unread
 from payonce.ledger.usage import Usage
 from payonce.model.call import Headers, Steering
-from payonce.optimise import Act, Plan
+from payonce.optimise import Act, Advice, Plan
 from payonce.optimise.sessions import own_name
 
 _MARKS = frozenset((Act.MARK, Act.READ))
@@ -64,15 +66,26 @@ class Outcome:
     model: str
     host: str
     diagnosis: dict[str, Any]
+    request: int = 0
+    endpoint: str = ""
 
 
 class Reckoning:
     """See the room's first paragraph."""
 
     def __init__(
-        self, accounts: Accounts, books: Books, minimum_of: MinimumOf, *, worker: str = "", now: float = 0.0
+        self,
+        accounts: Accounts,
+        books: Books,
+        minimum_of: MinimumOf,
+        *,
+        worker: str = "",
+        now: float = 0.0,
+        file: Callable[[Billed], None] | None = None,
     ) -> None:
+        """`file` is told of each answer once it was reckoned."""
         self.accounts = accounts
+        self._file = file
         self._watch = Watch(price_of=self.price_of, minimum_of=minimum_of)
         self._diary = Diary(self._watch, worker, now)
         self._published: set[str] = set()
@@ -92,9 +105,10 @@ class Reckoning:
         """Enter one answer."""
         steering, advice = outcome.steering, outcome.plan.advice if outcome.plan is not None else ()
         usage: Usage | None = None
+        bills: tuple[Bill, ...] = ()
         if outcome.status == 200:
             lives = {each.ttl for each in advice if each.act in _MARKS}
-            bill = self.accounts.answered(
+            bills = self.accounts.answered(
                 outcome.usage,
                 dialect=outcome.dialect,
                 asked=steering.model,
@@ -104,10 +118,11 @@ class Reckoning:
                 ours=any(each.act in _OURS for each in advice),
                 cacheable=steering.cacheable,
             )
-            usage = bill.usage
-            self._follow(outcome, bill)
-        if outcome.plan is not None:
-            self._examine(outcome, outcome.plan, usage)
+            usage = bills[0].usage
+            self._follow(outcome, bills[0])
+        found = self._examine(outcome, outcome.plan, usage) if outcome.plan is not None else ()
+        if self._file is not None:
+            self._file(_billed(outcome, bills, advice, found))
 
     def page(self, now: float, *, last: bool) -> tuple[str, bytes] | None:
         """What the doctor found, as a record to note, if something is new; `last`, if anything is."""
@@ -151,7 +166,7 @@ class Reckoning:
         if lost.writes:
             self._books.unread(lost)
 
-    def _examine(self, outcome: Outcome, plan: Plan, usage: Usage | None) -> None:
+    def _examine(self, outcome: Outcome, plan: Plan, usage: Usage | None) -> tuple[Finding, ...]:
         seen = Seen(
             body=plan.body,
             dialect=outcome.dialect,
@@ -169,9 +184,31 @@ class Reckoning:
             status=outcome.status,
             number=next(self._numbers),
         )
-        for finding in self._watch.saw(seen):
+        found = self._watch.saw(seen)
+        for finding in found:
             if finding.wrong and finding.tokens:
                 self._books.missed(finding.tokens, finding.cost)
+        return found
+
+
+def _billed(
+    outcome: Outcome, bills: tuple[Bill, ...], advice: tuple[Advice, ...], found: tuple[Finding, ...]
+) -> Billed:
+    return Billed(
+        at=outcome.ended,
+        request=outcome.request,
+        steering=outcome.steering,
+        endpoint=outcome.endpoint,
+        status=outcome.status,
+        started=outcome.started,
+        began=outcome.began,
+        bills=bills,
+        answered_by=outcome.model,
+        host=outcome.host or urlsplit(outcome.steering.base).hostname or "",
+        session=outcome.plan.session if outcome.plan is not None else "",
+        advice=advice,
+        findings=found,
+    )
 
 
 def _named(plan: Plan, headers: Headers) -> str | None:

@@ -72,7 +72,7 @@ class Caching:
         return sdk_call(course.call, way=self.way, request=request, mod=self.mod, at_most=at_most).request()
 
     def _refuse(self, world: LibraryWorld, place: Place, taken: Refused) -> Any:
-        world.listener.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0)
+        world.listener.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0, None)
         return self.desk.refusal(place, taken.reason, Label(Outcome.REFUSED, taken.reason))
 
     def _slow(self) -> Exception:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import orjson
+import pytest
 from tests.support.batches import JSON, answer, embeddings, vector
 from tests.support.tell import Act, Partly, tell
 from tests.support.words import HEADERS, NOW, PLAIN
@@ -113,6 +114,22 @@ def test_a_batch_that_is_all_stored_asks_the_store_once_and_nothing_else() -> No
     assert (receipt.saved.calls, receipt.saved.tokens.input) == (1, 6)
 
 
+@pytest.mark.parametrize("first", [(), ("a",)], ids=["all of it missing", "a part missing"])
+def test_whose_flight_has_landed_since_it_looked_looks_again(first: tuple[str, ...]) -> None:
+    of = ask("a", "b")
+    a, b = kept("a", "b")
+    receipt = tell(
+        told(of, EMBED, NOW),
+        [
+            (do.LookupMany(batch(of).items), tuple(a if "a" in first and n == 0 else why.ABSENT for n in range(2))),
+            (Partly(do.Board, since=NOW), None),
+            (do.LookupMany(batch(of).items), (a, b)),
+            (Partly(do.Relay), True),
+        ],
+    )
+    assert receipt.outcome is Outcome.HIT
+
+
 def test_only_what_is_missing_is_boarded_and_awaited_to_its_landing() -> None:
     of = ask("a", "z", "z")
     (a,) = kept("a")
@@ -149,7 +166,7 @@ def test_a_batch_of_which_nothing_is_known_reads_its_own_tape_as_it_came() -> No
         told(of, EMBED, NOW),
         [
             (do.LookupMany(batch(of).items), (why.ABSENT, why.PURGED)),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await(own, settle=True), OK),
             (
                 do.Relay(OK, own.tape, Label(Outcome.MISS, why.ABSENT, ttl=of.terms.ttl, stored=True, items=(0, 2))),

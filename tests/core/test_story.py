@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -88,12 +89,51 @@ def test_a_miss_boards_its_flight_and_reads_the_tape() -> None:
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), why.ABSENT),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await(own, settle=True), OK),
             relay(own, Label(Outcome.MISS, why.ABSENT, ttl=100, stored=True)),
         ],
     )
     assert receipt == Receipt(Outcome.MISS, why.ABSENT)
+
+
+def test_whose_flight_has_landed_since_it_looked_looks_again() -> None:
+    of, kept = ask(), entry()
+    receipt = tell(
+        exchange(of, CHAT, NOW),
+        [
+            (do.Lookup(of), why.ABSENT),
+            (do.Board(of, NOW), None),
+            (do.Lookup(of), kept),
+            replay(kept, hit_label(kept, NOW)),
+        ],
+    )
+    assert receipt == Receipt(Outcome.HIT, None, kept)
+
+
+def test_it_looks_again_only_once() -> None:
+    of = ask()
+    own = flight_of(of, OK, Landing(FACTS, None, 1.0))
+    receipt = tell(
+        exchange(of, CHAT, NOW),
+        [
+            (do.Lookup(of), why.ABSENT),
+            (do.Board(of, NOW), None),
+            (do.Lookup(of), why.PURGED),
+            (do.Board(of, inf), do.Boarding(own, leader=True)),
+            (do.Await, OK),
+            relay(own, Label(Outcome.MISS, why.PURGED, ttl=100, stored=True)),
+        ],
+    )
+    assert receipt == Receipt(Outcome.MISS, why.PURGED)
+
+
+def test_who_wants_a_new_answer_does_not_look_for_one_that_has_just_landed() -> None:
+    of = ask(refresh=True)
+    tell(
+        exchange(of, CHAT, NOW),
+        [(do.Board(of, inf), why.FLIGHTS_FULL), (do.Pass(of.call, Label(Outcome.BYPASS, why.FLIGHTS_FULL)), None)],
+    )
 
 
 def test_a_stream_is_relayed_from_its_head_on_and_says_what_it_hopes() -> None:
@@ -104,7 +144,7 @@ def test_a_stream_is_relayed_from_its_head_on_and_says_what_it_hopes() -> None:
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), why.ABSENT),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await(own, settle=False), head),
             relay(own, Label(Outcome.MISS, why.ABSENT, ttl=100, stored=True)),
         ],
@@ -121,7 +161,7 @@ def test_whatever_the_lookup_says_against_it_a_miss_is_answered_by_the_upstream(
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), missed),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, OK),
             (Partly(do.Relay, label=Label(Outcome.MISS, missed, ttl=100, stored=True)), True),
         ],
@@ -137,7 +177,7 @@ def test_a_miss_that_was_not_kept_says_why_when_that_is_known_in_time(unkept: wh
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), why.ABSENT),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await(own, settle=True), OK),
             relay(own, Label(Outcome.MISS, why.ABSENT, unkept=unkept)),
         ],
@@ -153,7 +193,7 @@ def test_an_error_of_the_upstream_is_relayed_and_not_said_to_be_stored(status: i
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), why.ABSENT),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, own.tape.head),
             relay(own, Label(Outcome.MISS, why.ABSENT, unkept=why.STATUS)),
         ],
@@ -167,7 +207,7 @@ def test_an_upstream_that_can_not_be_reached_is_refused_with_its_reason() -> Non
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), why.ABSENT),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, why.UPSTREAM_REFUSED),
             (do.Refuse(why.UPSTREAM_REFUSED, Label(Outcome.MISS, why.ABSENT, unkept=why.UPSTREAM_REFUSED)), None),
         ],
@@ -182,7 +222,7 @@ def test_a_follower_reads_the_tape_of_the_flight_that_is_in_the_air() -> None:
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), why.ABSENT),
-            (do.Board(of), do.Boarding(others, leader=False)),
+            (Partly(do.Board, ask=of), do.Boarding(others, leader=False)),
             (do.Await(others, settle=True), OK),
             relay(others, Label(Outcome.COLLAPSED, why.ABSENT, ttl=100, stored=True)),
         ],
@@ -197,7 +237,7 @@ def test_a_follower_of_a_flight_that_fails_is_refused_as_its_leader_is() -> None
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), why.ABSENT),
-            (do.Board(of), do.Boarding(others, leader=False)),
+            (Partly(do.Board, ask=of), do.Boarding(others, leader=False)),
             (do.Await, why.UPSTREAM_SLOW),
             (Partly(do.Refuse, reason=why.UPSTREAM_SLOW), None),
         ],
@@ -211,7 +251,7 @@ def test_without_room_for_a_flight_the_call_passes_through() -> None:
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), why.ABSENT),
-            (do.Board(of), why.FLIGHTS_FULL),
+            (Partly(do.Board, ask=of), why.FLIGHTS_FULL),
             (do.Pass(of.call, Label(Outcome.BYPASS, why.FLIGHTS_FULL)), None),
         ],
     )
@@ -245,7 +285,7 @@ def test_what_is_too_old_is_fetched_anew(changes: dict[str, Any], age: int, miss
         exchange(of, CHAT, NOW + age),
         [
             (do.Lookup(of), entry()),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, OK),
             relay(own, Label(Outcome.MISS, missed, ttl=100, stored=True)),
         ],
@@ -260,7 +300,7 @@ def test_a_stored_stream_that_lacks_the_usage_chunk_is_not_given_to_who_asked_fo
         exchange(of, CHAT, NOW),
         [
             (do.Lookup(of), entry(facts=facts(usage="none"))),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, own.tape.head),
             (Partly(do.Relay, tape=own.tape), True),
         ],
@@ -274,7 +314,7 @@ def test_while_it_is_renewed_the_stale_answer_is_served() -> None:
         exchange(of, CHAT, now),
         [
             (do.Lookup(of), kept),
-            (do.Renew(of), None),
+            (Partly(do.Renew, ask=of), None),
             replay(kept, stale_label(kept, now, why.EXPIRED, renewing=True)),
         ],
     )
@@ -285,7 +325,7 @@ def test_only_if_cached_is_content_with_a_stale_answer_within_its_window() -> No
     of, kept, now = ask(terms=SWR, only_if_cached=True), entry(), NOW + 149
     script: Any = [
         (do.Lookup(of), kept),
-        (do.Renew(of), None),
+        (Partly(do.Renew, ask=of), None),
         replay(kept, stale_label(kept, now, why.EXPIRED, renewing=True)),
     ]
     assert tell(exchange(of, CHAT, now), script).outcome is Outcome.STALE
@@ -310,7 +350,7 @@ def test_in_place_of_an_error_the_stale_answer_is_served_within_its_window(
         exchange(of, CHAT, now),
         [
             (do.Lookup(of), kept),
-            (do.Board(of), do.Boarding(own, leader=leader)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=leader)),
             (do.Await(own, settle=True), head),
             replay(kept, stale_label(kept, now, failure, renewing=False)),
         ],
@@ -326,7 +366,7 @@ def test_an_error_that_is_the_clients_own_is_not_replaced(status: int) -> None:
         exchange(of, CHAT, NOW + 120),
         [
             (do.Lookup(of), entry()),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, own_head),
             relay(own, Label(Outcome.MISS, why.EXPIRED, unkept=why.STATUS)),
         ],
@@ -346,7 +386,7 @@ def test_past_its_window_the_error_is_the_answer(changes: dict[str, Any], age: i
         exchange(of, CHAT, NOW + age),
         [
             (do.Lookup(of), entry()),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, DOWN),
             relay(own, Label(Outcome.MISS, missed, unkept=why.STATUS)),
         ],
@@ -376,7 +416,7 @@ def test_no_cache_does_not_look() -> None:
     receipt = tell(
         exchange(of, CHAT, NOW),
         [
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, OK),
             relay(own, Label(Outcome.MISS, why.REFRESH, ttl=100, stored=True)),
         ],
@@ -391,7 +431,7 @@ def test_clear_forgets_first_and_then_asks_anew() -> None:
         exchange(of, CHAT, NOW),
         [
             (do.Drop(of.key), None),
-            (do.Board(of), do.Boarding(own, leader=True)),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, OK),
             (Partly(do.Relay, tape=own.tape), True),
         ],
@@ -496,9 +536,15 @@ def test_a_story_that_goes_another_way_is_told_up_to_where_it_parts() -> None:
     of = ask()
     other = ask(terms={"ttl": 7})
     goes: Any = [
-        ([(do.Lookup(of), why.ABSENT), (do.Refuse, None)], "expected Refuse, but\n  Board(ask=<ask>) was asked"),
+        (
+            [(do.Lookup(of), why.ABSENT), (do.Refuse, None)],
+            "expected Refuse, but\n  Board(ask=<ask>, since=1800000000.0) was asked",
+        ),
         ([(do.Lookup(other), why.ABSENT)], "expected Lookup(ask=<ask>), but\n  .ask.terms.ttl: expected 7, was 100"),
-        ([(do.Lookup(of), why.ABSENT)], "expected the end, but\n  the story went on and asked Board(ask=<ask>)"),
+        (
+            [(do.Lookup(of), why.ABSENT)],
+            "expected the end, but\n  the story went on and asked Board(ask=<ask>, since=1800000000.0)",
+        ),
     ]
     for script, parting in goes:
         with pytest.raises(AssertionError) as raised:

@@ -38,7 +38,7 @@ def flown(of: Ask) -> list[tuple[Any, Any]]:
     own.tape.head = Head(200, JSON_HEADERS)
     own.landing = Landing(FACTS, None, 1.0)
     return [
-        (do.Board(of), do.Boarding(own, leader=True)),
+        (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
         (do.Await, own.tape.head),
         (Partly(do.Relay, tape=own.tape), True),
     ]
@@ -135,7 +135,7 @@ def test_what_is_fresh_in_the_other_framing_is_better_than_what_is_stale_in_this
     script = [
         (do.Lookup(of), stale),
         (do.Lookup(turned(of)), why.ABSENT),
-        (do.Renew(of), None),
+        (Partly(do.Renew, ask=of), None),
         (Partly(do.Relay, label=stale_label(stale, now, why.EXPIRED, renewing=True)), True),
     ]
     assert tell(exchange(of, CHAT, now), script) == Receipt(Outcome.STALE, why.EXPIRED, stale)

@@ -15,7 +15,7 @@ import pytest
 from payonce.core import effects as do
 from payonce.core.labels import Label
 from payonce.core.tape import COMPLETE
-from payonce.drive import aio, sync
+from payonce.drive import aio, aio_flights, sync, sync_flights
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.performing import ANSWERS, Turn
 from payonce.drive.sync import SyncPlayer
@@ -52,10 +52,10 @@ class Listening:
     receipts: list[Receipt] = field(default_factory=list)
     landings: list[tuple[str, int]] = field(default_factory=list)
 
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
+    def exchanged(self, receipt: Receipt, seconds: float, asked: object) -> None:
         self.receipts.append(receipt)
 
-    def landed(self, landing: Landing, followers: int) -> None:
+    def landed(self, landing: Landing, followers: int, ask: object) -> None:
         self.landings.append((landing.reason.id if landing.reason else "kept", followers))
 
 
@@ -139,7 +139,7 @@ class World:
         self.clock = FakeClock(NOW)
         self.listener = Listening()
         self.upstream = upstream
-        self.tiers = Tiers(MemoryStore(1 << 20, self.clock), behind, SECRET)
+        self.tiers = Tiers(MemoryStore(1 << 20, self.clock), behind, SECRET, clock=self.clock)
         self.tower = Tower(4, max_tape)
         self.kit: dict[str, Any] = {
             "tiers": self.tiers,
@@ -200,7 +200,7 @@ class Threads(World):
 
     async def __aexit__(self, *_: object) -> None:
         assert self.player.drain(5.0)
-        self.player._pool.shutdown()
+        self.player.reads.pool.shutdown()
 
 
 class Tasks(World):
@@ -377,9 +377,11 @@ def test_both_players_perform_every_effect() -> None:
         for _, kind in inspect.getmembers(do, inspect.isclass)
         if issubclass(kind, do.Effect) and kind is not do.Effect
     }
-    assert known == set(aio._SYNC) | set(aio._ASYNC)
+    tables = [set(aio._SYNC) | set(aio._ASYNC), set(aio_flights._AT_ONCE) | set(aio_flights._AWAITED)]
     assert not set(aio._SYNC) & set(aio._ASYNC)
-    assert known == set(sync._HOW) | set(ANSWERS)
+    assert not set(aio_flights._AT_ONCE) & set(aio_flights._AWAITED)
+    assert known == tables[0] | tables[1]
+    assert tables == [set(sync._HOW) | set(ANSWERS), set(sync_flights._HOW)]
     assert not set(sync._HOW) & set(ANSWERS)
 
 
@@ -390,7 +392,7 @@ def test_a_turn_is_ended_once() -> None:
         yield from do.Refuse(why.ONLY_IF_CACHED, Label(Outcome.REFUSED, why.ONLY_IF_CACHED))
         return Receipt(Outcome.REFUSED, why.ONLY_IF_CACHED)
 
-    turn = Turn(told(), listener, lambda: 0.0, 0.0)
+    turn = Turn(told(), Call("", "POST", "", b"", (), b""), listener, lambda: 0.0, 0.0)
     assert turn.ask(None) is None
     assert turn.end(None) is not None
     assert turn.end(None) is None
@@ -403,7 +405,7 @@ def test_a_story_may_not_go_on_after_its_answer() -> None:
         yield from do.Now()
         return Receipt(Outcome.BYPASS)
 
-    turn = Turn(told(), Listening(), lambda: 0.0, 0.0)
+    turn = Turn(told(), Call("", "POST", "", b"", (), b""), Listening(), lambda: 0.0, 0.0)
     turn.ask(None)
     with pytest.raises(RuntimeError, match="went on"):
         turn.end(None)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from payonce.core import effects as do
-from payonce.drive import sync
+from payonce.drive import sync_flights
 from payonce.drive.performing import Turn
 from payonce.drive.sync import SyncPlayer
 from payonce.drive.tiers import Tiers
@@ -71,10 +71,10 @@ class Listening:
     receipts: list[Receipt] = field(default_factory=list)
     landings: list[tuple[Landing, int]] = field(default_factory=list)
 
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
+    def exchanged(self, receipt: Receipt, seconds: float, asked: object) -> None:
         self.receipts.append(receipt)
 
-    def landed(self, landing: Landing, followers: int) -> None:
+    def landed(self, landing: Landing, followers: int, ask: object) -> None:
         self.landings.append((landing, followers))
 
 
@@ -123,7 +123,7 @@ def rigs() -> Iterator[Callable[..., Rig]]:
         rig.upstream.free()
         assert rig.player.drain(10)
         assert not len(rig.tower)
-        rig.player._pool.shutdown()
+        rig.player.reads.pool.shutdown()
 
 
 def together(count: int, call: Callable[[], Any]) -> list[Any]:
@@ -267,7 +267,7 @@ def test_without_a_thread_to_spare_the_call_passes(rigs: Callable[..., Rig], mon
         def start(self) -> None:
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(sync.threading, "Thread", NoThread)
+    monkeypatch.setattr(sync_flights.threading, "Thread", NoThread)
     turn = rig.ask()
     assert isinstance(turn.effect, do.Pass)
     rig.player.leave(turn)
@@ -303,7 +303,7 @@ def test_a_store_that_does_not_answer_costs_its_budget_and_no_more(rigs: Callabl
     assert rig.listener.receipts[-1].reason is why.STORE_SLOW
     behind.gate.set()
     rig.tiers.front.delete(admit(chat()).ask.key.slot)  # type: ignore[union-attr]
-    rig.player.read_budget = 10.0
+    rig.player.reads.budget = 10.0
     turn = rig.ask()
     turn.end(True)
     assert rig.listener.receipts[-1].outcome is Outcome.HIT
@@ -313,7 +313,7 @@ def test_no_more_reads_wait_than_may(rigs: Callable[..., Rig]) -> None:
     behind = Behind(1 << 20)
     behind.gate = threading.Event()
     rig = rigs(Gated().free(), behind, read_budget=0.0)
-    rig.player._reads = threading.Semaphore(1)
+    rig.player.reads.room = threading.Semaphore(1)
     rig.read(rig.ask(seed=1))
     rig.read(rig.ask(seed=2))
     assert rig.tiers.dropped["store-slow"] == 2
@@ -322,7 +322,7 @@ def test_no_more_reads_wait_than_may(rigs: Callable[..., Rig]) -> None:
 
 def test_a_read_after_the_last_thread_is_made_directly(rigs: Callable[..., Rig]) -> None:
     rig = rigs(Gated().free(), MemoryStore(1 << 20))
-    rig.player._pool.shutdown()
+    rig.player.reads.pool.shutdown()
     rig.read(rig.ask())
     assert rig.listener.receipts[-1].reason is why.ABSENT
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import payonce.cli
+from payonce import wording
 from payonce.cli import VERBS, load_verb, main, output
 from payonce.errors import PayonceError
 
@@ -234,9 +235,9 @@ def test_why_refuses_what_has_no_key(a: object, more: list[str], said: str, caps
 
 
 def test_sizes_spans_money_and_cuts() -> None:
-    assert [output.size(n) for n in (0, 1023, 1024, 1536, 1 << 30)] == ["0 B", "1023 B", "1 KiB", "1.5 KiB", "1 GiB"]
-    assert [output.span(n) for n in (0, 59, 60, 5400, 172800)] == ["0 s", "59 s", "1 min", "1.5 h", "2 d"]
-    assert [output.money(n) for n in (0, 1_500_000, 2_500_000_000)] == ["$0.00", "$0.001500", "$2.50"]
+    assert [wording.size(n) for n in (0, 1023, 1024, 1536, 1 << 30)] == ["0 B", "1023 B", "1 KiB", "1.5 KiB", "1 GiB"]
+    assert [wording.span(n) for n in (0, 59, 60, 5400, 172800)] == ["0 s", "59 s", "1 min", "1.5 h", "2 d"]
+    assert [wording.money(n) for n in (0, 1_500_000, 2_500_000_000)] == ["$0.00", "$0.001500", "$2.50"]
     assert output.shortened("abc\nd", 10) == "abc\\nd"
     assert output.shortened("a" * 50 + "X" + "b" * 50, 12, 50) == "…aaaaXbbbbbbb…"
-    assert output.safe("a\x1b[0m\u202eb\tc\n") == "a\N{REPLACEMENT CHARACTER}[0m\N{REPLACEMENT CHARACTER}b\tc\n"
+    assert wording.safe("a\x1b[0m\u202eb\tc\n") == "a\N{REPLACEMENT CHARACTER}[0m\N{REPLACEMENT CHARACTER}b\tc\n"

@@ -294,6 +294,27 @@ def test_an_older_purge_by_age_does_not_widen_a_newer_one(shop: Shop) -> None:
 # stats
 
 
+def test_stats_show_the_tenants_that_are_near_their_quota(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(9):
+        shop.put(number, tenant="t1" if number else "t2")
+    shop.store.flush()
+    assert main(["stats", "--json"]) == 0
+    told = {tenant["tenant"]: tenant for tenant in json.loads(capsys.readouterr().out)["tenants"]}
+    assert {name: (tenant["entries"], tenant["quota_share"]) for name, tenant in told.items()} == {
+        "t1": (8, None),
+        "t2": (1, None),
+    }
+    assert all(tenant["bytes"] > 300 for tenant in told.values())
+    monkeypatch.setenv("PAYONCE_TENANT_ENTRIES", "10")
+    assert main(["stats"]) == 0
+    shown = capsys.readouterr().out
+    assert "t1" in shown
+    assert "80%" in shown
+    assert "t2" not in shown, "a control: a tenth of a quota is not near it"
+
+
 def test_stats_add_up_what_gateways_noted(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
     shop.put(1)
     assert isinstance(shop.store, Notebook)

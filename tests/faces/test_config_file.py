@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payonce.config import check, load
+from payonce.config import Settings, check, load
 from payonce.config_file import find_file, parse
 from payonce.config_lines import locate
 from payonce.errors import SettingsError
@@ -149,6 +149,9 @@ def test_check_finds_all_problems_each_on_its_line() -> None:
         ("rule = [1]", [1]),
         ("\nrule = { ttl = 3 }", [2]),
         ("host = '0.0.0.0'", [1]),
+        ("[[rule]]\nmatch = { tenant = 'ab12' }\ntenant_bytes = '64MiB'\ntenant_entries = 9", []),
+        ("[[rule]]\nmatch = { tenant = 'ab12', model = 'x' }\ntenant_bytes = 1", [3]),
+        ("[[rule]]\ntenant_entries = 1", [2]),
         ("store = 'memory:'\nworkers = 2", [2]),
         ("port = 1\r\nttl = 0\r\n", [2]),
         ("[" * 3000, [1]),
@@ -289,3 +292,18 @@ def test_no_text_makes_the_check_fail(text: str) -> None:
         assert check(text, "payonce.toml")
     else:
         assert set(locate(text)) == all_paths(document)
+
+
+def test_the_quota_of_a_tenant_is_what_the_first_rule_that_sets_one_says(tmp_path: Path) -> None:
+    path = tmp_path / "payonce.toml"
+    path.write_text(
+        "tenant_bytes = 100\ntenant_entries = 7\n"
+        "[[rule]]\nmatch = { tenant = 'a' }\nttl = 9\n"
+        "[[rule]]\nmatch = { tenant = ['a', 'b'] }\ntenant_bytes = '1KiB'\n"
+        "[[rule]]\nmatch = { tenant = 'a' }\ntenant_entries = 1\n"
+    )
+    path.chmod(0o600)
+    quotas = load({}, {"HOME": str(tmp_path)}, path).settings.quotas
+    assert [quotas.of(tenant) for tenant in "abc"] == [(1024, 7), (1024, 7), (100, 7)]
+    assert quotas
+    assert not Settings(store="memory:").quotas

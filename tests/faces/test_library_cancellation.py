@@ -124,7 +124,7 @@ async def test_two_thousand_requests_of_which_many_are_cancelled(name: str, tmp_
         player = world.aio()
         await player.drain(20, lambda _: True)
         assert not len(player.tower)
-        assert not player._tasks
+        assert not player.flights.tasks
 
         upstream.faults, upstream.delay = 0.0, 0.3
         fresh = [{"model": "m", "temperature": 0, "messages": [{"content": f"new {n}"}]} for n in range(SLOTS)]

@@ -218,7 +218,7 @@ async def test_what_the_provider_refuses_is_sent_again_as_the_client_wrote_it(tm
     async with strict(tmp_path) as (world, sim):
         player = world.gateway.world.player
         refuses = Refuses(HttpUpstream(sim.base_url, world.gateway.settings))
-        player.upstreams = {"": NavigatedUpstream(refuses, world.gateway.world.navigator)}
+        player.flights.upstreams = {"": NavigatedUpstream(refuses, world.gateway.world.navigator)}
         talk = Talk("chat")
         await converse(world, talk, 6)
         marked = [b"cache_control" in body for body in refuses.bodies]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from openai import AsyncOpenAI, OpenAI
 
 import payonce.httpx
 import payonce.httpx2
+from payonce import library
 from payonce.testing.sim import CacheMeter, SimulatedProvider, running_sim
 
 CLAUDE = "anthropic/claude-sonnet-4.5"
@@ -110,3 +112,40 @@ async def test_leaving_a_stream_early_ends_its_course_and_nothing_leaks(sim: Sim
             await stream.close()
         whole = await client.chat.completions.create(model=CLAUDE, messages=said)  # type: ignore[arg-type]
         assert whole.choices[0].message.content
+
+
+class Watched:
+    """A lock that notes whether whoever takes it holds `other` already."""
+
+    def __init__(self, other: Any) -> None:
+        self.other = other
+        self.lock = threading.Lock()
+        self.crossed: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.crossed.append(self.other._is_owned())
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_the_lock_of_the_figures_is_never_held_by_whoever_asks_for_that_of_the_waiting_answers(
+    sim: SimulatedProvider,
+) -> None:
+    """Who books answers holds the second and takes the first: the other way round, two threads would wait for ever."""
+    fields = {"content-type": "application/json", "authorization": "Bearer k"}
+    with payonce.httpx2.Client(store="memory:") as client:
+        client.post(f"{sim.base_url}/chat/completions", content=body([]), headers=fields)
+        (world,) = library._worlds.values()
+        watched = Watched(world.listener.lock)
+        world.navigator._booking = watched  # type: ignore[assignment]
+        for number in range(40):
+            content = body([{"role": "user", "content": f"{number}"}], temperature=0.5)
+            client.post(f"{sim.base_url}/chat/completions", content=content, headers=fields)
+        world.settle()
+    assert len(watched.crossed) > 3, "a slice, a look, the end"
+    assert not any(watched.crossed)
+    with world.listener.lock:
+        world.settle()
+    assert watched.crossed[-1], "the watch sees it"

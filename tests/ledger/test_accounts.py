@@ -47,7 +47,7 @@ def test_an_answer_is_entered_with_the_prices_of_the_model_that_answered() -> No
     books, ledger = accounts("anthropic/claude-sonnet-4.6")
     usage = recorded("cache_all_settings")
     for model in ("anthropic/claude-4.6-sonnet-20260217", "anthropic/claude-sonnet-4.6", ""):
-        bill = books.answered(
+        bill, *_ = books.answered(
             usage, dialect="chat", asked="anthropic/claude-sonnet-4.6", model=model, upstream=OPENROUTER, ours=True
         )
         assert (bill.unknown, bill.scale, bill.cost) == ("", 1, Decimal(str(usage["cost"])))
@@ -59,7 +59,7 @@ def test_writes_that_a_host_does_not_report_are_worked_out() -> None:
     books, ledger = accounts("anthropic/claude-sonnet-4.6")
     usage = {"prompt_tokens": 2572, "completion_tokens": 63, "cost": 0.01058775}
     usage |= {"prompt_tokens_details": {"cached_tokens": 0}}
-    bill = books.answered(usage, dialect="chat", asked="anthropic/claude-sonnet-4.6", upstream=OPENROUTER)
+    bill, *_ = books.answered(usage, dialect="chat", asked="anthropic/claude-sonnet-4.6", upstream=OPENROUTER)
     assert bill.usage.cache_write_5m == 2569
     assert bill.saving == -2569 * Decimal("0.75e-6")
     assert summary(ledger.now)["prompt_cache"]["written_tokens"] == 2569
@@ -80,14 +80,14 @@ def test_an_upstream_that_publishes_its_prices_is_billed_by_them() -> None:
     document = {"data": [{"id": "a/x", "pricing": {"prompt": "0.000001", "completion": "0"}}]}
     books.prices.learn_models(document, provider=here)
     usage = {"prompt_tokens": 10, "completion_tokens": 1}
-    assert books.answered(usage, dialect="chat", asked="a/x", upstream=here).cost == Decimal("0.00001")
-    assert books.answered(usage, dialect="chat", asked="a/x").cost == Decimal("0.000045")
+    assert books.answered(usage, dialect="chat", asked="a/x", upstream=here)[0].cost == Decimal("0.00001")
+    assert books.answered(usage, dialect="chat", asked="a/x")[0].cost == Decimal("0.000045")
 
 
 @given(HOSTILE | JUNK, DIALECTS)
 def test_no_usage_object_makes_an_entry_fail(usage: object, dialect: str) -> None:
     books, ledger = accounts("a/x")
-    bill = books.answered(usage, dialect=dialect, asked="a/x", model="b/y")
+    bill, *_ = books.answered(usage, dialect=dialect, asked="a/x", model="b/y")
     assert isinstance(bill, Bill)
     leaf = ledger.leaf(0.0)
     assert leaf is not None

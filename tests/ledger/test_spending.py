@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,13 +20,18 @@ from payonce.ledger.spending import prompt_figures
 from payonce.ledger.tally import Ledger, Tally, add_up, summary
 from payonce.ledger.unread import Expired
 from payonce.ledger.usage import Usage
+from payonce.model.call import Steering
 from payonce.model.entry import Entry, Facts, Tokens
-from payonce.model.ports import Notebook, Volume
+from payonce.model.ports import Notebook
 from payonce.model.receipt import Landing, Outcome, Receipt
+from tests.support import words
 
 RATES = Rates(Decimal("3e-6"), Decimal("15e-6"), Decimal("3e-7"), Decimal("3.75e-6"), Decimal("6e-6"))
 HIT = Usage(100, 9000, 0, 0, 50, 9100, convention="exclusive")
 WRITE = Usage(100, 0, 9000, 0, 50, 9100, convention="exclusive")
+
+
+STEERED = words.ask(call=replace(words.ask().call, steering=Steering("a/x", "t", "https://openrouter.ai/api/v1")))
 
 
 def ledger() -> Ledger:
@@ -86,7 +89,7 @@ def test_a_hit_of_the_response_cache_counts_no_discount_again() -> None:
     """What a hit avoids is what the stored answer was charged, discount taken off; the discount stays counted once."""
     one = ledger()
     charged = Decimal("0.003")
-    one.landed(Landing(stored(nano_dollars(charged)).facts, None, 1.0), 0)
+    one.landed(Landing(stored(nano_dollars(charged)).facts, None, 1.0), 0, STEERED)
     one.spent(price(HIT, RATES, charged, ours=True))
     before = shown(one)["prompt_cache"]
     for _ in range(3):
@@ -99,7 +102,7 @@ def test_a_hit_of_the_response_cache_counts_no_discount_again() -> None:
 
 def test_an_answer_without_a_cost_is_paid_by_price_and_marked_as_estimated() -> None:
     one = ledger()
-    one.landed(Landing(stored(None).facts, None, 1.0), 0)
+    one.landed(Landing(stored(None).facts, None, 1.0), 0, STEERED)
     one.spent(price(HIT, RATES))
     paid = shown(one)["paid"]
     by_price = 100 * Decimal("3e-6") + 9000 * Decimal("3e-7") + 50 * Decimal("15e-6")
@@ -109,18 +112,27 @@ def test_an_answer_without_a_cost_is_paid_by_price_and_marked_as_estimated() -> 
 
 def test_a_cost_that_the_answer_named_is_paid_once_and_never_estimated() -> None:
     one = ledger()
-    one.landed(Landing(stored(3_000_000).facts, None, 1.0), 0)
+    one.landed(Landing(stored(3_000_000).facts, None, 1.0), 0, STEERED)
     one.spent(price(replace(HIT, cost=Decimal("0.003")), RATES))
     paid = shown(one)["paid"]
     assert (paid["dollars"], paid["estimated_dollars"], paid["estimated_calls"]) == ("0.003", "0", 0)
 
 
-def test_a_call_that_the_response_cache_took_no_part_in_is_not_in_what_was_paid() -> None:
+def test_a_call_past_the_cache_is_paid_apart() -> None:
     one = ledger()
-    one.spent(price(HIT, RATES), cacheable=False)
+    one.spent(price(HIT, RATES, Decimal("0.003")), cacheable=False)
     figures = shown(one)
     assert figures["paid"]["dollars"] == "0"
+    assert (figures["passed"]["dollars"], figures["passed"]["calls"]) == ("0.003", 1)
     assert figures["prompt_cache"]["calls"] == 1
+
+
+def test_a_call_that_nobody_steers_is_paid_when_it_lands() -> None:
+    one = ledger()
+    one.landed(
+        Landing(stored(3_000_000).facts, None, 1.0), 0, replace(STEERED, call=replace(STEERED.call, steering=None))
+    )
+    assert shown(one)["paid"]["dollars"] == "0.003"
 
 
 def test_unknown_usage_prices_and_anomalies_are_counted() -> None:
@@ -167,15 +179,12 @@ def test_a_tally_noted_before_there_was_a_prompt_cache_still_adds_up() -> None:
 
 
 def test_metrics_show_the_prompt_cache_under_closed_labels() -> None:
-    from payonce.gateway.metrics import render
+    from payonce.gateway.metrics import Figures, render
 
     one = ledger()
     one.spent(price(HIT, RATES, ours=True))
     one.spent(price(WRITE, None))
-    world: Any = SimpleNamespace(tower=(), dropped=Counter)
-    leaf = one.leaf(0.0)
-    assert leaf is not None
-    page = render(add_up(dict([leaf])), Volume(0, 0, 1), world, None).decode()
+    page = render(Figures(one.so_far(), {}, "0")).decode()
     assert 'payonce_prompt_tokens_total{kind="read"} 9000.0' in page
     assert 'payonce_prompt_tokens_total{kind="written"} 9000.0' in page
     assert 'payonce_prompt_unknown_total{reason="price"} 1.0' in page

@@ -50,9 +50,9 @@ def commit_early() -> None:
             if type(effect).__name__ == "Fetch" and tape.head is not None:
                 answer = COMPLETE
 
-    from payonce.drive import aio
+    from payonce.drive import aio_flights
 
-    aio.flight = flight  # type: ignore[attr-defined]
+    aio_flights.flight = flight  # type: ignore[attr-defined]
     ChatDialect.judge = lambda *_: Facts("", "", "always", Tokens())  # type: ignore[method-assign, assignment]
 
 

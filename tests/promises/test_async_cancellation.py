@@ -58,9 +58,9 @@ async def nothing_lost(client: Any, pool: Any = None, others: Any = ()) -> Async
     for _ in range(20):  # an answer that was given up is closed by a task of its own
         await asyncio.sleep(0)
     assert len(player.tower) == 0
-    assert not player._tasks
-    assert player._reads == 0
-    assert not player.upstreams[""]._inner._closing
+    assert not player.flights.tasks
+    assert player.reads.under_way == 0
+    assert not player.flights.upstreams[""]._inner._closing
     if pool is not None:
         assert pool.calls == pool.closed
         assert pool.free._value == pool.slots

@@ -25,7 +25,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / "tests" / ".sdk-suite"
 VERSION = metadata.version("openai")
-NEEDS = ("pytest<10", "pytest-asyncio>=1.4", "pytest-xdist", "rich", "inline-snapshot")
 LIMIT = 1500.0
 """Seconds that one run may take."""
 CACHED = ("/chat/completions", "/responses", "/embeddings")
@@ -46,35 +45,33 @@ class Outcome:
     """How many calls to cached endpoints reached the mock server."""
 
 
-def prepare() -> tuple[Path, Path]:
-    """The directory of the distribution and the Python to run it with, made where they are not there yet."""
-    tree, python = HOME / f"openai-{VERSION}", HOME / f"venv-{VERSION}" / "bin" / "python"
+def prepare() -> Path:
+    """The directory of the distribution, brought here where it is not yet: checked against the hash that
+    requirements/dev.txt has for it. Raises UnavailableError."""
+    tree = HOME / f"openai-{VERSION}"
     try:
         if not tree.exists():
             _unpack(tree)
-        if not (python.parents[1] / "ready").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", str(python.parents[1])], check=True)
-            _pip(python, "install", f"openai[aiohttp]=={VERSION}", *NEEDS)
-            (python.parents[1] / "ready").touch()
     except (subprocess.SubprocessError, OSError) as error:
         said = getattr(error, "stderr", b"") or b""
         raise UnavailableError(f"{error}; {said.decode(errors='replace')[-300:]}") from None
-    return tree, python
+    return tree
 
 
 def _unpack(tree: Path) -> None:
-    """The source distribution, checked against the hash that requirements/dev.txt has for it."""
     lines = (ROOT / "requirements" / "dev.txt").read_text().split("\nopenai==")[1].split("\n")
     hashed = "openai==" + " ".join(line.strip(" \\") for line in [lines[0], *_hashes(lines[1:])])
-    with tempfile.TemporaryDirectory() as draft:
+    HOME.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=HOME) as draft:
         wanted = Path(draft, "wanted.txt")
         wanted.write_text(hashed + "\n")
-        how = ("--require-hashes", "--no-deps", "--no-build-isolation", "--no-binary", "openai")
-        _pip(Path(sys.executable), "download", *how, "-d", draft, "-r", str(wanted))
+        how = ("--require-hashes", "--no-deps", "--no-build-isolation", "--no-binary", "openai", "-q")
+        command = [sys.executable, "-m", "pip", "download", *how, "-d", draft, "-r", str(wanted)]
+        subprocess.run(command, check=True, capture_output=True, timeout=300)
         (archive,) = Path(draft).glob("openai-*.tar.gz")
-        tree.parent.mkdir(exist_ok=True)
         with tarfile.open(archive) as packed:
-            packed.extractall(tree.parent, filter="data")
+            packed.extractall(draft, filter="data")
+        Path(draft, tree.name).rename(tree)
 
 
 def _hashes(lines: list[str]) -> Iterator[str]:
@@ -84,17 +81,12 @@ def _hashes(lines: list[str]) -> Iterator[str]:
         yield line
 
 
-def _pip(python: Path, *arguments: str) -> None:
-    command = [str(python), "-m", "pip", *arguments, "-q", "--disable-pip-version-check"]
-    subprocess.run(command, check=True, capture_output=True, timeout=900)
-
-
 @contextmanager
-def mock(tree: Path, python: Path) -> Iterator[int]:
-    """A mock server for the distribution; its port."""
+def mock() -> Iterator[int]:
+    """A mock server for the SDK; its port."""
     with tempfile.TemporaryDirectory() as home:
         told = Path(home, "port")
-        command = [str(python), str(Path(__file__).with_name("mock.py")), str(tree / "api.md"), str(told)]
+        command = [sys.executable, str(Path(__file__).with_name("mock.py")), str(told)]
         process = subprocess.Popen(command)
         try:
             deadline = time.monotonic() + 120
@@ -111,17 +103,19 @@ def mock(tree: Path, python: Path) -> Iterator[int]:
             process.wait()
 
 
-def run(tree: Path, python: Path, base: str, port: int, tests: list[str]) -> Outcome:
+def run(tree: Path, base: str, port: int, tests: list[str]) -> Outcome:
     """One run of the distribution's tests against `base`."""
     before = _asked(port)
     with tempfile.TemporaryDirectory() as home:
         report = Path(home, "report.xml")
         chosen = [f"tests/api_resources/{name}" for name in tests] or ["tests/api_resources"]
-        options = ["-q", "-n", "2", "-p", "no:cacheprovider", "--show-capture=no", "--tb=line", f"--junitxml={report}"]
+        ours = ("-p", "no:payonce", "-p", "no:cacheprovider")
+        workers = "0" if tests else "2"  # a worker imports the SDK for seconds before its first test
+        options = ["-q", "-n", workers, *ours, "--show-capture=no", "--tb=line", f"--junitxml={report}"]
         environ = {**os.environ, "TEST_API_BASE_URL": base, "DEFER_PYDANTIC_BUILD": "false", "PYTHONPATH": ""}
         environ = {name: value for name, value in environ.items() if not name.startswith(("OPENAI_", "PYTEST_"))}
         done = subprocess.run(
-            [str(python), "-m", "pytest", *options, *chosen],
+            [sys.executable, "-m", "pytest", *options, *chosen],
             cwd=tree,
             env=environ,
             capture_output=True,
@@ -159,11 +153,11 @@ def compare(tests: list[str]) -> tuple[Outcome, list[Outcome]]:
     """Direct, then through the gateway on a cold cache, then on the warm one."""
     from tests.support.gateway import running_gateway
 
-    tree, python = prepare()
-    with mock(tree, python) as port, tempfile.TemporaryDirectory() as home:
-        direct = run(tree, python, f"http://127.0.0.1:{port}", port, tests)
+    tree = prepare()
+    with mock() as port, tempfile.TemporaryDirectory() as home:
+        direct = run(tree, f"http://127.0.0.1:{port}", port, tests)
         with running_gateway(f"http://127.0.0.1:{port}", store=f"sqlite:{home}/c.db", cache="all") as gateway:
-            through = [run(tree, python, gateway.base_url, port, tests) for _ in range(2)]
+            through = [run(tree, gateway.base_url, port, tests) for _ in range(2)]
     return direct, through
 
 

@@ -1,31 +1,34 @@
-"""Answers every call of the SDK with a value of the type that the SDK expects: `python mock.py API_MD PORT_FILE`.
+"""Answers every call of the SDK with a value of the type that the SDK expects: `python mock.py PORT_FILE`.
 
-Paths and types are read from the distribution's own list of its methods (api.md), values are made from the types. It
-runs under the Python of the suite's environment, and must never know an endpoint by name.
+Verbs, paths and types are read from the SDK's own sources, where each method says them in one call (`self._post("/…",
+cast_to=…)`); values are made from the types. It runs under the Python of the suite's environment, and must never know
+an endpoint by name.
 """
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
+import pkgutil
 import re
 import sys
 import typing
 from collections import Counter
+from collections.abc import Iterator
 from datetime import date, datetime
-from functools import cache, cached_property
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, NamedTuple, Union, get_args, get_origin
 
-import openai
-from openai import pagination
+from openai import resources
+from openai._legacy_response import HttpxBinaryResponseContent
+from openai._streaming import extract_stream_chunk_type
 from openai._utils import extract_type_arg, is_annotated_type, is_type_alias_type
 from pydantic import BaseModel
 
-_LINE = re.compile(r'<code title="(\w+) ([^"]+)">client\.([\w.]*)<a href="[^"]*">(\w+)</a>.*? -> (.*)</code>')
-_LINK = re.compile(r'<a href="\./src/([^"]+)\.py">([^<]+)</a>')
-_CLIENT = openai.OpenAI(api_key="k", admin_api_key="k")
+_VERBS = {"_get": "GET", "_get_api_list": "GET", "_post": "POST", "_put": "PUT", "_patch": "PATCH", "_delete": "DELETE"}
 _DEEP = 4
 _FALSE_FIELDS = ("error", "incomplete_details", "last_error", "refusal")
 """Left out where they may be: an answer with one is an error or a refusal, which the cache does not keep."""
@@ -73,23 +76,20 @@ def of_model(model: Any, depth: int) -> dict[str, Any]:
 
 
 class Route:
-    """One method of the SDK."""
+    """One call that the SDK makes."""
 
-    def __init__(self, verb: str, path: str, resource: str, method: str, returns: str) -> None:
-        self.verb = verb.upper()
-        self.path = path
+    def __init__(self, verb: str, path: str, returns: Any, events: Any) -> None:
+        self.verb = verb
+        path, _, self.query = path.partition("?")
         self.pattern = re.compile("".join(r"[^/]+" if part[:1] == "{" else re.escape(part) for part in _parts(path)))
-        self.parameters = path.count("{")
-        self.plain = returns if "<a" not in returns else "str" if returns.endswith(">str</a>") else ""
-        self.type = None if self.plain else _type(returns)
-        self.events = _events(resource, method)
+        self.wide = (path.count("{"), not self.query)
+        """Of two routes for one call, the less wide one is meant."""
+        self.whole = _whole(returns)
+        self.events = events
 
-    @cached_property
-    def whole(self) -> tuple[str, bytes]:
-        """The media type and the body of an answer."""
-        if self.plain:
-            return "text/plain", b"" if self.plain == "None" else b"text"
-        return "application/json", json.dumps(value(self.type)).encode()
+    def fits(self, verb: str, path: str, query: str) -> bool:
+        """Whether this call is meant."""
+        return verb == self.verb and self.query in query and self.pattern.fullmatch(path) is not None
 
     def stream(self) -> bytes:
         """A stream of one event, or of a first and a last one where the SDK tells events by a type."""
@@ -109,49 +109,66 @@ def _parts(path: str) -> list[str]:
     return [part for part in re.split(r"(\{[^}]*\})", path) if part]
 
 
+def _whole(returns: Any) -> tuple[str, bytes]:
+    """The media type and the body of an answer that the SDK reads as `returns`."""
+    if returns is HttpxBinaryResponseContent:
+        return "application/octet-stream", b"bytes"
+    if returns in (str, type(None)):
+        return "text/plain", b"text" if returns is str else b""
+    return "application/json", json.dumps(value(returns)).encode()
+
+
 def _tag(kind: Any) -> str:
     field = getattr(kind, "model_fields", {}).get("type") or getattr(kind, "model_fields", {}).get("event")
     return str(get_args(field.annotation)[0]) if field is not None and get_args(field.annotation) else ""
 
 
-def _type(returns: str) -> Any:
-    link = _LINK.search(returns)
-    if link is None:
-        raise LookupError(returns)
-    place, name = link.groups()
-    module = importlib.import_module(place.replace("/", "."))
-    page = re.fullmatch(r"(\w+)\[(\w+)\]", name)
-    if page is None:
-        return getattr(module, name)
-    return getattr(pagination, page[1])[getattr(module, page[2])]
+class _Call(NamedTuple):
+    """One `self._post(PATH, ...)` in a source, and what the method around it says that it returns."""
+
+    verb: str
+    path: str
+    named: dict[str, ast.expr]
+    returns: ast.expr
 
 
-def _events(resource: str, method: str) -> Any:
-    """The type of a method's events; None where it has no streams."""
-    holder: Any = _CLIENT
-    for part in resource.strip(".").split("."):
-        holder = getattr(holder, part) if part else holder
-    function = getattr(type(holder), method, None)
-    for overload in typing.get_overloads(function) if function is not None else ():
-        found = re.fullmatch(r"Stream\[(\w+)\]", str(overload.__annotations__.get("return")))
-        if found is not None:
-            return overload.__globals__[found[1]]
-    return None
+def _calls(tree: ast.Module) -> Iterator[_Call]:
+    for method in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+        for node in ast.walk(method):
+            match node:
+                case ast.Call(
+                    func=ast.Attribute(value=ast.Name(id="self"), attr=name),
+                    args=[ast.Constant(value=str(path)) | ast.Call(args=[ast.Constant(value=str(path))])],
+                ) if name in _VERBS:
+                    named = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg}
+                    verb = ast.literal_eval(named["method"]) if "method" in named else _VERBS[name]
+                    yield _Call(verb.upper(), path, named, method.returns or ast.Constant(None))
 
 
-def routes(api: str) -> tuple[list[Route], list[str]]:
-    """Every method of the list; and those of which no type could be had."""
-    known, unknown = [], []
-    for verb, path, resource, method, returns in _LINE.findall(api):
-        try:
-            known.append(Route(verb, path.partition("?")[0], resource, method, returns))
-            assert known[-1].whole
-        except Exception as error:
-            unknown.append(f"{verb} {path}: {error!r}")
-            if known and known[-1].path == path:
-                known.pop()
-    known.sort(key=lambda route: route.parameters)
-    return known, unknown
+def _read(call: _Call, names: dict[str, Any]) -> Route:
+    """A call as a route; `names` are those of the call's module."""
+    kind = call.named.get("page") or call.named["cast_to"]
+    if isinstance(kind, ast.Call) and ast.unparse(kind.func) != "cast":
+        kind = call.returns  # it depends on the arguments
+    returns = eval(ast.unparse(kind), names)
+    streams = eval(ast.unparse(call.named.get("stream_cls", ast.Constant(None))), names)
+    return Route(call.verb, call.path, returns, streams and extract_stream_chunk_type(streams))
+
+
+def routes() -> tuple[list[Route], list[str]]:
+    """Every call that is written in the SDK's resources; and those of which no type could be had."""
+    known: dict[tuple[str, str], Route] = {}
+    unknown: list[str] = []
+    for info in pkgutil.walk_packages(resources.__path__, "openai.resources."):
+        module = importlib.import_module(info.name)
+        for call in _calls(ast.parse(Path(str(module.__file__)).read_text())):
+            if (call.verb, call.path) in known:
+                continue
+            try:
+                known[call.verb, call.path] = _read(call, vars(module))
+            except Exception as error:
+                unknown.append(f"{call.verb} {call.path}: {error!r}")
+    return sorted(known.values(), key=lambda route: route.wide), unknown
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -166,12 +183,12 @@ class Handler(BaseHTTPRequestHandler):
     def answer(self) -> None:
         """Answer one call."""
         body = self._body()
-        path = self.path.partition("?")[0]
+        path, _, query = self.path.partition("?")
         self.counts[f"{self.command} {path}"] += 1
         if path == "/_mock/counts":
             return self._send(200, "application/json", json.dumps(self.counts).encode())
         for route in self.known:
-            if route.verb == self.command and route.pattern.fullmatch(path):
+            if route.fits(self.command, path, query):
                 if route.events is not None and re.search(rb'"stream":\s?true|name="stream"\r\n\r\ntrue', body):
                     return self._send(200, "text/event-stream", route.stream())
                 return self._send(200, *route.whole)
@@ -209,9 +226,9 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-def main(api_md: str, port_file: str) -> None:
+def main(port_file: str) -> None:
     """Serve until killed; the port, and what is not served, go into `port_file`."""
-    Handler.known, unknown = routes(Path(api_md).read_text())
+    Handler.known, unknown = routes()
     server = Server(("127.0.0.1", 0), Handler)
     draft = Path(port_file + ".draft")
     draft.write_text(json.dumps({"port": server.server_port, "routes": len(Handler.known), "unknown": unknown}))

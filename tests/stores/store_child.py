@@ -22,7 +22,7 @@ def acknowledge(path: str, run: str) -> None:
         names = [f"{run}-{number + step}" for step in range(dice.randrange(1, 60))]
         number += len(names)
         for name in names:
-            store.put(slot_of(name), value_of(name, dice.randrange(1, 9000)), about_now(time.time()))
+            store.put(slot_of(name), value_of(name, dice.randrange(20, 9000)), about_now(time.time(), tenant=name[-1]))
         if store.flush():
             print("kept", *names, flush=True)
 
@@ -36,7 +36,7 @@ def mingle(path: str, seed: str) -> None:
         name = dice.randrange(300)
         act = dice.random()
         if act < 0.5:
-            store.put(slot_of(name), value_of(name, 600), about_now(time.time()))
+            store.put(slot_of(name), value_of(name, 600), about_now(time.time(), tenant=f"t{name % 3}"))
         elif act < 0.6:
             store.delete(slot_of(name))
         elif act < 0.62:

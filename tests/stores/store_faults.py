@@ -32,9 +32,9 @@ def is_value(value: bytes) -> bool:
     return hashlib.sha256(name + value[:-32]).digest() == value[-32:]
 
 
-def about_now(now: float, ttl: float = 86_400.0) -> About:
+def about_now(now: float, ttl: float = 86_400.0, tenant: str = "tenant") -> About:
     """Words about an entry that is stored at `now`."""
-    return About(now, now + ttl, "tenant", "space", "chat/completions", "some/model")
+    return About(now, now + ttl, tenant, "space", "chat/completions", "some/model")
 
 
 def error(kind: type[apsw.Error], extended: int = 0) -> Exception:

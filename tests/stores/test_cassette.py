@@ -517,10 +517,12 @@ def test_nothing_is_made_before_there_is_something_to_keep(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_who_may_not_write_is_told_so_and_may_read(reachable: Path) -> None:
+@pytest.mark.parametrize("part", [".", ".payonce"])
+def test_who_may_not_write_is_told_so_and_may_read(reachable: Path, part: str) -> None:
     place = reachable / "cassettes"
     put(CassetteStore(place, FakeClock(NOW)), key_of(), entry_of(key_of()))
-    place.chmod(0o555)
+    place.chmod(0o777)
+    (place / part).chmod(0o555)
     done = subprocess.run(
         [sys.executable, CHILD, "read_only", place, "x"], capture_output=True, text=True, check=False,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
@@ -531,7 +533,7 @@ def test_who_may_not_write_is_told_so_and_may_read(reachable: Path) -> None:
     assert said["read"] is True
     assert said["put"] is False
     assert said["dropped"] == {"store-read-only": 1}
-    assert "can't be written: run  chmod u+w" in said["refusal"]
+    assert f"{place / part} can't be written: run  chmod u+w" in said["refusal"]
     assert "could not be raised" in said["purge"]
 
 

@@ -21,8 +21,8 @@ from payonce.model.ports import Store
 from payonce.stores import memcached_words as words
 from payonce.stores.memcached_url import read_place
 from payonce.stores.memory import MemoryStore
-from payonce.stores.node import LostError
 from payonce.stores.registry import open_store
+from payonce.stores.talk import LostError
 from payonce.testing import FakeClock
 from payonce.testing.contract import slot_of
 
@@ -132,6 +132,7 @@ def test_when_no_server_answers_nothing_is_purged_and_that_is_said(servers: list
 
 def test_a_full_server_evicts_and_keeps_its_promises(tmp_path: Path) -> None:
     with memcached(tmp_path, "-m", "2") as server, closing(open_store(server.url)) as store:
+        store.pace(2.0)  # what is evicted is asked here, not how fast
         for number in range(400):
             store.put(slot_of(number), noise(20_000) + value_of(number), about_now(time.time()))
             if number % 50 == 49:

@@ -1,12 +1,15 @@
-"""Redis, Valkey, a cluster of six, and memcached keep every promise of `payonce.testing.StoreContract`."""
+"""Redis, Valkey, a cluster of six, and memcached keep every promise of `payonce.testing.StoreContract`, read by threads
+and read on an event loop."""
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from tests.support.on_a_loop import OnALoop
 from tests.support.servers import REDIS, VALKEY, memcached, redis_cluster, redis_server
 
 from payonce.model.ports import Store
@@ -24,7 +27,9 @@ class _OnServer(StoreContract):
         return self.again()
 
     def again(self) -> Store:
-        return open_store(f"{self.url}?prefix={self.prefix}", clock=self.clock)
+        store = open_store(f"{self.url}?prefix={self.prefix}", clock=self.clock)
+        store.pace(2.0)  # the promises are not about time
+        return store
 
     def shared(self, store: Store) -> Store:
         return self.again()
@@ -74,3 +79,31 @@ class TestThreeMemcacheds(_OnServer):
             servers = [stack.enter_context(memcached(tmp_path_factory.mktemp("memcached"))) for _ in range(3)]
             cls.url = "memcached://" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
             yield
+
+
+class _OnALoop(_OnServer):
+    """The same, read on an event loop."""
+
+    def again(self) -> Store:
+        store = OnALoop(super().again())
+        end = time.monotonic() + 5
+        while not store.reads and time.monotonic() < end:
+            assert store.get(b"-" * 33) is None
+        assert store.reads, "the keeper has made a connection for the loop"
+        return store
+
+
+class TestRedisOnALoop(TestRedis, _OnALoop):
+    pass
+
+
+class TestClusterOnALoop(TestCluster, _OnALoop):
+    pass
+
+
+class TestMemcachedOnALoop(TestMemcached, _OnALoop):
+    pass
+
+
+class TestThreeMemcachedsOnALoop(TestThreeMemcacheds, _OnALoop):
+    pass

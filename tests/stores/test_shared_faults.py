@@ -1,4 +1,7 @@
-"""The fault matrix of a shared store, through a real gateway: whatever a server does costs misses, never an answer."""
+"""The fault matrix of a shared store, through a real gateway: whatever a server does costs misses, never an answer.
+
+The gateway reads on its event loop; with "by threads" that is taken from it, so that every row holds for both ways.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import contextlib
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,8 @@ from tests.support.gateway import RunningGateway, Wire, ask, post, running_gatew
 from tests.support.servers import RedisServer, Server, memcached, redis_server
 
 from payonce.ledger.tally import summary
+from payonce.stores.memcached import MemcachedMedium
+from payonce.stores.shared import SharedStore
 from payonce.testing.sim import SimulatedProvider, running_sim
 
 PATH = "/api/v1/chat/completions"
@@ -29,15 +34,28 @@ def sim() -> Iterator[SimulatedProvider]:
         yield running
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
+def by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on no loop reads."""
+
+    async def get_soon(self: SharedStore, slots: Sequence[bytes]) -> None:
+        return None
+
+    monkeypatch.setattr(SharedStore, "get_soon", get_soon)
+
+
+@pytest.fixture(params=["", "by threads"])
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RedisServer]:
+    if request.param:
+        by_threads(monkeypatch)
     with redis_server(tmp_path) as running:
         yield running
 
 
-@pytest.fixture(params=["redis", "memcached"])
-def any_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
-    with redis_server(tmp_path) if request.param == "redis" else memcached(tmp_path) as running:
+@pytest.fixture(params=["redis", "redis by threads", "memcached"])
+def any_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
+    if "threads" in request.param:
+        by_threads(monkeypatch)
+    with memcached(tmp_path) if request.param == "memcached" else redis_server(tmp_path) as running:
         yield running
 
 
@@ -117,10 +135,24 @@ def hits_again(gateway: RunningGateway, name: str, seconds: float = 5.0) -> bool
     return until(found, seconds)
 
 
-def test_a_control_without_faults_all_are_hits(start: Callable[..., RunningGateway], any_server: Server) -> None:
+def connections_of_loops(gateway: RunningGateway) -> int:
+    """How many connections the gateway's own loop reads by."""
+    medium = gateway.gateway.world.tiers.behind._live.medium
+    nodes = medium.nodes if isinstance(medium, MemcachedMedium) else medium.wire.nodes(time.monotonic() + 5)
+    return sum(sum(node.lanes.counts) for node in nodes)
+
+
+def test_a_control_without_faults_all_are_hits(
+    start: Callable[..., RunningGateway], any_server: Server, request: pytest.FixtureRequest
+) -> None:
     one, two = start(), start()
     stored(one, texts("control", 50))
     assert hits(answers(two, texts("control", 50))) == 50
+    if "threads" in request.node.callspec.params["any_server"]:
+        assert connections_of_loops(two) == 0
+    else:
+        assert until(lambda: connections_of_loops(two) > 0)
+        assert hits(answers(two, texts("control", 50))) == 50
     assert ready(two)["status"] == "ok"
     assert ready(two)["dropped"] == {}
 

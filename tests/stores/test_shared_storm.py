@@ -119,11 +119,7 @@ def test_a_control_the_storm_sees_connections_that_are_handed_on_with_an_unread_
             if link is not None:
                 self._idle.append(link)
 
-    def reply(self: RedisLink) -> object:
-        return self._connection.read_response(disconnect_on_error=False)
-
     monkeypatch.setattr(Pool, "_done", done)
-    monkeypatch.setattr(RedisLink, "_reply", reply)
     monkeypatch.setattr(RedisLink, "is_quiet", lambda self: True)
     with redis_server(tmp_path) as server, fault_proxy(server.port) as proxy:
         medium = RedisMedium(redis_place(f"//127.0.0.1:{proxy.port}", "single", tls=False))

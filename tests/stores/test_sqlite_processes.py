@@ -34,6 +34,9 @@ def is_sound(path: Path) -> bool:
     with closing(apsw.Connection(str(path))) as db:
         [(entries, total)] = db.execute("SELECT count(*), coalesce(sum(size + 300), 0) FROM entries").fetchall()
         books = db.execute("SELECT entries, bytes FROM ledger").fetchall()
+        each = "SELECT tenant, count(*), sum(size + 300) FROM entries GROUP BY tenant ORDER BY tenant"
+        if db.execute("SELECT * FROM tenants ORDER BY tenant").fetchall() != db.execute(each).fetchall():
+            return False
         return db.execute("PRAGMA integrity_check").fetchall() == [("ok",)] and books == [(entries, total)]
 
 

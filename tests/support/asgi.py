@@ -116,7 +116,7 @@ class World:
 
     async def settle(self) -> None:
         """Let flights that nobody waits for land."""
-        flights = self.gateway.world.player._tasks
+        flights = self.gateway.world.player.flights.tasks
         await asyncio.gather(*flights)
 
 
@@ -128,7 +128,7 @@ async def running(folder: Path, **settings: Any) -> AsyncIterator[World]:
     gateway = Gateway(Settings(**settings))
     gateway.clock = clock
     await gateway.start()
-    gateway.world.player.upstreams = dict.fromkeys(gateway.world.player.upstreams, upstream)
+    gateway.world.player.flights.upstreams = dict.fromkeys(gateway.world.player.flights.upstreams, upstream)
     try:
         yield World(gateway, clock, upstream)
     finally:

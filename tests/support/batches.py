@@ -187,7 +187,7 @@ class Bench:
 
     async def settle(self) -> None:
         """Let flights that nobody waits for land."""
-        await asyncio.gather(*self.player._tasks)
+        await asyncio.gather(*self.player.flights.tasks)
 
 
 def embeddings(body: bytes) -> list[bytes]:

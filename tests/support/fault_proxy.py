@@ -1,7 +1,7 @@
 """A TCP proxy that goes wrong when a test says so: slow, silent, cut, in slivers, with garbage, or not there at all.
 
-Faults are attributes and hold from the next piece of data on. `upstream` and `downstream` count bytes; only what the
-server says is tampered with, unless `hole` swallows both ways.
+Faults are attributes and hold from the next piece of data on. Only what the server says is tampered with, unless `hole`
+swallows both ways, or `twist` changes what it is asked.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ class FaultProxy:
         """Answers come in pieces of so many bytes, each after `latency`."""
         self.garble: Garbler | None = None
         """What becomes of an answer."""
+        self.twist: Garbler | None = None
+        """What becomes of a question."""
         self.connections = 0
         self.open = 0
         self.requests = 0
@@ -43,6 +45,7 @@ class FaultProxy:
     def heal(self) -> None:
         """No more faults."""
         self.latency, self.hole, self.reset_after, self.sliver, self.garble = 0.0, False, None, None, None
+        self.twist = None
 
     def cut(self) -> None:
         """Reset every connection that is open now."""
@@ -114,7 +117,7 @@ class FaultProxy:
         while data := await reader.read(1 << 16):
             self.requests += 1
             if not self.hole:
-                far.write(data)
+                far.write(data if self.twist is None else self.twist(data))
                 await far.drain()
 
     async def _pump_back(self, back: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

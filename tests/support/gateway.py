@@ -165,7 +165,8 @@ class GatewayChild:
     """`payonce serve` in a process of its own, in an empty home; leaving the block stops it."""
 
     def __init__(self, home: Path, *arguments: str, **environ: str) -> None:
-        env = {"PATH": os.environ.get("PATH", ""), "HOME": str(home), "PYTHONUNBUFFERED": "1"} | environ
+        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        env = kept | {"HOME": str(home), "PYTHONUNBUFFERED": "1"} | environ
         self.process = subprocess.Popen(
             [sys.executable, "-m", "payonce", "serve", *arguments],
             stdout=subprocess.PIPE,

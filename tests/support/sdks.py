@@ -6,13 +6,13 @@ again and again, that is put right here and named: see `chat_of_stream` and `mes
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
 import anthropic
 import httpx2
 import openai
-import orjson
 from pydantic import BaseModel
 
 from payonce.dialects.sse import events
@@ -76,7 +76,7 @@ def _said_once(body: bytes) -> bytes:
         if data == DONE:
             parts.append(data)
             continue
-        chunk = orjson.loads(data)
+        chunk = json.loads(data)
         for choice in chunk["choices"]:
             delta, place = choice["delta"], choice["index"]
             _cut(delta, "role", (place,), said)
@@ -96,7 +96,8 @@ def _cut(holder: dict[str, Any], name: str, where: tuple[Any, ...], said: set[An
 
 
 def _dump(changed: dict[str, Any], data: bytes) -> bytes:
-    return data if orjson.loads(data) == changed else orjson.dumps(changed)
+    """With the parser that the SDK has, too: it reads an integer of any length as one."""
+    return data if json.loads(data) == changed else json.dumps(changed).encode()
 
 
 def without_tool_indices(plain: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ async def strict(
         async with running(folder, upstream=(("", sim.base_url),), **settings) as world:
             now[0] = world.clock
             way = HttpUpstream(sim.base_url, world.gateway.settings)
-            world.gateway.world.player.upstreams = {"": NavigatedUpstream(way, world.gateway.world.navigator)}
+            world.gateway.world.player.flights.upstreams = {"": NavigatedUpstream(way, world.gateway.world.navigator)}
             try:
                 yield world, sim
             finally:

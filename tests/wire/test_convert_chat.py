@@ -262,6 +262,15 @@ def test_numbers_keep_their_text() -> None:
             assert number in body
 
 
+def test_an_integer_of_any_length_is_carried_also_beside_a_role_that_is_said_again() -> None:
+    again = {"choices": [{"index": 0, "delta": {"role": "assistant"}}], "usage": {"prompt_tokens": -(2**70) - 1}}
+    body = made_by_hand((-1, again))
+    made = to_whole(body)
+    assert made is not None
+    assert b'"prompt_tokens":-1180591620717411303425}' in made
+    assert list(same(chat_of_stream(body), chat_of_whole(made))) == []
+
+
 @pytest.mark.parametrize(("wants", "cost", "given_"), [(0, 0, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)])
 def test_usage_is_for_who_asked_unless_the_upstream_gives_it_to_everybody(wants: int, cost: int, given_: int) -> None:
     whole = orjson.loads(WHOLES["sim-content"])

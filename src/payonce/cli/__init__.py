@@ -36,6 +36,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "payonce.cli.probe:probe_model",
         "Ask a provider whether its prompt cache works, and from which length on.",
     ),
+    "tokens": ("payonce.cli.tokens:tokens", "Make new tokens for the dashboard and show them, this once."),
     "why": ("payonce.cli.why:why", "Which part of two requests makes their keys differ."),
 }
 """Every verb: where it is, and what it does in one sentence."""

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from payonce.cli.entries import Shelf, open_shelf, seal_name
+from payonce.cli.entries import open_shelf, seal_name
 from payonce.cli.flags import AsJson, ConfigFile, SecretFile, StoreUrl
 from payonce.cli.output import complain, print_json, say
 from payonce.cli.progress import progress
 from payonce.errors import PayonceError
+from payonce.listing import Shelf
+from payonce.model.reason import ROUTINE
 from payonce.moving import FLUSH_SECONDS, Damage, Importer, Verdict, counted, from_line
 
 _LEFT_OUT = {
@@ -117,7 +119,7 @@ def _named(numbers: list[int]) -> str:
 
 def _lost(shelf: Shelf) -> int:
     """How many entries the store dropped, apart from those that made room for others."""
-    return sum(count for reason, count in shelf.store.dropped().items() if reason != "evicted")
+    return sum(count for reason, count in shelf.store.dropped().items() if reason not in ROUTINE)
 
 
 @contextmanager

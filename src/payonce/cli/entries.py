@@ -1,95 +1,22 @@
-"""The entries of the store that the settings name, as the commands see them: unsealed, and alive by every epoch.
+"""The store that flags, environment and file name, opened for a command.
 
 This room must never decide what may be served.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import os
-import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from payonce.cli.output import complain
 from payonce.config import Settings, load
 from payonce.errors import SettingsError
-from payonce.model.entry import Entry, unseal
-from payonce.model.key import PREFIX
-from payonce.model.ports import Clock, Row, Store
-from payonce.model.scopes import alive
-
-
-@dataclass(frozen=True, slots=True)
-class Listed:
-    """One entry that is kept and not purged."""
-
-    row: Row
-    entry: Entry
-
-    @property
-    def key(self) -> str:
-        """How the key is shown."""
-        return PREFIX + self.row.slot[:-1].hex()
-
-    @property
-    def framing(self) -> str:
-        """`stream` or `whole`."""
-        return "stream" if self.row.slot.endswith(b"s") else "whole"
-
-
-@dataclass(frozen=True, slots=True)
-class Shelf:
-    """An open store, with what is needed to read it."""
-
-    store: Store
-    secret: bytes
-    clock: Clock
-
-    def listed(self, wanted: Callable[[Row], bool] = lambda _row: True) -> Iterator[Listed]:
-        """The living entries whose row is wanted, newest first."""
-        epochs = self.store.epochs()
-        for row in self.store.rows():
-            if wanted(row) and (found := self._read(row, epochs)):
-                yield found
-
-    def _read(self, row: Row, epochs: Mapping[str, int]) -> Listed | None:
-        blob = self.store.get(row.slot)
-        entry = unseal(blob, row.slot, self.secret) if blob is not None else None
-        if entry is None or not alive(entry.scopes, entry.epochs, entry.stored_at, epochs):
-            return None
-        return Listed(row, entry)
-
-
-_DIGITS = re.compile(r"[0-9a-f]{4,64}", re.ASCII)
-
-
-def key_digits(text: str) -> str:
-    """The digits of a key, or of the beginning of one; raises `SettingsError` where `text` is neither."""
-    digits = text.strip().lower().removeprefix(PREFIX)
-    if not _DIGITS.fullmatch(digits):
-        raise SettingsError(
-            f"{text!r} is no key: write {PREFIX} and 4 to 64 hexadecimal digits, as payonce ls shows them"
-        )
-    return digits
-
-
-def fitting(model: str | None, tag: str | None, namespace: str | None) -> Callable[[Row], bool]:
-    """Whether a row fits: `model` is a glob; None asks nothing."""
-
-    def fits(row: Row) -> bool:
-        about = row.about
-        return (
-            (model is None or fnmatch.fnmatchcase(about.model, model))
-            and (tag is None or tag in about.tags)
-            and (namespace is None or about.namespace == namespace)
-        )
-
-    return fits
+from payonce.listing import Shelf
+from payonce.model.ports import Clock, Rationing, Store
 
 
 @contextmanager
@@ -106,6 +33,8 @@ def open_named(
             "serve with --store sqlite:PATH and name the same store here"
         )
     opened = open_store(settings.store, clock=clock, max_bytes=settings.max_bytes)
+    if isinstance(opened, Rationing):
+        opened.ration(settings.quotas)
     try:
         yield opened, settings
     finally:

@@ -12,14 +12,16 @@ from typing import Annotated, BinaryIO
 
 from cyclopts import Parameter
 
-from payonce.cli.entries import Shelf, fitting, open_shelf, seal_name
+from payonce.cli.entries import open_shelf, seal_name
 from payonce.cli.flags import ConfigFile, OnlyModel, OnlyNamespace, OnlyTag, SecretFile, StoreUrl
-from payonce.cli.output import complain, size
+from payonce.cli.output import complain
 from payonce.cli.progress import progress
 from payonce.errors import PayonceError
+from payonce.listing import Shelf, fitting
 from payonce.model.key import Key
 from payonce.model.ports import Row
 from payonce.moving import fresh, to_line
+from payonce.wording import size
 
 
 def export(

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from payonce.cli.output import safe, say
+from payonce.cli.output import say
 from payonce.doctor.causes import Severity
 from payonce.doctor.findings import Finding, plain
+from payonce.wording import safe
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTICE: "bold"}
 

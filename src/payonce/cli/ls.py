@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from payonce.cli.entries import Listed, fitting, open_shelf
+from payonce.cli.entries import open_shelf
 from payonce.cli.flags import AsJson, ConfigFile, OnlyModel, OnlyNamespace, OnlyTag, StoreUrl
-from payonce.cli.output import print_json, say, size, span, table
+from payonce.cli.output import complain, print_json, say, table
+from payonce.listing import Listed, fitting
+from payonce.wording import size, span
 
 
 def ls(
@@ -25,7 +26,10 @@ def ls(
     """List the stored answers, newest first; what was purged is not listed."""
     with open_shelf(store, config) as shelf:
         now = shelf.clock()
-        found = list(itertools.islice(shelf.listed(fitting(model, tag, namespace)), limit if limit > 0 else None))
+        wanted = fitting(model, tag, namespace)
+        found, looked = shelf.newest(wanted, limit) if limit > 0 else (list(shelf.listed(wanted)), 0)
+    if looked:
+        complain(f"the store holds more than the {looked} entries that were looked at; --limit 0 looks at all")
     if json:
         print_json([facts(listed, now) for listed in found])
     elif found:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from payonce.cli.output import complain, safe
+from payonce.cli.output import complain
+from payonce.wording import safe
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -8,11 +8,13 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from payonce.cli.entries import Listed, key_digits, open_shelf
+from payonce.cli.entries import open_shelf
 from payonce.cli.flags import AsJson, ConfigFile, StoreUrl, Switch
 from payonce.cli.ls import facts
-from payonce.cli.output import complain, money, print_json, say, size, span
+from payonce.cli.output import complain, print_json, say
 from payonce.dialects.sse import events
+from payonce.listing import Listed, key_digits
+from payonce.wording import money, size, span
 
 
 def show(

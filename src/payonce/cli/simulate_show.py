@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from payonce.cli.output import say, span, table
+from payonce.cli.output import say, table
 from payonce.cli.simulate_reading import Index
 from payonce.cli.simulate_world import Pricing
 from payonce.ledger.prices import MISSING_EXTRA, Prices
 from payonce.simulation import FREED, PLANNED, RECORDED, UNCACHED, Lane, Simulation
+from payonce.wording import span
 
 _BAR = 40
 _NAMES = {

@@ -10,13 +10,15 @@ from cyclopts import Parameter
 
 from payonce.cli.entries import open_named
 from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
-from payonce.cli.output import print_json, say, size, span, table
+from payonce.cli.output import print_json, say, table
 from payonce.config_types import duration
 from payonce.errors import SettingsError
 from payonce.ledger.prices import MISSING_EXTRA
 from payonce.ledger.tally import add_up, summary
-from payonce.model.ports import Notebook
+from payonce.model.ports import Notebook, Rationing
+from payonce.model.quota import NEAR, SHOWN_TENANTS, Holding, Quotas, fullness
 from payonce.model.reason import REASONS
+from payonce.wording import size, span
 
 
 def stats(
@@ -30,13 +32,15 @@ def stats(
     length = None if since is None else duration(since)
     if since is not None and length is None:
         raise SettingsError(f"--since: {since!r} is not a length of time; write, for example, 30m, 24h or 7d")
-    with open_named(store, config, time.time) as (opened, _settings):
+    with open_named(store, config, time.time) as (opened, settings):
         if not isinstance(opened, Notebook):
             raise SettingsError("store: this store keeps no figures; look at the gateway's /metrics instead")
         notes = opened.notes()
         volume = opened.volume()
+        holdings = opened.holdings(SHOWN_TENANTS) if isinstance(opened, Rationing) else ()
     figures = summary(add_up(notes, 0.0 if length is None else time.time() - length))
     figures["store"] = {"entries": volume.entries, "bytes": volume.used_bytes, "limit_bytes": volume.limit_bytes}
+    figures["tenants"] = [_tenant(holding, settings.quotas) for holding in holdings]
     if json:
         print_json(figures)
     else:
@@ -70,6 +74,9 @@ def _print(figures: dict[str, Any]) -> None:
         table(("prompt cache", "total"), _prompt(figures["prompt_cache"]))
         if figures["prompt_cache"]["unknown_price"] and find_spec("genai_prices") is None:
             say(MISSING_EXTRA)
+    if full := [tenant for tenant in figures["tenants"] if (tenant["quota_share"] or 0) >= NEAR]:
+        say()
+        table(("tenant near its quota", "entries", "size", "of its quota"), [_cells(tenant) for tenant in full])
     for title, name in (
         ("not a hit, because", "reasons"),
         ("not kept, because", "unkept"),
@@ -78,6 +85,17 @@ def _print(figures: dict[str, Any]) -> None:
         if figures[name]:
             say()
             table((title, "count", ""), [_why(*found) for found in figures[name].items()], right=("count",))
+
+
+def _tenant(holding: Holding, quotas: Quotas) -> dict[str, Any]:
+    quota = quotas.of(holding.tenant)
+    share = round(fullness(holding, quota), 4) if any(quota) else None
+    return {"tenant": holding.tenant, "entries": holding.entries, "bytes": holding.used_bytes, "quota_share": share}
+
+
+def _cells(tenant: dict[str, Any]) -> tuple[str, ...]:
+    held = size(tenant["bytes"]) if tenant["bytes"] else ""
+    return tenant["tenant"][:16], str(tenant["entries"]), held, f"{tenant['quota_share']:.0%}"
 
 
 def _prompt(cache: dict[str, Any]) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from cyclopts import Parameter
 
 from payonce.cli.flags import AsJson, ConfigFile, SecretFile, StoreUrl
 from payonce.cli.keys import key_fields, one_upstream
-from payonce.cli.output import complain, money, print_json, say
+from payonce.cli.output import complain, print_json, say
 from payonce.cli.progress import Gauge, progress
 from payonce.config import Settings, load
 from payonce.config_options import ENDPOINTS
@@ -27,8 +27,9 @@ from payonce.core.directives import read_directives
 from payonce.errors import PayonceError, SettingsError
 from payonce.ledger.tally import dollars
 from payonce.model.call import Headers
-from payonce.model.reason import Reason
+from payonce.model.reason import ROUTINE, Reason
 from payonce.warming import Done, Request, Summary, Unread, Warmth, read_line
+from payonce.wording import money
 
 _FLUSH_SECONDS = 30.0
 
@@ -118,7 +119,7 @@ class _Run:
                 requests, sender, clock=loop.time, concurrency=self.concurrency, on_done=self._done, stop=stop
             )
             flushed = await loop.run_in_executor(None, world.tiers.keeper.flush, _FLUSH_SECONDS)
-            self.lost = sum(n for why, n in world.tiers.keeper.dropped().items() if why != "evicted") or int(
+            self.lost = sum(n for why, n in world.tiers.keeper.dropped().items() if why not in ROUTINE) or int(
                 not flushed
             )
             return summary

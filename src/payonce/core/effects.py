@@ -50,6 +50,11 @@ class Flight:
         self.landing: Landing | None = None
         self._waiting: list[Callable[[], None]] = []
 
+    @property
+    def number(self) -> int:
+        """That of the request it took off for."""
+        return self.ask.call.number
+
     def land(self, landing: Landing) -> None:
         """It has ended and was judged."""
         self.landing = landing
@@ -95,10 +100,13 @@ class Drop(Effect[None]):
 
 
 @dataclass(frozen=True, slots=True)
-class Board(Effect["Boarding | Reason"]):
-    """A seat in the one flight for this key and framing, which takes off if there is none; or why there is no seat."""
+class Board(Effect["Boarding | Reason | None"]):
+    """A seat in the one flight for this key and framing, which takes off if there is none; or why there is no seat.
+    None where one has landed, and was kept, at `since` (Unix seconds) or later: what was looked for before that may be
+    there now."""
 
     ask: Ask
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +157,10 @@ class Refuse(Effect[None]):
 
 @dataclass(frozen=True, slots=True)
 class Renew(Effect[None]):
-    """Let a flight for this key take off that nobody waits for, unless there is one."""
+    """Let a flight for this key take off that nobody waits for, unless there is one, or one has landed `since`."""
 
     ask: Ask
+    since: float
 
 
 # Asked by the flight, the story of one upstream call.
@@ -162,6 +171,17 @@ class Epochs(Effect[tuple[int, ...]]):
     """The counts of these scopes, now."""
 
     scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Witness(Effect[int]):
+    """An answer to a call for `name` has come of which `said` tells who made it, and `scope` counted `born` when the
+    call took off: the count under which it is kept. May retire what was kept before (core/changes.py)."""
+
+    scope: str
+    name: str
+    said: str
+    born: int
 
 
 @dataclass(frozen=True, slots=True)

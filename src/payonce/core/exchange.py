@@ -8,8 +8,10 @@ Reading order is execution order.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 from typing import NamedTuple
 
+from payonce.core.changes import witnessed
 from payonce.core.effects import (
     Await,
     Board,
@@ -45,8 +47,9 @@ from payonce.model.reason import Reason
 from payonce.model.receipt import Landing, Outcome, Receipt
 
 
-def exchange(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
-    """One request of a client, from lookup to receipt. `now` is when it arrived, in Unix seconds."""
+def exchange(ask: Ask, dialect: Dialect, now: float, *, again: bool = False) -> Story[Receipt]:
+    """One request of a client, from lookup to receipt. `now` is when it arrived, in Unix seconds. `again` says that it
+    was told before: up to its boarding, which came too late for the flight that had landed meanwhile."""
     if ask.clear:
         yield from Drop(ask.key)
     found: Entry | Reason = why.REFRESH
@@ -63,12 +66,14 @@ def exchange(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
         if turned is not None:
             return (yield from _replay(ask, dialect, turned, hit_label(turned, now, converted=True)))
     if stale is not None and usable_stale(stale, ask.terms.stale_while_revalidate, found, now):
-        yield from Renew(ask)
+        yield from Renew(ask, now)
         return (yield from _replay(ask, dialect, stale, stale_label(stale, now, found, renewing=True)))
     if ask.only_if_cached:
         yield from Refuse(why.ONLY_IF_CACHED, Label(Outcome.REFUSED, why.ONLY_IF_CACHED))
         return Receipt(Outcome.REFUSED, why.ONLY_IF_CACHED)
-    boarding = yield from Board(ask)
+    boarding = yield from Board(ask, inf if again or ask.refresh else now)
+    if boarding is None:
+        return (yield from exchange(ask, dialect, now, again=True))
     if isinstance(boarding, Reason):
         return (yield from bypass(ask.call, boarding))
     return (yield from _fly(ask, dialect, boarding, found, stale, now))
@@ -109,12 +114,12 @@ def _fly(
     outcome = Outcome.MISS if boarding.leader else Outcome.COLLAPSED
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, missed, unkept=head, ttl=0))
-        return Receipt(outcome, missed)
+        return Receipt(outcome, missed, flight=flight.number)
     landing = flight.landing
     unkept = landing.reason if landing is not None else keepable(head, ask.intent)
     label = Label(outcome, missed, unkept=unkept, ttl=ask.terms.ttl if unkept is None else 0, stored=unkept is None)
     yield from Relay(head, flight.tape, label)
-    return Receipt(outcome, missed)
+    return Receipt(outcome, missed, flight=flight.number)
 
 
 def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landing]:
@@ -132,6 +137,7 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landi
     facts = dialect.judge(ask.intent, tape.head.headers, answer.body)
     if isinstance(facts, Reason):
         return Landing(None, facts, took)
+    epochs = yield from witnessed(ask, facts, ask.scopes, epochs)
     entry = make_entry(
         ask, tape.head, answer.body, facts, epochs=epochs, stored_at=answer.ended, took=took, jitter=jitter
     )

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable
 from dataclasses import replace
+from math import inf
 from typing import TypeVar
 
+from payonce.core.changes import witnessed
 from payonce.core.effects import (
     Await,
     Board,
@@ -51,8 +53,8 @@ def told(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
     return exchange(ask, dialect, now) if ask.batch is None else gather(ask, dialect, now)
 
 
-def gather(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
-    """One request for a batch, from lookup to receipt. `now` is when it arrived, in Unix seconds."""
+def gather(ask: Ask, dialect: Dialect, now: float, *, again: bool = False) -> Story[Receipt]:
+    """One request for a batch, from lookup to receipt. `now` and `again` as for any exchange."""
     batch, dialect = _batch(ask), _of_batches(dialect)
     if ask.clear:
         for item in batch.items:
@@ -66,16 +68,16 @@ def gather(ask: Ask, dialect: Dialect, now: float) -> Story[Receipt]:
         body = yield from _from_stock(ask, dialect, stock)
         if body is not None:
             if renewing:
-                yield from Renew(_narrowed(ask, dialect, stock.lacking))
+                yield from Renew(_narrowed(ask, dialect, stock.lacking), now)
             return (yield from _serve(ask, stock, body, stock.missed if renewing else None, now, renewing=renewing))
     if stock.held and (not stock.lacking or renewing or not alike(stock.held.values())):
         stock = nothing(batch, why.MODEL_CHANGED)
     if ask.only_if_cached:
         yield from Refuse(why.ONLY_IF_CACHED, Label(Outcome.REFUSED, why.ONLY_IF_CACHED))
         return Receipt(Outcome.REFUSED, why.ONLY_IF_CACHED)
-    if not stock.held and len(batch.items) == len(batch.places):
-        return (yield from _fly_whole(ask, dialect, stock, now))
-    return (yield from _fly_part(ask, dialect, stock, now))
+    whole = not stock.held and len(batch.items) == len(batch.places)
+    since = inf if again or ask.refresh else now
+    return (yield from (_fly_whole if whole else _fly_part)(ask, dialect, stock, now, since))
 
 
 def _serve(ask: Ask, stock: Stock, body: bytes, reason: Reason | None, now: float, *, renewing: bool) -> Story[Receipt]:
@@ -100,9 +102,11 @@ def _serve(ask: Ask, stock: Stock, body: bytes, reason: Reason | None, now: floa
     return Receipt(label.outcome, reason, saved=saved(batch, entries, (), len(body)))
 
 
-def _fly_whole(ask: Ask, dialect: BatchDialect, stock: Stock, now: float) -> Story[Receipt]:
+def _fly_whole(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since: float = inf) -> Story[Receipt]:
     """Send the batch as it came and read its flight's tape, as for any other call."""
-    boarding = yield from Board(ask)
+    boarding = yield from Board(ask, since)
+    if boarding is None:
+        return (yield from gather(ask, dialect, now, again=True))
     if isinstance(boarding, Reason):
         return (yield from bypass(ask.call, boarding))
     flight = boarding.flight
@@ -113,22 +117,25 @@ def _fly_whole(ask: Ask, dialect: BatchDialect, stock: Stock, now: float) -> Sto
     outcome, items = Outcome.MISS if boarding.leader else Outcome.COLLAPSED, (0, len(_batch(ask).places))
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, stock.missed, unkept=head, items=items))
-        return Receipt(outcome, stock.missed)
+        return Receipt(outcome, stock.missed, flight=flight.number)
     landing = flight.landing
     unkept = landing.reason if landing is not None else keepable(head, ask.intent)
     ttl = ask.terms.ttl if unkept is None else 0
     label = Label(outcome, stock.missed, unkept=unkept, ttl=ttl, stored=unkept is None, items=items)
     yield from Relay(head, flight.tape, label)
-    return Receipt(outcome, stock.missed)
+    return Receipt(outcome, stock.missed, flight=flight.number)
 
 
-def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float) -> Story[Receipt]:
+def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since: float) -> Story[Receipt]:
     """Send only what is lacking, each item once, and put the answer together when it has come. An error of the
     upstream is passed on as it is; an answer that can't be used is asked for once more, for the batch as it came."""
     batch = _batch(ask)
-    boarding = yield from Board(_narrowed(ask, dialect, stock.lacking))
+    boarding = yield from Board(_narrowed(ask, dialect, stock.lacking), since)
+    if boarding is None:
+        return (yield from gather(ask, dialect, now, again=True))
     if isinstance(boarding, Reason):
         return (yield from bypass(ask.call, boarding))
+    number = boarding.flight.number
     landing = yield from Land(boarding.flight)
     tape = boarding.flight.tape
     head, ending = tape.head, tape.ending
@@ -140,11 +147,11 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float) -> Stor
     outcome, total = Outcome.MISS if boarding.leader else Outcome.COLLAPSED, len(batch.places)
     if head is not None and whole and (head.status != 200 or landing.reason is why.ERROR_INSIDE):
         yield from Relay(head, tape, Label(outcome, stock.missed, unkept=landing.reason, items=(0, total)))
-        return Receipt(outcome, stock.missed)
+        return Receipt(outcome, stock.missed, flight=number)
     if failed or head is None:
         reason = _answerable(ending.reason if ending is not None else None)
         yield from Refuse(reason, Label(outcome, stock.missed, unkept=reason, items=(0, total)))
-        return Receipt(outcome, stock.missed)
+        return Receipt(outcome, stock.missed, flight=number)
     if not landing.entries:
         return (yield from _fly_whole(ask, dialect, nothing(batch, why.UNUSABLE_PART), now))
     paid = dict(zip(stock.lacking, landing.entries, strict=True))
@@ -163,14 +170,15 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float) -> Stor
     )
     head = Head(head.status, _fitting(head.headers))
     yield from Relay(head, Tape.finished(head, joined), label)
-    return Receipt(outcome, stock.missed, saved=saved(batch, entries, paid, len(joined)))
+    return Receipt(outcome, stock.missed, saved=saved(batch, entries, paid, len(joined)), flight=number)
 
 
 def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landing]:
     """One upstream call for a batch: the answer is written on `tape`, divided when it has ended, and its items are kept
     if it is whole. `jitter` as for any flight."""
     batch, dialect = _batch(ask), _of_batches(dialect)
-    epochs = iter((yield from Epochs(tuple([scope for item in batch.items for scope in item.scopes]))))
+    scopes = tuple([scope for item in batch.items for scope in item.scopes])
+    counts = yield from Epochs(scopes)
     answer = yield from fetch_whole(ask, tape)
     if isinstance(answer, Landing):
         return answer
@@ -178,6 +186,7 @@ def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story
     division = yield from _at_leisure(dialect.divide(answer.body, weights(batch)))
     if isinstance(division, Reason):
         return Landing(None, division, answer.took)
+    epochs = iter((yield from witnessed(ask, division.facts, scopes, counts)))
     entries: list[Entry] = []
     dropped: Reason | None = None
     pieces = dict(zip(reversed(batch.places), reversed(division.pieces), strict=True))  # the first of each counts

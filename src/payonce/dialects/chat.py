@@ -82,12 +82,13 @@ class _Choice:
 class _Answer:
     """Everything an answer has shown: filled by one whole body, or by a stream's chunks one after the other."""
 
-    __slots__ = ("choices", "id", "model", "usage")
+    __slots__ = ("choices", "fingerprint", "id", "model", "usage")
 
     def __init__(self) -> None:
         self.choices: dict[object, _Choice] = {}
         self.id = ""
         self.model = ""
+        self.fingerprint = ""
         self.usage: dict[str, Any] | None = None
 
     def add(self, part: object, member: str) -> Reason | None:
@@ -98,6 +99,7 @@ class _Answer:
             return why.ERROR_INSIDE
         self.id = self.id or text(part.get("id"))
         self.model = self.model or text(part.get("model"))
+        self.fingerprint = self.fingerprint or text(part.get("system_fingerprint"))
         self.usage = part.get("usage") or self.usage
         for place, choice in enumerate(part.get("choices") or ()):
             said = choice.get(member) or {}
@@ -124,6 +126,7 @@ class _Answer:
             model=self.model,
             usage=_who_gets_usage(self.usage, asked=intent.wants_usage),
             tokens=read_tokens(self.usage or {}),
+            fingerprint=self.fingerprint,
         )
 
 

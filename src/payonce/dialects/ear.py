@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
+import msgspec
 
 from payonce.model.call import Headers
 
@@ -18,6 +18,24 @@ LINE_BYTES = 4 << 20
 """The longest line of a stream that is looked at: `/responses` ends with the whole answer in one."""
 
 _DIAGNOSES = ("diagnostics", "prompt_cache_diagnostics")
+
+
+class _Event(msgspec.Struct, gc=False):
+    """What is looked at in an answer or in an event of its stream; all else is skipped."""
+
+    id: Any = None
+    model: Any = None
+    provider: Any = None
+    usage: Any = None
+    message: Any = None
+    response: Any = None
+    diagnostics: Any = msgspec.UNSET
+    prompt_cache_diagnostics: Any = msgspec.UNSET
+
+
+_READER = msgspec.json.Decoder(_Event)
+_NAMES = ("id", "model", "provider")
+_FIELDS = (*_NAMES, *_DIAGNOSES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +58,8 @@ class Ear:
         self._stream = False
         self._deaf = False
         self._chunks: list[bytes] = []
-        self._size = 0
+        self.size = 0
+        """How many bytes are held."""
         self._told: dict[str, Any] = {}
         self._usage: dict[str, Any] | None = None
         for name, value in headers:
@@ -61,7 +80,7 @@ class Ear:
             self._keep(chunk, LINE_BYTES)
             return
         lines = b"".join((*self._chunks, chunk[:cut]))
-        self._chunks, self._size = [chunk[cut:]], len(chunk) - cut
+        self._chunks, self.size = [chunk[cut:]], len(chunk) - cut
         if b'"usage"' in lines:
             for line in lines.splitlines():
                 if line.startswith(b"data:") and b'"usage"' in line:
@@ -81,30 +100,32 @@ class Ear:
         )
 
     def _keep(self, chunk: bytes, limit: int) -> None:
-        self._size += len(chunk)
+        self.size += len(chunk)
         self._chunks.append(chunk)
-        if self._size > limit:
+        if self.size > limit:
             self._deaf = True
             self._chunks = []
 
     def _read(self, text: bytes) -> None:
         try:
-            event = orjson.loads(text)
-        except orjson.JSONDecodeError:
+            event = _READER.decode(text)
+        except (msgspec.DecodeError, RecursionError):
             return
-        if not isinstance(event, dict):
-            return
-        for told in (event.get("message"), event.get("response"), event):
-            if isinstance(told, dict):
-                self._told.update((name, value) for name, value in told.items() if _is_told(name, value))
-                usage = told.get("usage")
-                if isinstance(usage, dict):
-                    said = {name: value for name, value in usage.items() if value is not None}
-                    self._usage = {**(self._usage or {}), **said}
+        for inner in (event.message, event.response):
+            if isinstance(inner, dict):
+                self._take(inner, inner.get("usage"))
+        self._take({name: getattr(event, name) for name in _FIELDS}, event.usage)
 
-
-def _is_told(name: str, value: object) -> bool:
-    return (name in ("id", "model", "provider") and isinstance(value, str)) or name in _DIAGNOSES
+    def _take(self, told: dict[str, Any], usage: object) -> None:
+        for name in _NAMES:
+            if isinstance(value := told.get(name), str):
+                self._told[name] = value
+        for name in _DIAGNOSES:
+            if (value := told.get(name, msgspec.UNSET)) is not msgspec.UNSET:
+                self._told[name] = value
+        if isinstance(usage, dict):
+            said = {name: value for name, value in usage.items() if value is not None}
+            self._usage = {**self._usage, **said} if self._usage else said
 
 
 def _text(value: object) -> str:

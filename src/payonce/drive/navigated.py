@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-from payonce.drive.sync import SyncAnswer, SyncUpstream
+from payonce.drive.sync_flights import SyncAnswer, SyncUpstream
 from payonce.model.call import Call
 from payonce.model.course import Course, Navigator
 from payonce.model.ports import Answer, Upstream

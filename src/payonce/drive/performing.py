@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from payonce.core import effects as do
 from payonce.core.tape import Reader
+from payonce.model.call import Ask, Call
 from payonce.model.ports import Clock
 from payonce.model.receipt import Landing, Receipt
 
@@ -35,12 +36,12 @@ Answering = do.Relay | do.Pass | do.Refuse
 class Listener(Protocol):
     """Who keeps the figures."""
 
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
-        """A request was answered."""
+    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None) -> None:
+        """A request was answered; a call stands for `asked` where the cache took no part in it."""
         ...
 
-    def landed(self, landing: Landing, followers: int) -> None:
-        """An upstream call ended that `followers` others had joined."""
+    def landed(self, landing: Landing, followers: int, ask: Ask) -> None:
+        """An upstream call for `ask` ended that `followers` others had joined."""
         ...
 
 
@@ -48,10 +49,13 @@ class Turn:
     """One exchange that rests at `effect`, its answer. `flight` is what it boarded, if anything; `reader` is its place
     on the tape where the answer is still arriving."""
 
-    __slots__ = ("_clock", "_listener", "_started", "_story", "effect", "flight", "leader", "reader")
+    __slots__ = ("_asked", "_clock", "_listener", "_started", "_story", "effect", "flight", "leader", "reader")
 
-    def __init__(self, story: do.Story[Receipt], listener: Listener, clock: Clock, started: float) -> None:
+    def __init__(
+        self, story: do.Story[Receipt], asked: Ask | Call, listener: Listener, clock: Clock, started: float
+    ) -> None:
         self._story: do.Story[Receipt] | None = story
+        self._asked = asked
         self._listener = listener
         self._clock = clock
         self._started = started
@@ -83,6 +87,6 @@ class Turn:
             story.send(taken)
         except StopIteration as end:
             receipt: Receipt = end.value
-            self._listener.exchanged(receipt, self._clock() - self._started)
+            self._listener.exchanged(receipt, self._clock() - self._started, self._asked)
             return receipt
         raise RuntimeError("a story went on after its answer; a client that pulls can't be waited for")

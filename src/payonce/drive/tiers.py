@@ -16,12 +16,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 
+from payonce.drive.changes import Changes
 from payonce.errors import StoreError
 from payonce.model import reason as why
+from payonce.model.about import about_entry
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
-from payonce.model.ports import About, Bulk, Distant, Recorder, Sieving, Store
+from payonce.model.ports import About, AsyncReading, Bulk, Clock, Distant, Recorder, Sieving, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -35,7 +37,12 @@ class Tiers:
     """`front` answers at once and may forget; `behind` (None: there is only the front) may wait for a disk."""
 
     def __init__(
-        self, front: Store, behind: Store | None, secret: bytes, now: Callable[[], float] | None = None
+        self,
+        front: Store,
+        behind: Store | None,
+        secret: bytes,
+        now: Callable[[], float] | None = None,
+        clock: Clock = time.time,
     ) -> None:
         self.front = front
         self.behind = behind
@@ -44,9 +51,11 @@ class Tiers:
         self.purges = 0
         self.dropped: Counter[str] = Counter()
         self.on_change: list[Callable[[bytes], None]] = []
+        self.changes = Changes(self, clock, self.complain)
         self._complained = False
         self._absent = _absence(behind)
         self._distant = distant(behind)
+        self._loops = _read_by_loops(behind)
         self._now = now or since_boot
         self._read_at = -inf
         self._reading = threading.Lock()
@@ -85,11 +94,19 @@ class Tiers:
         behind = self.behind
         assert behind is not None
         self._catch_up()
-        return behind.get_many(slots) if isinstance(behind, Bulk) else [behind.get(slot) for slot in slots]
+        if isinstance(behind, Bulk) and len(slots) > 1:
+            return behind.get_many(slots)
+        return [behind.get(slot) for slot in slots]
+
+    async def read_soon(self, slots: Sequence[bytes]) -> Sequence[bytes | None] | None:
+        """As `read_many`, on the running loop; None where a thread has to read. Raises StoreError and TimeoutError."""
+        if self._loops is None or not self.trusted:
+            return None
+        return await self._loops.get_soon(slots)
 
     def promote(self, ask: Ask, blob: bytes, entry: Entry) -> None:
         """Let the front have what was found behind."""
-        self.front.put(ask.key.slot, blob, _about(entry))
+        self.front.put(ask.key.slot, blob, about_entry(entry))
 
     def settle(
         self,
@@ -134,7 +151,7 @@ class Tiers:
         """
         slot = ask.key.slot
         blob = seal(entry, slot, self.secret)
-        about = _about(entry)
+        about = about_entry(entry)
         kept = False
         try:
             kept = self.behind is not None and _keep(self.behind, ask, blob, about)
@@ -239,6 +256,10 @@ def distant(store: object) -> Distant | None:
     return store if isinstance(store, Distant) else None
 
 
+def _read_by_loops(store: object) -> AsyncReading | None:
+    return store if isinstance(store, AsyncReading) else None
+
+
 def _keep(store: Store, ask: Ask, blob: bytes, about: About) -> bool:
     """Put it, with the question where the store keeps that too."""
     if ask.asked is not None and isinstance(store, Recorder):
@@ -252,15 +273,3 @@ def _absence(behind: object) -> Callable[[bytes], bool]:
         return behind.absent
     certain = behind is None
     return lambda _slot: certain
-
-
-def _about(entry: Entry) -> About:
-    return About(
-        stored_at=entry.stored_at,
-        expires_at=entry.expires_at,
-        tenant=entry.tenant,
-        namespace=entry.namespace,
-        endpoint=entry.endpoint,
-        model=entry.model,
-        tags=entry.tags,
-    )

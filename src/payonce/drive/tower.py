@@ -6,12 +6,16 @@ One flight for each key, framing and usage wish; bounded in number. Boarding is 
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
+from math import inf
 
 from payonce.core.effects import Flight
 from payonce.core.tape import Tape
 from payonce.model.call import Ask
 
+LANDINGS = 1024
+"""So many of the last answers that were kept are remembered: more than land while a lookup is under way."""
 _Gate = tuple[bytes, bool]
 
 
@@ -24,6 +28,7 @@ class Tower:
         self.max_tape = max_tape
         self.max_batch = max_batch
         self._flights: dict[_Gate, Flight] = {}
+        self._landed: OrderedDict[_Gate, float] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._flights)
@@ -53,11 +58,21 @@ class Tower:
         self._flights[_gate(ask)] = flight
         return flight
 
-    def land(self, flight: Flight) -> None:
-        """The flight is over; nobody boards it any more."""
+    def land(self, flight: Flight, now: float) -> None:
+        """The flight is over; nobody boards it any more. `now` in Unix seconds."""
         gate = _gate(flight.ask)
         if self._flights.get(gate) is flight:
             del self._flights[gate]
+        if flight.landing is not None and flight.landing.reason is None:
+            self._landed[gate] = now
+            self._landed.move_to_end(gate)
+            if len(self._landed) > LANDINGS:
+                self._landed.popitem(last=False)
+
+    def landed_since(self, ask: Ask, since: float) -> bool:
+        """Whether a flight that a reader with `ask` could have boarded has landed, and its answer was kept, at `since`
+        or later: what the reader has looked for before that may be there now."""
+        return self._landed.get(_gate(ask), -inf) >= since
 
 
 def _gate(ask: Ask) -> _Gate:

@@ -12,18 +12,19 @@ import threading
 import time
 from collections.abc import Mapping
 
-import orjson
-
 from payonce.assembly import World
 from payonce.config import Settings
 from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
+from payonce.gateway import own_pages
+from payonce.gateway.admin import PATH as ADMIN_PATH
+from payonce.gateway.admin import Admin
 from payonce.gateway.connection import StrictProtocol
 from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.deadlines import keep_deadlines
 from payonce.gateway.face import AbortedAnswer, AsgiFace, Receive, Scope, Send
 from payonce.gateway.guard import Guard
-from payonce.gateway.metrics import CONTENT_TYPE, render
+from payonce.gateway.meter import Meter
 from payonce.gateway.price_list import keep_prices
 from payonce.gateway.routes import Route, Routes
 from payonce.gateway.shelf import Ready, Shelf
@@ -31,7 +32,7 @@ from payonce.gateway.upstream import HttpUpstream
 from payonce.intake import Admitted, Bypassed, Intake, Refused
 from payonce.model import reason as why
 from payonce.model.call import Headers
-from payonce.model.ports import Clock, Head, Upstream
+from payonce.model.ports import Clock, Upstream
 from payonce.model.receipt import Outcome, Receipt
 
 log = logging.getLogger("payonce.gateway")
@@ -41,16 +42,19 @@ SHELF_SHARE = 4
 
 
 class Gateway:
-    """One worker's gateway. Everything that needs a running loop is made by `start`."""
+    """One worker's gateway. Everything that needs a running loop is made by `start`. `board` is a directory in which
+    the workers of one gateway tell each other their figures; empty where there is one worker."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, board: str = "") -> None:
         self.settings = settings
+        self._board = board
         self.routes = Routes(name for name, _ in settings.upstream)
         self.guard = Guard(settings)
         self.clock: Clock = time.time
         self.stopping = False
         self.connections: set[StrictProtocol] = set()
         self.shelf: Shelf | None = None
+        self.admin: Admin | None = None
         self._world: World | None = None
 
     @property
@@ -82,18 +86,25 @@ class Gateway:
         world.before_note.append(lambda: shelf.settle(world.ledger))
         for warning in world.warnings:
             log.warning("%s", warning)
+        if settings.dashboard != "off":
+            self.admin = Admin(world, self.connections, shelf, self._upstreams)
         await world.start()
         keeping = keep_deadlines(self.connections, self._upstreams.values(), settings)
         pricing = keep_prices(world.navigator, self._upstreams, self.clock)
-        self._keepers = [asyncio.get_running_loop().create_task(each) for each in (keeping, pricing)]
+        self.meter = Meter(world, shelf, self.connections, self.clock, self._board)
+        each = (keeping, pricing, self.meter.keep_posting())
+        self._keepers = [asyncio.get_running_loop().create_task(keeper) for keeper in each]
 
     async def stop(self) -> None:
         """Let flights land, flush the store, close connections."""
         self.stopping = True
+        if self.admin is not None:
+            self.admin.close()
         if self._world is not None:
             for keeper in self._keepers:
                 keeper.cancel()
             await self._world.stop()
+            await self.meter.post()
             for upstream in self._upstreams.values():
                 upstream.close()
 
@@ -128,7 +139,7 @@ class Gateway:
             if against is not None:
                 await face.refuse(against)
             elif route is None:
-                await self._own(scope, face)
+                await self._own(scope, receive, face)
             else:
                 await self._serve(scope, receive, face, route, headers)
         except AbortedAnswer:
@@ -189,7 +200,7 @@ class Gateway:
             await self.world.player.bypass(taken.call, taken.reason, face)
         elif isinstance(taken, Refused):
             await face.refuse(taken.reason, label_headers(Label(Outcome.REFUSED, taken.reason)))
-            self.world.ledger.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0)
+            self.world.ledger.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0, None)
 
     def _moment(self) -> tuple[int, int]:
         """Moves on with every purge and every change of an entry: what was read before may no longer hold."""
@@ -234,41 +245,12 @@ class Gateway:
     async def _too_large(face: AsgiFace, limit: int) -> None:
         await face.refuse(why.BODY_TOO_LARGE, ((b"connection", b"close"),), f"at most {limit} bytes")
 
-    async def _own(self, scope: Scope, face: AsgiFace) -> None:
+    async def _own(self, scope: Scope, receive: Receive, face: AsgiFace) -> None:
         """The gateway's own pages."""
         path, method = scope.get("raw_path") or scope["path"].encode(), scope["method"]
-        if method not in ("GET", "HEAD") or path not in (b"/healthz", b"/readyz", b"/metrics"):
+        if self.admin is not None and not self.stopping and (path + b"/").startswith(ADMIN_PATH):
+            await self.admin.serve(scope, receive, face)
+        elif method not in ("GET", "HEAD") or path not in own_pages.PATHS:
             await face.refuse(why.NO_ROUTE)
-        elif path == b"/healthz":
-            await _json(face, 200, {"status": "ok"})
-        elif path == b"/metrics":
-            tally = await self.world.tally()
-            volume = await asyncio.get_running_loop().run_in_executor(None, self.world.volume)
-            text = render(tally, volume, self.world, self.shelf)
-            await face.start(Head(200, ((b"content-type", CONTENT_TYPE),)), (), text)
         else:
-            await self._ready(face)
-
-    async def _ready(self, face: AsgiFace) -> None:
-        world = self.world
-        lost = {reason: count for reason, count in world.dropped().items() if reason != "evicted"}
-        degraded = list(world.warnings)
-        if trouble := world.trouble():
-            degraded.append(f"the store's server does not answer, so nothing is served from the cache: {trouble}")
-        if lost:
-            degraded.append("entries were lost or could not be read since the start; payonce stats says how many")
-        status = "stopping" if self.stopping else "degraded" if degraded else "ok"
-        volume = await asyncio.get_running_loop().run_in_executor(None, world.volume)
-        page = {
-            "status": status,
-            "store": {"entries": volume.entries, "bytes": volume.used_bytes, "limit": volume.limit_bytes},
-            "dropped": lost,
-            "notes": degraded,
-            "flights": len(world.tower),
-        }
-        await _json(face, 503 if self.stopping else 200, page)
-
-
-async def _json(face: AsgiFace, status: int, page: object) -> None:
-    fields = ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
-    await face.start(Head(status, fields), (), orjson.dumps(page))
+            await own_pages.answer(path, face, self.world, self.meter, stopping=self.stopping)

@@ -291,6 +291,10 @@ class Origin:
         while idle and (now - idle[0].since >= KEEP_SECONDS or not idle[0].open):
             idle.popleft().destroy()
 
+    def connections(self) -> dict[str, int]:
+        """How many connections are busy, and how many idle."""
+        return {"open": len(self._busy), "idle": len(self._idle)}
+
     def give_back(self, connection: Connection) -> None:
         """The exchange is over: keep the connection if it is clean, destroy it if not. Twice is harmless."""
         if connection not in self._busy:

@@ -9,13 +9,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import resource
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Mapping
 from functools import partial
 
 from payonce.config import Settings
+from payonce.dashboard.door import asks_nobody
+from payonce.dashboard.tokens import make_tokens, tokens_path, told
 from payonce.errors import MissingExtraError, SettingsError
 from payonce.stores.registry import known_scheme, redact
 
@@ -36,7 +40,8 @@ def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
     known_scheme(settings.store)
     _raise_file_limit()
     listener = bind(settings.host, settings.port, (origins or {}).get("port", "port"))
-    config = server_config(settings)
+    board = tempfile.mkdtemp(prefix="payonce-figures-") if settings.workers > 1 else ""
+    config = server_config(settings, board)
     host, port = listener.getsockname()[:2]
     _greet(settings, f"[{host}]" if ":" in host else host, port)
     try:
@@ -51,12 +56,14 @@ def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
         return 130
     finally:
         listener.close()
+        if board:
+            shutil.rmtree(board, ignore_errors=True)
 
 
-def server_config(settings: Settings) -> uvicorn.Config:
-    """How uvicorn runs the gateway."""
+def server_config(settings: Settings, board: str = "") -> uvicorn.Config:
+    """How uvicorn runs the gateway; `board` is where several workers share their figures."""
     return uvicorn.Config(
-        partial(Gateway, settings),
+        partial(Gateway, settings, board),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -107,6 +114,22 @@ def _greet(settings: Settings, host: str, port: int) -> None:
     upstreams = ", ".join(f"{name}={url}" if name else url for name, url in settings.upstream)
     print(f"payonce answers on http://{host}:{port}/api/v1  (upstream {upstreams})")
     print(f"store {redact(settings.store)}, cache {settings.cache}, ttl {settings.ttl} s; stop with Ctrl-C", flush=True)
+    if settings.dashboard != "off":
+        print(f"dashboard http://{host}:{port}/_payonce/{_tokens(settings)}", flush=True)
+
+
+def _tokens(settings: Settings) -> str:
+    """What to know about the dashboard's tokens. New ones are shown on a terminal only: elsewhere this is a log."""
+    path = tokens_path(settings)
+    if asks_nobody(settings):
+        return ""
+    try:
+        if not sys.stdout.isatty():
+            return "" if path.exists() else "  (run  payonce tokens  for the tokens that it asks for)"
+        made = make_tokens(path, anew=False)
+    except OSError as error:
+        return f"  (nobody can sign in: {path} can't be written, {error.strerror})"
+    return "" if made is None else "\n" + "\n".join(told(made))
 
 
 def log_config(level: str) -> dict[str, object]:

@@ -22,6 +22,7 @@ from payonce.ledger.tally import BUCKETS, Ledger
 from payonce.model.entry import Entry
 from payonce.model.key import DIGEST_BYTES
 from payonce.model.ports import Head
+from payonce.model.receipt import Hits
 
 _OVERHEAD = 1500
 
@@ -165,10 +166,11 @@ class Shelf:
         said, self._said = self._said, []
         histogram, self._histogram = self._histogram, [0] * (len(BUCKETS) + 1)
         seconds, self._seconds = self._seconds, 0.0
-        ledger.fast_hits(histogram, round(seconds * 1e9))
+        hits = []
         for ready in said:
-            times, ready.unsaid = ready.unsaid, 0
-            ledger.now.served(ready.entry, times, converted=ready.converted)
+            hits.append(Hits(ready.entry, ready.slot, ready.unsaid, ready.converted))
+            ready.unsaid = 0
+        ledger.fast_hits(hits, histogram, round(seconds * 1e9))
 
     def _remove(self, digest: bytes) -> None:
         ready = self._ready.pop(digest, None)

@@ -50,6 +50,10 @@ class HttpUpstream:
         """Give up what has made no progress for too long at `now`, on the loop's clock; to be called now and then."""
         self._origin.sweep(now)
 
+    def connections(self) -> dict[str, int]:
+        """How many connections are busy, and how many idle."""
+        return self._origin.connections()
+
     def close(self) -> None:
         """Close what is idle."""
         self._origin.close()

@@ -42,8 +42,9 @@ class Accounts:
         charged: Decimal | None = None,
         ours: bool = False,
         cacheable: bool = True,
-    ) -> Bill:
-        """Enter one answer of an upstream and return its bill.
+    ) -> tuple[Bill, ...]:
+        """Enter one answer of an upstream and return its bill, and behind it those of calls to other models inside it
+        where its own does not hold them.
 
         `usage` is the usage object as it came (a stream's put together by `fold`), `asked` the model of the request and
         `model` that of the answer. `upstream` is its base URL, which decides whose prices count. `ttl` is the time to
@@ -54,11 +55,12 @@ class Accounts:
         rates = self.rates(read, model, asked, upstream)
         read = infer_writes(read, rates, ttl=ttl or "5m")
         bill = price(read, rates, charged, ours=ours)
-        self.ledger.spent(bill, cacheable=cacheable)
+        bills = [bill]
         if bill.estimated:  # else the charge holds these too
-            for other, used in read.elsewhere:
-                self.ledger.spent(price(used, self.rates(used, other, "", upstream)), cacheable=cacheable)
-        return bill
+            bills += [price(used, self.rates(used, other, "", upstream)) for other, used in read.elsewhere]
+        for each in bills:
+            self.ledger.spent(each, cacheable=cacheable)
+        return tuple(bills)
 
     def rates(self, usage: Usage, model: str, asked: str, upstream: str | None) -> Rates | None:
         """The prices for a prompt of that length, of the model that answered, else of the one that was asked."""

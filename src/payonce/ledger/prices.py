@@ -45,6 +45,8 @@ class Prices:
         self._loaded = False
         self._published: dict[str, dict[str, Row]] = {}
         self._memo: dict[tuple[str, str], Row | None] = {}
+        self._recent: dict[tuple[str, str | None], Row | None] = {}
+        """What was asked for since anything was learned."""
         self.unknown = 0
         """How often nothing was known."""
 
@@ -57,7 +59,7 @@ class Prices:
         nobody has prices for has none. Without it, "author/name" is OpenRouter's, any other id its maker's. Never
         raises; the first call imports genai-prices unless `load` did.
         """
-        row = self._row(model, _biller(provider))
+        row = self._recalled(model, provider)
         if row is None:
             self.unknown += 1
             return None
@@ -73,6 +75,7 @@ class Prices:
                 if biller not in self._published and len(self._published) >= _UPSTREAMS:
                     return 0
                 self._published[biller] = rows
+                self._recent = {}
         return len(rows)
 
     def load(self) -> bool:
@@ -81,12 +84,23 @@ class Prices:
             if not self._loaded:
                 self._find = self._open()
                 self._loaded = True
+                self._recent = {}
         return self._find is not None
 
     @property
     def missing(self) -> str:
         """What to install, if the table is not there."""
         return "" if self.load() else MISSING_EXTRA
+
+    def _recalled(self, model: str, provider: str | None) -> Row | None:
+        recent, place = self._recent, (model, provider)
+        if place in recent:
+            return recent[place]
+        row = self._row(model, _biller(provider))
+        if len(recent) >= _MEMO:
+            recent.clear()
+        recent[place] = row
+        return row
 
     def _row(self, model: str, biller: str) -> Row | None:
         names = list(model_names(model))

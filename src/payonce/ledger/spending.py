@@ -19,9 +19,17 @@ UNKNOWN: Final = ("usage", "price")
 
 
 def enter(counts: Counter[str], bill: Bill, *, cacheable: bool) -> None:
-    """Enter the bill of one upstream answer. An estimated cost joins what was paid for cacheable calls, which enter
-    there with the cost that the answer said, if any."""
+    """Enter the bill of one upstream answer: what was paid for it, said by the answer or estimated, and what the
+    prompt cache did. Calls past the cache (`cacheable` is False) have sums of their own."""
     usage = bill.usage
+    name = "paid" if cacheable else "passed"
+    counts[f"{name}.calls"] += 1
+    counts[f"{name}.nano_dollars"] += nano_dollars(bill.cost)
+    counts[f"{name}.input_tokens"] += usage.input_total or 0
+    counts[f"{name}.output_tokens"] += usage.output or 0
+    if bill.estimated:
+        counts[f"{name}.estimated_nano_dollars"] += nano_dollars(bill.cost)
+        counts[f"{name}.estimated_calls"] += 1
     counts["prompt.calls"] += 1
     counts["prompt.input_tokens"] += usage.input_total or 0
     counts["prompt.read_tokens"] += usage.cache_read or 0
@@ -36,10 +44,6 @@ def enter(counts: Counter[str], bill: Bill, *, cacheable: bool) -> None:
     counts["prompt.write_premium"] += premium
     if not bill.ours:
         counts["prompt.unaided"] += saving - premium
-    if bill.estimated and cacheable:
-        counts["paid.nano_dollars"] += nano_dollars(bill.cost)
-        counts["paid.estimated_nano_dollars"] += nano_dollars(bill.cost)
-        counts["paid.estimated_calls"] += 1
 
 
 def enter_unread(counts: Counter[str], expired: Expired) -> None:

@@ -11,21 +11,27 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from payonce.ledger.money import Bill
 from payonce.ledger.spending import enter, enter_missed, enter_unread, prompt_figures
 from payonce.ledger.unread import Expired
+from payonce.model.call import Ask, Call
 from payonce.model.entry import Entry, Tokens
-from payonce.model.receipt import Landing, Outcome, Receipt, Saved
+from payonce.model.receipt import Hits, Landing, Outcome, Receipt, Saved
 
 BUCKETS = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0),
 )
 """Upper bounds of the latency histogram, in seconds."""
+
+MODELS = 100
+"""So many models have a name of their own in a worker's figures since its start, first come, first named."""
+OTHER = "other"
+"""The name of all the others."""
 
 PREFIX = "tally/"
 HOUR = 3600
@@ -86,16 +92,53 @@ class Tally:
                 counts["avoided.calls_without_price"] += saved.calls
 
 
-class Ledger:
-    """One worker's tally of the present hour. Not thread safe: it belongs to the loop that serves."""
+class Scribe(Protocol):
+    """Who writes down what the ledger is told, for later: `payonce.books.journal.Journal`."""
 
-    def __init__(self, worker: str, hour: int) -> None:
+    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None) -> None:
+        """A request was answered."""
+        ...
+
+    def landed(self, landing: Landing, followers: int, ask: Ask) -> None:
+        """An upstream call ended."""
+        ...
+
+    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
+        """The fast lane answered."""
+        ...
+
+    def unread(self, expired: Expired) -> None:
+        """Written prefixes expired unread."""
+        ...
+
+
+class Ledger:
+    """One worker's tally of the present hour; what it is told, `scribe` hears too. Not thread safe: it belongs to the
+    loop that serves."""
+
+    def __init__(self, worker: str, hour: int, scribe: Scribe | None = None) -> None:
         self.worker = worker
         self.hour = hour
+        self.scribe = scribe
         self.now = Tally()
+        self.gone = Tally()
+        """The hours before."""
+        self._named: dict[str, None] = {}
         self.fresh = False
 
-    def exchanged(self, receipt: Receipt, seconds: float) -> None:
+    def so_far(self) -> Tally:
+        """Everything since this worker started, as a tally of its own. No count in it ever falls: a model that has a
+        name keeps it."""
+        total = Tally()
+        for part in (self.gone, self.now):
+            _join(total, part.counts, part.latency, part.seconds, {})
+            for model, count in part.models.items():
+                if model not in self._named and len(self._named) < MODELS:
+                    self._named[model] = None
+                total.models[model if model in self._named else OTHER] += count
+        return total
+
+    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None = None) -> None:
         """A request was answered through the story."""
         self.fresh = True
         tally = self.now
@@ -105,9 +148,12 @@ class Ledger:
             tally.served(entry, 1, converted=receipt.converted)
         if receipt.saved is not None:
             tally.gathered(receipt.saved)
+        if self.scribe is not None:
+            self.scribe.exchanged(receipt, seconds, asked)
 
-    def landed(self, landing: Landing, followers: int) -> None:
-        """An upstream call ended; each follower avoided one like it."""
+    def landed(self, landing: Landing, followers: int, ask: Ask | None = None) -> None:
+        """An upstream call ended; each follower avoided one like it. What it cost is told by `spent`, or here where
+        nobody steers the call."""
         self.fresh = True
         counts = self.now.counts
         counts["upstream.calls"] += 1
@@ -118,15 +164,18 @@ class Ledger:
             counts["unkept." + landing.reason.id] += 1
         if landing.facts is not None:
             tokens = landing.facts.tokens
-            counts["paid.nano_dollars"] += tokens.cost or 0
-            counts["paid.input_tokens"] += tokens.input or 0
-            counts["paid.output_tokens"] += tokens.output or 0
+            if ask is None or ask.call.steering is None:
+                counts["paid.nano_dollars"] += tokens.cost or 0
+                counts["paid.input_tokens"] += tokens.input or 0
+                counts["paid.output_tokens"] += tokens.output or 0
             if followers:
                 self.now.avoided(tokens, landing.took, followers)
+        if self.scribe is not None and ask is not None:
+            self.scribe.landed(landing, followers, ask)
 
     def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
         """An upstream answered, and this is its bill (`payonce.ledger.money.price`). Once for every answer, never for a
-        hit. `cacheable` is False for a call that the response cache took no part in: such are not in what was paid."""
+        hit. `cacheable` is False for a call that the response cache took no part in: such are counted apart."""
         self.fresh = True
         enter(self.now.counts, bill, cacheable=cacheable)
 
@@ -134,13 +183,15 @@ class Ledger:
         """Written prefixes expired unread."""
         self.fresh = True
         enter_unread(self.now.counts, expired)
+        if self.scribe is not None:
+            self.scribe.unread(expired)
 
     def missed(self, tokens: int, cost: Decimal | None) -> None:
         """An answer read less of a live entry than it could (`payonce.ledger.money.avoidable`)."""
         self.fresh = True
         enter_missed(self.now.counts, tokens, cost)
 
-    def fast_hits(self, histogram: list[int], nanoseconds: int) -> None:
+    def fast_hits(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
         """The fast lane answered: so many requests in each latency bucket, `nanoseconds` in all."""
         self.fresh = True
         tally = self.now
@@ -150,6 +201,10 @@ class Ledger:
         held = tally.latency.setdefault("hit", [0] * (len(BUCKETS) + 1))
         for place, count in enumerate(histogram):
             held[place] += count
+        for each in hits:
+            tally.served(each.entry, each.times, converted=each.converted)
+        if self.scribe is not None:
+            self.scribe.shelved(hits, histogram, nanoseconds)
 
     def leaf(self, now: float) -> tuple[str, bytes] | None:
         """The present hour's tally as a record to note, if it changed since; turns the page with the hour."""
@@ -160,7 +215,7 @@ class Ledger:
         hour = int(now) // HOUR * HOUR
         if hour != self.hour:
             self.hour = hour
-            self.now = Tally()
+            self.gone, self.now = self.so_far(), Tally()
         return record
 
 
@@ -192,12 +247,22 @@ def add_up(notes: Mapping[str, bytes], since: float = 0.0) -> Tally:
 
 def merge(total: Tally, record: Mapping[str, Any]) -> None:
     """Add one decoded record to `total`."""
-    total.counts.update(record["counts"])
-    total.seconds.update(record["seconds"])
-    total.models.update(record["models"])
-    for outcome, counts in record["latency"].items():
+    _join(total, record["counts"], record["latency"], record["seconds"], record["models"])
+
+
+def _join(
+    total: Tally,
+    counts: Mapping[str, int],
+    latency: Mapping[str, list[int]],
+    seconds: Mapping[str, int],
+    models: Mapping[str, int],
+) -> None:
+    total.counts.update(counts)
+    total.seconds.update(seconds)
+    total.models.update(models)
+    for outcome, counted in latency.items():
         held = total.latency.setdefault(outcome, [0] * (len(BUCKETS) + 1))
-        for place, count in enumerate(counts[: len(held)]):
+        for place, count in enumerate(counted[: len(held)]):
             held[place] += count
 
 
@@ -228,6 +293,12 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
             "output_tokens": counts["paid.output_tokens"],
             "estimated_dollars": dollars(counts["paid.estimated_nano_dollars"]),
             "estimated_calls": counts["paid.estimated_calls"],
+        },
+        "passed": {
+            "dollars": dollars(counts["passed.nano_dollars"]),
+            "calls": counts["passed.calls"],
+            "input_tokens": counts["passed.input_tokens"],
+            "output_tokens": counts["passed.output_tokens"],
         },
         "prompt_cache": {
             name.removesuffix("_nano"): dollars(figure) if name.endswith("_nano") else figure

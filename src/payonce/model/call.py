@@ -18,8 +18,8 @@ Headers = tuple[tuple[bytes, bytes], ...]
 @dataclass(frozen=True, slots=True)
 class Steering:
     """What the operator wants done with the prompt of a call on its way out: `mode` and `ttl` as the settings
-    `prompt_cache` and `prompt_cache_ttl` say them for this call. `model` as the client wrote it, `base` is the URL of
-    the upstream."""
+    `prompt_cache` and `prompt_cache_ttl` say them for this call; with `off` its answer is still listened to, for what
+    it cost. `model` as the client wrote it, empty where it can't be read; `base` is the URL of the upstream."""
 
     model: str
     tenant: str
@@ -28,6 +28,7 @@ class Steering:
     ttl: PromptCacheTtl = "auto"
     cacheable: bool = True
     """Whether the response cache takes part in the call."""
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Call:
     headers: Headers
     body: bytes
     steering: Steering | None = None
+    number: int = 0
+    """Of the request that this is the call of, in its process; 0 where nobody counts."""
 
 
 class Item(NamedTuple):
@@ -132,5 +135,9 @@ class Ask:
     """No directive of the client bears on this request alone: the answer may stand on the fast lane's shelf."""
     batch: Batch | None = None
     """There where the call is a batch; the key is then that of the batch, and nothing is stored under it."""
+    watched: str = ""
+    """The scope of what was answered under this model's name, where answers are to go when the model behind it changes;
+    one of `scopes`. `by_fingerprint`: the system fingerprint counts too."""
+    by_fingerprint: bool = False
     asked: Asked | None = None
     """There where the store keeps the question too."""

@@ -35,13 +35,15 @@ class Facts(msgspec.Struct, frozen=True, array_like=True):
     """What an answer says of itself.
 
     `usage` tells who gets usage in a stream: `"none"` (it carries none), `"asked"` (it carries usage because this
-    client asked for it), `"always"` (the upstream sends it to everybody, as OpenRouter does).
+    client asked for it), `"always"` (the upstream sends it to everybody, as OpenRouter does). `fingerprint` is what
+    OpenAI calls `system_fingerprint`.
     """
 
     source_id: str
     model: str
     usage: str
     tokens: Tokens
+    fingerprint: str = ""
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):

@@ -12,8 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from payonce.model.quota import Quota
+
 CacheMode = Literal["deterministic", "all", "opt-in", "off"]
 HitUsage = Literal["verbatim", "free", "zero"]
+ChangedModels = Literal["keep", "retire", "retire-fingerprint"]
 PromptCache = Literal["auto", "respect", "off"]
 PromptCacheTtl = Literal["auto", "5m", "1h"]
 
@@ -29,6 +32,7 @@ class Policy:
     hit_usage: HitUsage = "verbatim"
     prompt_cache: PromptCache = "auto"
     prompt_cache_ttl: PromptCacheTtl = "auto"
+    changed_models: ChangedModels = "keep"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,9 @@ class Rule:
     prompt_cache: PromptCache | None = None
     prompt_cache_ttl: PromptCacheTtl | None = None
     hit_usage: HitUsage | None = None
+    changed_models: ChangedModels | None = None
+    tenant_bytes: int | None = None
+    tenant_entries: int | None = None
     _model: re.Pattern[str] | None = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -67,6 +74,21 @@ class Rule:
             and (not self.tenant or tenant in self.tenant)
             and (not self.tag or not set(self.tag).isdisjoint(tags))
         )
+
+
+def quotas_of(rules: Sequence[Rule], default: Quota) -> dict[str, Quota]:
+    """The quotas of the tenants that rules name: for each, what the first rule that sets a quota says."""
+    named: dict[str, Quota] = {}
+    for rule in rules:
+        if rule.tenant_bytes is rule.tenant_entries is None:
+            continue
+        quota = Quota(
+            default.bytes if rule.tenant_bytes is None else rule.tenant_bytes,
+            default.entries if rule.tenant_entries is None else rule.tenant_entries,
+        )
+        for tenant in rule.tenant:
+            named.setdefault(tenant, quota)
+    return named
 
 
 def match_rule(
@@ -103,4 +125,5 @@ def policy_for(
         hit_usage=default.hit_usage if rule.hit_usage is None else rule.hit_usage,
         prompt_cache=default.prompt_cache if rule.prompt_cache is None else rule.prompt_cache,
         prompt_cache_ttl=default.prompt_cache_ttl if rule.prompt_cache_ttl is None else rule.prompt_cache_ttl,
+        changed_models=default.changed_models if rule.changed_models is None else rule.changed_models,
     )

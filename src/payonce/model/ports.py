@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from payonce.model.call import Asked, Call, Headers, Intent
 from payonce.model.entry import Facts
 from payonce.model.policy import HitUsage
+from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
 
 Clock = Callable[[], float]
@@ -122,6 +123,20 @@ class Chronicle(Protocol):
 
 
 @runtime_checkable
+class Rationing(Protocol):
+    """A store that counts what each tenant holds, so that no one of them pushes the others out."""
+
+    def ration(self, quotas: Quotas) -> None:
+        """No tenant may hold more than these allow; holds for what is put from now on."""
+        ...
+
+    def holdings(self, most: int) -> Sequence[Holding]:
+        """What those tenants hold that hold most, `most` at most, and those that have a quota of their own, largest
+        first. May wait; raises StoreError."""
+        ...
+
+
+@runtime_checkable
 class Patience(Protocol):
     """A store whose `get` may wait for a disk or a network, so that an event loop must not call it directly."""
 
@@ -141,6 +156,32 @@ class Distant(Protocol):
 
     def pace(self, read_budget: float) -> None:
         """A read has so many seconds."""
+        ...
+
+
+@runtime_checkable
+class AsyncReading(Protocol):
+    """A store that an event loop can read without a thread."""
+
+    async def get_soon(self, slots: Sequence[bytes]) -> Sequence[bytes | None] | None:
+        """The bytes of each, as `get` has them, within the read budget; None where a thread has to read this time.
+        Raises TimeoutError where nothing was answered in time, StoreError where nothing could be asked for."""
+        ...
+
+
+class Glance(NamedTuple):
+    """What a glance has shown: rows, newest first, of `looked` entries that were looked at."""
+
+    rows: Sequence[Row]
+    looked: int
+
+
+@runtime_checkable
+class Glancing(Protocol):
+    """A store whose `rows` would have to look at all there is before the first of them."""
+
+    def glance(self, wanted: Callable[[Row], bool], most: int) -> Glance:
+        """The newest `most` rows that are wanted, of as many entries as can be looked at within moments. May wait."""
         ...
 
 

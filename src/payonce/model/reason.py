@@ -130,4 +130,8 @@ STORE_FULL = _row(_D, "store-full", "the disk, or the store's server, is full", 
 STORE_READ_ONLY = _row(_D, "store-read-only", "the store can't be written", "check the permissions, or the user's rights on the server")
 ENTRY_TOO_LARGE = _row(_D, "entry-too-large", "the entry is larger than the store takes", "raise max_bytes")
 EVICTED = _row(_D, "evicted", "the entry made room for others", "raise max_bytes")
+OVER_QUOTA = _row(_D, "over-quota", "the entry's own tenant held more than it may", "raise tenant_bytes or tenant_entries, for this tenant by a rule")
 WRITE_FAULT = _row(_D, "write-fault", "the store failed while writing", "the log says why")
+
+ROUTINE = frozenset((EVICTED.id, OVER_QUOTA.id))
+"""Losses that are no trouble: a store within its bounds has them every day."""

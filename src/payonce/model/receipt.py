@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.reason import Reason
@@ -35,13 +36,26 @@ class Saved:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """One exchange: how the client was answered and why not from the cache. `entry` is what was served, if anything;
-    `saved` stands in its place for a batch, `converted` says that it was stored in the other framing."""
+    `saved` stands in its place for a batch, `converted` says that it was stored in the other framing. `flight` is the
+    number of the request whose upstream call answered; 0 where none did."""
 
     outcome: Outcome
     reason: Reason | None = None
     entry: Entry | None = None
     saved: Saved | None = None
     converted: bool = False
+    flight: int = 0
+
+
+class Hits(NamedTuple):
+    """The fast lane gave the answer that stands at `slot` so often in a row; `request` is the number that was said with
+    the last of them, 0 where none was."""
+
+    entry: Entry
+    slot: bytes
+    times: int
+    converted: bool
+    request: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,19 +33,30 @@ def of_tag(tag: str) -> str:
     return f"tag:{tag}"
 
 
+ANSWERS = "answers:"
+
+
+def of_answers(upstream: str, model: str) -> str:
+    """The scope of what an upstream has answered to requests for `model`, whichever model that was."""
+    return f"{ANSWERS}{upstream} {model}"
+
+
 def of_key(digest: bytes) -> str:
     """The scope of one key, in both framings."""
     return f"key:{digest.hex()}"
 
 
-def scopes_of(tenant: str, model: str, namespace: str, tags: Iterable[str], key_digest: bytes) -> tuple[str, ...]:
-    """Every scope that an entry belongs to."""
+def scopes_of(
+    tenant: str, model: str, namespace: str, tags: Iterable[str], key_digest: bytes, watched: str = ""
+) -> tuple[str, ...]:
+    """Every scope that an entry belongs to, that of its key last; `watched` is one more (`of_answers`)."""
     return (
         ALL,
         of_tenant(tenant),
         of_model(model),
         of_namespace(namespace),
         *(of_tag(tag) for tag in tags),
+        *((watched,) if watched else ()),
         of_key(key_digest),
     )
 

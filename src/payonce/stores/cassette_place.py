@@ -178,15 +178,20 @@ class Place:
 
     def refusal(self) -> str:
         """Why nothing can be written here, and what to do; empty where it can. Changes nothing."""
-        try:
-            there = next(path for path in (self.path, *self.path.parents) if path.exists())
-        except (StopIteration, OSError):
-            there = self.path
-        if not there.is_dir():
-            return f"{there} is not a directory: name another one, or move the file out of the way"
-        if not os.access(there, os.W_OK | os.X_OK):
-            return f"the directory {there} can't be written: run  chmod u+w '{there}', or use mode=\"replay\""
-        return ""
+        return _refusal(self.path) or _refusal(self.hidden)
+
+
+def _refusal(wanted: Path) -> str:
+    """The same of a directory, or of the nearest one above it that is there."""
+    try:
+        there = next(path for path in (wanted, *wanted.parents) if path.exists())
+    except (StopIteration, OSError):
+        there = wanted
+    if not there.is_dir():
+        return f"{there} is not a directory: name another one, or move the file out of the way"
+    if not os.access(there, os.W_OK | os.X_OK):
+        return f"the directory {there} can't be written: run  chmod u+w '{there}', or use mode=\"replay\""
+    return ""
 
 
 def _lock(descriptor: int) -> None:

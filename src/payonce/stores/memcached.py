@@ -8,31 +8,31 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-import msgspec
-
-from payonce.errors import StoreError, StoreUnavailableError
+from payonce.errors import StoreError
 from payonce.model import reason
 from payonce.model.ports import Clock
+from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
 from payonce.stores import memcached_words as words
 from payonce.stores import parcel
-from payonce.stores.memcached_books import Books, MemcachedNode, swap
+from payonce.stores.memcached_books import Books, MemcachedNode
 from payonce.stores.memcached_link import MemcachedLink
+from payonce.stores.memcached_notes import MemcachedNotes
+from payonce.stores.memcached_shares import MemcachedShares
 from payonce.stores.memcached_url import Place, read_place
-from payonce.stores.node import LostError
+from payonce.stores.memcached_words import Answer
 from payonce.stores.shared import SharedStore
-from payonce.stores.shared_medium import Count, Found, Parcel, StoreFault
+from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
 
 COUNT_NAMES = 20_000
 """So many names are looked at for a count; with more than that, the rest is estimated."""
 _PAGE = 200
 _CALL_SECONDS = 2.0
 _LIST_SECONDS = 30.0
-_INDEX_SECONDS = 60.0
 
 
 class MemcachedMedium:
@@ -44,7 +44,8 @@ class MemcachedMedium:
         self.nodes = [MemcachedNode(address, place.connect_timeout) for address in place.addresses]
         self._budget = 0.05
         self.books = Books(self.nodes, f"{place.prefix}book")
-        self._indexed: dict[str, float] = {}
+        self.shares = MemcachedShares(self.books, place.prefix, self._node)
+        self.figures = MemcachedNotes(place.prefix, lambda name: self._node(name.encode()))
 
     def pace(self, read_budget: float) -> None:
         """Probes have the budget of reads."""
@@ -64,13 +65,33 @@ class MemcachedMedium:
         found: dict[bytes, bytes | StoreFault | None] = {}
 
         def asked(node: MemcachedNode, mine: list[bytes]) -> None:
-            generation = self.books.generation(node, deadline)
-            names = [words.entry_name(self.place.prefix, generation, slot) for slot in mine]
-            for slot, answer in zip(mine, node.ask([words.get(n, "v") for n in names], deadline), strict=True):
-                found[slot] = StoreFault(answer.code) if answer.is_error else answer.value
+            found.update(_found(mine, node.ask(self._gets(mine, self.books.generation(node, deadline)), deadline)))
 
         for slot, error in self._each(slots, asked).items():
             found[slot] = StoreFault(str(error))
+        return [found[slot] for slot in slots]
+
+    async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
+        """The same on the running loop, without a thread."""
+        mine: dict[MemcachedNode, list[bytes]] = {}
+        for slot in slots:
+            mine.setdefault(self._node(slot), []).append(slot)
+        books = [node.book for node in mine]
+        if not all(node.breaker.open or (book and node.lanes.here()) for node, book in zip(mine, books, strict=True)):
+            return None
+        found: dict[bytes, bytes | StoreFault | None] = {}
+        waits = []
+        for (node, group), book in zip(mine.items(), books, strict=True):
+            try:
+                waits.append((group, node.ask_soon(self._gets(group, book.generation if book else 0), deadline)))
+            except StoreError as error:
+                found |= dict.fromkeys(group, StoreFault(str(error)))
+        for group, future in waits:
+            answers = await future
+            if isinstance(answers, list):
+                found |= _found(group, answers)
+            else:
+                found |= dict.fromkeys(group, StoreFault(str(answers), isinstance(answers, TimeoutError)))
         return [found[slot] for slot in slots]
 
     def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
@@ -95,6 +116,18 @@ class MemcachedMedium:
         for slot in self._each(list(parcels), asked):
             refused[slot] = reason.WRITE_FAULT
         return refused
+
+    def admit(self, puts: Puts, quotas: Quotas, now: float, deadline: float) -> Collection[bytes]:
+        """Count the entries of each tenant in an item of its own."""
+        return self.shares.admit(puts, quotas, now, deadline)
+
+    def trim(self, puts: Puts, quotas: Quotas, now: float, deadline: float) -> int:  # noqa: ARG002 - the port's signature
+        """Nothing: it is not known which entries a tenant has, so what was too much was refused."""
+        return 0
+
+    def holdings(self, most: int, named: Iterable[str], now: float, deadline: float) -> Sequence[Holding]:
+        """What those items count."""
+        return self.shares.holdings(most, named, now, deadline)
 
     def can_write(self, deadline: float) -> Reason | None:
         """Set one byte, for a second; one server that takes it is enough."""
@@ -123,56 +156,23 @@ class MemcachedMedium:
         """When each scope was last raised."""
         return self.books.raised(deadline)
 
-    # ------------------------------------------------------------------------------------------------- figures
-
     def note(self, day: int, notes: Mapping[str, bytes], keep: float, deadline: float) -> None:
-        """Each record is an item; an index names those of a day."""
-        now = time.time()
-        for title, record in notes.items():
-            value = msgspec.msgpack.encode((title, record))
-            name = self._note_name(day, title)
-            [answer] = self._owner(name).ask([words.put(name, value, keep, now)], deadline)
-            if words.refusal(answer) is not None:
-                raise StoreUnavailableError(f"a record was not kept ({answer.code}): look at the server")
-            if now - self._indexed.get(name, 0.0) > _INDEX_SECONDS:
-                self._index(day, title, keep, deadline)
-                self._indexed = {known: at for known, at in self._indexed.items() if now - at < _INDEX_SECONDS}
-                self._indexed[name] = now
+        """Keep records of a day."""
+        self.figures.note(day, notes, keep, deadline)
 
     def notes(self, days: Sequence[int], deadline: float) -> Mapping[str, bytes]:
-        """The records that the indexes of these days name."""
-        found: dict[str, bytes] = {}
-        for day in days:
-            index = f"{self.place.prefix}n:{day}"
-            [answer] = self._owner(index).ask([words.get(index, "v")], deadline)
-            for title in _titles(answer.value):
-                name = self._note_name(day, title)
-                with suppress(LostError, msgspec.DecodeError):
-                    [answer] = self._owner(name).ask([words.get(name, "v")], deadline)
-                    if answer.value is not None:
-                        said, record = msgspec.msgpack.decode(answer.value, type=tuple[str, bytes])
-                        found |= {said: record} if said == title else {}
-        return found
-
-    def _index(self, day: int, title: str, keep: float, deadline: float) -> None:
-        name = f"{self.place.prefix}n:{day}"
-
-        def with_title(value: bytes | None) -> bytes:
-            return msgspec.msgpack.encode(sorted({*_titles(value), title}))
-
-        swap(self._owner(name), name, with_title, keep, deadline)
-
-    def _note_name(self, day: int, title: str) -> str:
-        return f"{self.place.prefix}n:{day}:{hashlib.sha256(title.encode()).hexdigest()[:32]}"
+        """The records of these days."""
+        return self.figures.notes(days, deadline)
 
     # -------------------------------------------------------------------------------------------------- listing
 
-    def listing(self) -> Iterator[Sequence[Found]]:
+    def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
         """Every entry: names from the server's crawler, then each parcel, of which the head is kept."""
+        each = None if most is None else max(1, most // len(self.nodes))
         for node in self.nodes:
             if node.breaker.open:
                 continue
-            names, _ = self._names(node, None)
+            names, _ = self._names(node, each)
             for start in range(0, len(names), _PAGE):
                 page = names[start : start + _PAGE]
                 answers = node.ask([words.get(name, "v") for _, name in page], _soon())
@@ -244,19 +244,20 @@ class MemcachedMedium:
                 with suppress(StoreError):
                     deadline = time.monotonic() + self._budget
                     node.ask([words.get(f"{self.place.prefix}probe", "v")], deadline, probe=True)
+            node.tend()
 
     def close(self) -> None:
         """Close every connection."""
         for node in self.nodes:
-            node.pool.close()
+            node.close()
+
+    def _gets(self, slots: Sequence[bytes], generation: int) -> list[tuple[str, bytes]]:
+        return [words.get(words.entry_name(self.place.prefix, generation, slot), "v") for slot in slots]
 
     def _node(self, slot: bytes) -> MemcachedNode:
         if len(self.nodes) == 1:
             return self.nodes[0]
         return max(self.nodes, key=lambda node: hashlib.blake2b(node.seed + slot, digest_size=8).digest())
-
-    def _owner(self, name: str) -> MemcachedNode:
-        return self._node(name.encode())
 
     def _each(
         self, slots: Sequence[bytes], job: Callable[[MemcachedNode, list[bytes]], None]
@@ -274,13 +275,11 @@ class MemcachedMedium:
         return failed
 
 
-def _titles(value: bytes | None) -> list[str]:
-    if value is None:
-        return []
-    try:
-        return msgspec.msgpack.decode(value, type=list[str])
-    except msgspec.DecodeError:
-        return []
+def _found(slots: Sequence[bytes], answers: Sequence[Answer]) -> dict[bytes, bytes | StoreFault | None]:
+    return {
+        slot: StoreFault(answer.code) if answer.is_error else answer.value
+        for slot, answer in zip(slots, answers, strict=True)
+    }
 
 
 def _head(value: bytes) -> bytes:

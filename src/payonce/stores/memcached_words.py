@@ -15,7 +15,7 @@ import msgspec
 
 from payonce.model import reason
 from payonce.model.reason import Reason
-from payonce.stores.node import LostError
+from payonce.stores.talk import LostError
 
 KEY_SCOPE_SECONDS = 2 * 86400
 MOST_KEY_SCOPES = 4000

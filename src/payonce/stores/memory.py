@@ -2,7 +2,8 @@
 
 The dict keeps; two policies decide what it may keep. A new entry stands in the *window*, an LRU of about an eighth of
 the bytes, so what was just put can be got. What the window pushes out is offered to the *main* region, where moka's
-TinyLFU lets it in only if it is asked for more often than what it would displace: a scan can't flush the hot set.
+TinyLFU lets it in only if it is asked for more often than what it would displace: a scan can't flush the hot set. What
+belongs to a tenant that holds no more than its share is spared, and the tenant that holds most gives instead.
 Everything happens under one lock, moka's eviction listener included. This room must never know a disk or a network.
 """
 
@@ -11,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -20,6 +21,8 @@ from moka_py import Moka
 from payonce.errors import SettingsError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
+from payonce.model.quota import Holding, Quotas
+from payonce.stores.memory_tenants import Tenants
 
 OVERHEAD = 700
 """What an entry costs beyond its value: slot, words about it, and its places in three tables (measured, rounded up)."""
@@ -55,6 +58,9 @@ class MemoryStore:
         self._window: OrderedDict[bytes, int] = OrderedDict()
         self._window_used = 0
         self._used = 0
+        self._tenants = Tenants(max_bytes - self._window_limit)
+        self._quotas = Quotas()
+        self._spared: list[tuple[bytes, _Kept]] = []
         self._main: Moka[bytes, _Kept] = Moka(
             max_bytes - self._window_limit, weigher=_weigh, eviction_listener=self._left_main
         )
@@ -91,9 +97,12 @@ class MemoryStore:
             self._window[slot] = weight
             self._window_used += weight
             self._used += weight
+            self._tenants.put(about.tenant, slot, weight)
+            if self._quotas:
+                self._hold(about.tenant)
             if self._window_used > self._window_limit:
                 self._overflow()
-            return True
+            return slot in self._kept
 
     def delete(self, slot: bytes) -> None:
         """Forget `slot`."""
@@ -132,6 +141,15 @@ class MemoryStore:
         with self._lock:
             return Volume(len(self._kept), self._used, self._limit)
 
+    def ration(self, quotas: Quotas) -> None:
+        """No tenant may hold more than these allow."""
+        self._quotas = quotas
+
+    def holdings(self, most: int) -> Sequence[Holding]:
+        """What the `most` tenants that hold most hold, and those with a quota of their own."""
+        with self._lock:
+            return self._tenants.holdings(most, self._quotas.named)
+
     def rows(self) -> Iterator[Row]:
         """Every entry that has not expired, newest first, as of now."""
         with self._lock:
@@ -163,35 +181,68 @@ class MemoryStore:
                 self._forget(slot)
             self._notes.clear()
 
+    def _hold(self, tenant: str) -> None:
+        quota = self._quotas.of(tenant)
+        while self._tenants.exceeds(tenant, quota):
+            self._forget(self._tenants.oldest(tenant))
+            self._drop(reason.OVER_QUOTA)
+
     def _overflow(self) -> None:
+        offered = []
         while self._window_used > self._window_limit:
-            slot, weight = self._window.popitem(last=False)
-            self._window_used -= weight
+            slot = next(iter(self._window))
             kept = self._kept[slot]
             if kept.expires_at <= self._clock():
-                del self._kept[slot]
-                self._used -= weight
+                self._forget(slot)
             else:
+                self._window_used -= self._window.pop(slot)
+                self._tenants.promote(kept.about.tenant, kept.weight)
                 self._main.set(slot, kept)
+                offered.append(slot)
+        self._main.run_pending_tasks()
+        while self._spared:
+            self._make_way(offered)
+            slot, kept = self._spared.pop()
+            if self._kept.get(slot) is kept:
+                self._main.set(slot, kept)
+                self._main.run_pending_tasks()
+
+    def _make_way(self, offered: list[bytes]) -> None:
+        """Room in the main region: by what was offered last, if it is of the tenant that holds most, as it is likely to
+        be asked for least; else by what that tenant put first."""
+        while self._tenants.crowded:
+            tenant = self._tenants.largest()
+            slot = offered.pop() if offered else b""
+            kept = self._kept.get(slot)
+            if kept is None or kept.about.tenant != tenant:
+                slot = self._tenants.oldest(tenant)
+            self._forget(slot)
+            self._drop(reason.EVICTED)
         self._main.run_pending_tasks()
 
     def _left_main(self, slot: bytes, kept: _Kept, cause: str) -> None:
         # Called by moka inside a call of ours, so under our lock: main region over its bytes, or candidate refused.
         if cause == "size" and self._kept.get(slot) is kept:
-            del self._kept[slot]
-            self._used -= kept.weight
+            if self._tenants.spares(kept.about.tenant):
+                self._spared.append((slot, kept))
+                return
+            self._strike(slot)
             self._drop(reason.EVICTED)
 
     def _forget(self, slot: bytes) -> None:
+        if self._strike(slot):
+            self._main.remove(slot)
+
+    def _strike(self, slot: bytes) -> bool:
+        """Take `slot` off the books; True where moka may still have it."""
         kept = self._kept.pop(slot, None)
         if kept is None:
-            return
+            return False
+        in_main = slot not in self._window
         self._used -= kept.weight
-        weight = self._window.pop(slot, None)
-        if weight is None:
-            self._main.remove(slot)
-        else:
-            self._window_used -= weight
+        self._window_used -= self._window.pop(slot, 0)
+        self._tenants.drop(kept.about.tenant, slot, kept.weight, in_main=in_main)
+        return in_main
 
     def _is_over(self, scope: str, now: float) -> bool:
         return scope.startswith("key:") and now - self._raised_at[scope] > KEY_SCOPE_SECONDS

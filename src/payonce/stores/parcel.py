@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,8 +40,7 @@ class _Words(msgspec.Struct, frozen=True, array_like=True):
     tags: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """The head of a parcel. `stamp` orders parcels by when they were packed (nanoseconds); `size` is that of the bytes
     as they were put; `length` is the head's own, so that it can be told whether all of it was read."""
 

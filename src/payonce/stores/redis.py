@@ -9,8 +9,9 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import islice, zip_longest
 from typing import Any
 
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
@@ -18,15 +19,17 @@ from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import Clock
+from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
 from payonce.stores import parcel
 from payonce.stores import redis_book as pages
 from payonce.stores import redis_words as words
 from payonce.stores.redis_map import RedisNode
+from payonce.stores.redis_shares import RedisShares
 from payonce.stores.redis_url import Place, read_place
 from payonce.stores.redis_wire import RedisWire
 from payonce.stores.shared import SharedStore
-from payonce.stores.shared_medium import Count, Found, Parcel, StoreFault
+from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
 
 LARGEST = 32 << 20
 SCAN_COUNT = 1000
@@ -45,6 +48,7 @@ class RedisMedium:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.wire = RedisWire(place)
+        self.shares = RedisShares(self.wire, place.prefix)
         self._book_name = pages.book_name(place.prefix)
         self._lock = threading.Lock()
         self._book: pages.Book | None = None
@@ -62,9 +66,15 @@ class RedisMedium:
     def read(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None]:
         """The parcel of each slot."""
         generation = self._generation(deadline)
-        names = [words.entry_name(self.place.prefix, generation, slot) for slot in slots]
-        replies = self.wire.ask([(name, words.get(name)) for name in names], deadline)
-        return [StoreFault(str(reply)) if isinstance(reply, Exception) else words.read_get(reply) for reply in replies]
+        return _found(self.wire.ask(self._gets(slots, generation), deadline))
+
+    async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
+        """The same on the running loop, without a thread."""
+        book = self._book
+        if book is None:
+            return None
+        replies = await self.wire.ask_soon(self._gets(slots, book.generation), deadline)
+        return None if replies is None else _found(replies)
 
     def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
         """Set or unlink each."""
@@ -77,6 +87,18 @@ class RedisMedium:
         return {
             slot: _refusal(reply) for slot, reply in zip(parcels, replies, strict=True) if isinstance(reply, Exception)
         }
+
+    def admit(self, puts: Puts, quotas: Quotas, now: float, deadline: float) -> Collection[bytes]:  # noqa: ARG002 - the port's signature
+        """All of them: older ones go, afterwards."""
+        return ()
+
+    def trim(self, puts: Puts, quotas: Quotas, now: float, deadline: float) -> int:
+        """Count the entries of each tenant in a set of its own."""
+        return self.shares.trim(puts, quotas, self._generation(deadline), now, deadline)
+
+    def holdings(self, most: int, named: Iterable[str], now: float, deadline: float) -> Sequence[Holding]:
+        """What those sets hold."""
+        return self.shares.holdings(most, named, self._generation(deadline), now, deadline)
 
     def can_write(self, deadline: float) -> Reason | None:
         """Set one byte, for a second."""
@@ -128,12 +150,15 @@ class RedisMedium:
         """When each scope was last raised."""
         return self._read_book(deadline).raised
 
-    def listing(self) -> Iterator[Sequence[Found]]:
-        """Every entry: names step by step, then the head of each."""
+    def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
+        """Every entry: names step by step, then the head of each; the nodes in turns."""
         generation = self._generation(_soon())
-        for node in self.wire.nodes(_soon()):
-            for names, _ in self._steps(node, generation):
-                yield self._heads(node, generation, names, parcel.LISTED)
+        nodes = self.wire.nodes(_soon())
+        each = None if most is None else max(1, most // SCAN_COUNT // len(nodes))
+        for turn in zip_longest(*(islice(self._steps(node, generation), each) for node in nodes)):
+            for node, step in zip(nodes, turn, strict=True):
+                if step is not None:
+                    yield self._heads(node, generation, step[0], parcel.LISTED)
 
     def count(self) -> Count:
         """Exact where the servers hold few names; else estimated from those that were looked at."""
@@ -166,6 +191,10 @@ class RedisMedium:
     def close(self) -> None:
         """Close every connection."""
         self.wire.close()
+
+    def _gets(self, slots: Sequence[bytes], generation: int) -> list[tuple[bytes, words.Command]]:
+        names = [words.entry_name(self.place.prefix, generation, slot) for slot in slots]
+        return [(name, words.get(name)) for name in names]
 
     def _generation(self, deadline: float) -> int:
         book = self._book
@@ -212,6 +241,14 @@ class RedisMedium:
             else:
                 found.append(Found(slot, reply))
         return found
+
+
+def _found(replies: Sequence[Any]) -> list[bytes | StoreFault | None]:
+    return [_fault(reply) if isinstance(reply, Exception) else words.read_get(reply) for reply in replies]
+
+
+def _fault(error: Exception) -> StoreFault:
+    return StoreFault(str(error), late=isinstance(error, TimeoutError))
 
 
 def _refusal(reply: Exception) -> Reason:

@@ -1,48 +1,53 @@
-"""One connection to a Redis server: redis-py connects, logs in and packs; what is read is bounded in time and bytes.
+"""One connection to a Redis server: redis-py connects and logs in; what is read is bounded in time and bytes.
 
 A server that answers one byte now and then can't hold a thread, and one that announces half a gigabyte gets no room for
-it. Any exception leaves the connection in an unknown state: whoever holds it destroys it (stores/links.py). This room
-must never retry.
+it. Any exception leaves the connection in an unknown state: whoever holds it destroys it (links.py, lanes.py). This
+room must never retry.
 """
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from hiredis import pack_command
 from redis._parsers import _HiredisParser
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 
-from payonce.stores.node import LostError
 from payonce.stores.redis_url import Address, Login, Place, show
 from payonce.stores.redis_words import Command, fits
-
-MOST_BYTES = 64 << 20
-"""A reply is not read further than this."""
-_READ_BYTES = 1 << 16
+from payonce.stores.talk import MOST_BYTES, READ_BYTES, LostError, Talk, heed, hold, is_silent
 
 
 class BoundedParser(_HiredisParser):
-    """As redis-py's, with a deadline and a limit for what one exchange may read."""
+    """As redis-py's, which reads what is said before and during the login, with a deadline and a limit for it all."""
 
     def __init__(self, socket_read_size: int) -> None:
         super().__init__(socket_read_size)  # type: ignore[no-untyped-call]  # redis-py's own
+        self.buffer = self._buffer
         self.deadline = time.monotonic() + 30.0
         self.room = MOST_BYTES
         self._sock = None
 
     def arm(self, deadline: float) -> None:
-        """The next exchange ends by `deadline` (monotonic seconds)."""
+        """All of it ends by `deadline` (monotonic seconds)."""
         self.deadline = deadline
         self.room = MOST_BYTES
-        if self._sock is not None:
-            self._sock.settimeout(max(0.001, deadline - time.monotonic()))
+
+    @property
+    def reader(self) -> Any:
+        """Hiredis, which parses."""
+        if self._reader is None:
+            raise RedisConnectionError("the connection is closed")
+        return self._reader
 
     def read_from_socket(self, timeout: object = None, raise_on_timeout: bool = True) -> bool:  # noqa: ARG002
         """Read what has arrived. Raises redis-py's errors."""
@@ -57,11 +62,8 @@ class BoundedParser(_HiredisParser):
             count = sock.recv_into(self._buffer)
         except TimeoutError:
             raise RedisTimeoutError("no answer in time") from None
-        if not count:
-            raise RedisConnectionError("the server closed the connection")
         self.room -= count
-        if self.room < 0:
-            raise RedisConnectionError(f"an answer of more than {MOST_BYTES} bytes")
+        heed(count, self.room)
         reader.feed(self._buffer, 0, count)  # type: ignore[arg-type]  # any buffer will do
         return True
 
@@ -84,7 +86,7 @@ class RedisLink:
             "password": login.password or None,
             "socket_timeout": place.connect_timeout,
             "socket_connect_timeout": place.connect_timeout,
-            "socket_read_size": _READ_BYTES,
+            "socket_read_size": READ_BYTES,
             "parser_class": parser,
             "retry": Retry(NoBackoff(), 0),
             "driver_info": None,
@@ -109,39 +111,52 @@ class RedisLink:
     def _connect(self) -> None:
         self._connection.connect()
 
+    @property
+    def sock(self) -> socket.socket:
+        """What an event loop waits for."""
+        sock = self._connection._sock  # noqa: SLF001 - redis-py has no other way to it
+        if sock is None:
+            raise LostError(f"{self._name}: the connection is closed")
+        found: socket.socket = sock
+        return found
+
     def ask(self, commands: Sequence[Command], deadline: float) -> list[Any]:
         """The reply to each command, in one round trip; a reply that is an error stands in the list. Raises LostError
         where there was no whole answer by `deadline` (monotonic seconds)."""
-        connection = self._connection
         try:
-            self._parser.arm(deadline)
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
-            return self._replies(commands)
-        except (RedisError, OSError, ValueError) as error:
+            return hold(self.sock, self.talk(commands), deadline, self._parser.buffer)
+        except (LostError, RedisError, OSError, ValueError) as error:
             raise LostError(f"{self._name}: {error}") from None
 
-    def _replies(self, commands: Sequence[Command]) -> list[Any]:
+    def talk(self, commands: Sequence[Command]) -> Talk[list[Any]]:
+        """The same as a talk: no reply is taken that can't be the answer to its command."""
+        reader = self._parser.reader
+        packed = [pack_command(command) for command in commands]  # type: ignore[arg-type]  # it takes any length
+        reader.feed((yield b"".join(packed)))
         replies: list[Any] = []
         queued = False
         for command in commands:
-            reply = self._reply()
+            while (reply := reader.gets(False)) is NOT_ENOUGH_DATA:
+                reader.feed((yield b""))
+            if isinstance(reply, RedisConnectionError):
+                raise reply
             if not isinstance(reply, Exception) and not fits(command, reply, queued=queued):
-                raise LostError(f"{self._name}: {command[0]!s} was answered with something else")
+                raise LostError(f"{command[0]!s} was answered with something else")
             queued = (queued or command[0] == "MULTI") and command[0] != "EXEC"
             replies.append(reply)
         return replies
 
-    def _reply(self) -> Any:
-        try:
-            return self._connection.read_response()
-        except ResponseError as error:
-            return error
+    @property
+    def holds_more(self) -> bool:
+        """Whether more was read than was asked for."""
+        more: bool = self._parser.reader.has_data()
+        return more
 
     def is_quiet(self) -> bool:
         """Whether it is open and nothing waits to be read."""
         try:
-            return self._connection.is_connected and not self._connection.can_read(0)
-        except (RedisError, OSError, ValueError):
+            return not self.holds_more and is_silent(self.sock)
+        except (RedisError, LostError):
             return False
 
     def close(self) -> None:

@@ -15,10 +15,11 @@ from redis.exceptions import BusyLoadingError, ClusterDownError, MasterDownError
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores import redis_words as words
-from payonce.stores.node import LostError, Node
+from payonce.stores.node import Node
 from payonce.stores.redis_link import RedisLink
 from payonce.stores.redis_url import Address, Login, Place, show
 from payonce.stores.redis_words import Command
+from payonce.stores.talk import LostError
 
 LOOK_SECONDS = 1.0
 """For how long a question for the topology may take."""
@@ -38,12 +39,16 @@ class RedisNode(Node[RedisLink]):
 
         def asked(link: RedisLink) -> list[Any]:
             replies = link.ask(commands, deadline)
-            for reply in replies:
-                if isinstance(reply, _UNWELL):
-                    raise LostError(f"{self.name}: {reply}")
+            self.sound(replies)
             return replies
 
         return self.use(asked, deadline, probe=probe)
+
+    def sound(self, replies: Sequence[object]) -> None:
+        """Raises LostError where the server is loading, or cut off from what it needs."""
+        for reply in replies:
+            if isinstance(reply, _UNWELL):
+                raise LostError(f"{self.name}: {reply}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,30 @@ class RedisWire:
                 replies[place] = reply
         return replies
 
+    async def ask_soon(self, asked: Sequence[tuple[bytes, Command]], deadline: float) -> list[Any] | None:
+        """As `ask`, on the running loop and without a thread; a TimeoutError stands where an answer was late. None
+        where a thread has to ask: there is no connection yet, or it is not known where, or no longer true."""
+        known = self._map
+        replies: list[Any] = [None] * len(asked)
+        if not known.slots:
+            return None
+        groups = _by_node(known, asked, replies)
+        if not all(node.breaker.open or node.lanes.here() for node, _ in groups):
+            return None
+        waits = []
+        for node, places in groups:
+            try:
+                waits.append((node.ask_soon([asked[place][1] for place in places], deadline), places))
+            except StoreError as error:
+                self._note([error] * len(places), places, replies)
+        for future, places in waits:
+            answers = await future
+            self._note(answers if isinstance(answers, list) else [answers] * len(places), places, replies)
+        moved = [reply for reply in replies if isinstance(reply, MovedError)]
+        for reply in moved:
+            self._follow(reply)
+        return None if moved else replies
+
     def one(self, name: bytes, commands: Sequence[Command], deadline: float) -> list[Any]:
         """The replies to several commands about one name. Raises StoreError."""
         replies = self.ask([(name, command) for command in commands], deadline)
@@ -116,6 +140,7 @@ class RedisWire:
             if node.breaker.due():
                 with suppress(StoreError):
                     node.ask([words.get(self._probe_name)], time.monotonic() + self.budget, probe=True)
+            node.tend()
         if self.place.kind == "single":
             return
         now = time.monotonic()
@@ -131,7 +156,7 @@ class RedisWire:
     def close(self) -> None:
         """Destroy every connection."""
         for node in self._map.nodes.values():
-            node.pool.close()
+            node.close()
 
     # ---------------------------------------------------------------------------------------------- who has what
 
@@ -143,14 +168,7 @@ class RedisWire:
         except StoreError as error:
             replies[:] = [error] * len(replies)
             return []
-        places: dict[Address, list[int]] = {}
-        for place, (name, _) in enumerate(asked):
-            node = known.node(name)
-            if node is None:
-                replies[place] = StoreUnavailableError("no node of the cluster has this name at the moment")
-            else:
-                places.setdefault(node.address, []).append(place)
-        return [(known.nodes[address], found) for address, found in places.items()]
+        return _by_node(known, asked, replies)
 
     def _ask_node(
         self,
@@ -164,6 +182,9 @@ class RedisWire:
             answers = node.ask([asked[place][1] for place in places], deadline)
         except StoreError as error:
             answers = [error] * len(places)
+        self._note(answers, places, replies)
+
+    def _note(self, answers: Sequence[Any], places: Sequence[int], replies: list[Any]) -> None:
         for place, answer in zip(places, answers, strict=True):
             replies[place] = answer
             if isinstance(answer, ReadOnlyError | StoreError | MovedError):
@@ -204,7 +225,24 @@ class RedisWire:
                 self._lost, self._stale = "", False
         for address, node in old.nodes.items():
             if address not in found.nodes:
-                node.pool.close()
+                node.close()
+
+
+def _by_node(
+    known: Map, asked: Sequence[tuple[bytes, Command]], replies: list[Any]
+) -> list[tuple[RedisNode, list[int]]]:
+    """The places of what each node has to be asked; a name that no node has is answered in `replies`."""
+    only = known.slots[0] if len(known.slots) == 1 else None
+    if only is not None:
+        return [(only, list(range(len(asked))))]
+    places: dict[Address, list[int]] = {}
+    for place, (name, _) in enumerate(asked):
+        node = known.node(name)
+        if node is None:
+            replies[place] = StoreUnavailableError("no node of the cluster has this name at the moment")
+        else:
+            places.setdefault(node.address, []).append(place)
+    return [(known.nodes[address], found) for address, found in places.items()]
 
 
 def _whole(reply: Any, count: int) -> list[Any]:

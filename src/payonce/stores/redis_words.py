@@ -33,6 +33,7 @@ FORMS: Mapping[str, tuple[type, ...]] = {
     "HGETALL": (list,),
     "ZMSCORE": (list,),
     "ZRANGE": (list,),
+    "ZCOUNT": (int,),
     "ZREVRANGEBYSCORE": (list,),
     "MULTI": (bytes,),
     "EXEC": (list, type(None)),

@@ -7,6 +7,7 @@ Whether an entry may be served is not decided here: entries prove themselves. Th
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import time
@@ -15,8 +16,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.model import reason
-from payonce.model.ports import About, Clock, Row, Volume
+from payonce.model.ports import About, Clock, Glance, Row, Volume
+from payonce.model.quota import Holding, Quotas
 from payonce.stores import parcel
+from payonce.stores import shared_listing as listing
 from payonce.stores.shared_book import EpochBook
 from payonce.stores.shared_keeper import Keeper
 from payonce.stores.shared_medium import Medium, StoreFault
@@ -26,6 +29,8 @@ TRUST_SECONDS = 1.0
 """For how long what the server said of purges may be relied on."""
 NOTE_DAYS = 35
 """For how many days the figures of workers are kept."""
+UNPACK_BYTES = 512 << 10
+"""More than this is not unpacked on an event loop."""
 MOST_BYTES = 64 << 20
 """No value is larger, whatever a parcel says."""
 _POLL_SECONDS = 0.25
@@ -73,6 +78,7 @@ class SharedStore:
         self._budget = 0.05
         self._most_rows = queue_rows
         self._ignored = 0
+        self._quotas = Quotas()
         self._build: Callable[[], _Live] = lambda: _Live(build, clock, name, queue_rows, queue_bytes)
         self._live = self._build()
         self._box = [self._live]
@@ -83,6 +89,16 @@ class SharedStore:
         """A read has so many seconds."""
         self._budget = read_budget
         self._live.medium.pace(read_budget)
+
+    def ration(self, quotas: Quotas) -> None:
+        """No tenant may have more entries than these allow; bytes are not counted here."""
+        self._quotas = self._live.keeper.quotas = quotas
+
+    def holdings(self, most: int) -> Sequence[Holding]:
+        """What those tenants hold that have most entries, and those with a quota of their own; none where no quota of
+        entries is set, since nothing is counted then."""
+        deadline = time.monotonic() + _CALL_SECONDS
+        return self._open().medium.holdings(most, self._quotas.named, self._clock(), deadline) if self._quotas else ()
 
     def trouble(self, slot: bytes | None = None) -> str:
         """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is."""
@@ -103,22 +119,25 @@ class SharedStore:
     def get_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         """As `get` for each, in one round trip; raises StoreError only where nothing at all could be asked for."""
         live = self._open()
-        pending, now = live.queue.pending, self._clock()
-        values: dict[bytes, bytes | None] = {}
-        asked = []
-        for slot in slots:
-            write = pending.get(slot)
-            if write is None:
-                asked.append(slot)
+        values, asked = self._waiting(live, slots)
+        if asked:
+            values |= self._opened_all(live, asked, live.medium.read(asked, time.monotonic() + self._budget))
+        return [values[slot] for slot in slots]
+
+    async def get_soon(self, slots: Sequence[bytes]) -> Sequence[bytes | None] | None:
+        """As `get_many`, on the running loop; None where a thread has to read: there is no connection for this loop at
+        the moment (the keeper makes one). Raises TimeoutError where nothing was answered within the read budget."""
+        live = self._open()
+        values, asked = self._waiting(live, slots)
+        if asked:
+            found = await live.medium.read_soon(asked, time.monotonic() + self._budget)
+            if found is None:
+                live.keeper.start()
+                return None
+            if sum(len(item) for item in found if isinstance(item, bytes)) > UNPACK_BYTES:
+                values |= await asyncio.to_thread(self._opened_all, live, asked, found)
             else:
-                values[slot] = write.value if write.about is not None and write.about.expires_at > now else None
-        found = live.medium.read(asked, time.monotonic() + self._budget) if asked else ()
-        faults = [item for item in found if isinstance(item, StoreFault)]
-        if faults and len(faults) == len(asked):
-            raise StoreError(faults[0].because)
-        live.losses.add(reason.STORE_FAULT, len(faults))
-        for slot, item in zip(asked, found, strict=True):
-            values[slot] = None if isinstance(item, StoreFault) else self._opened(live, slot, item)
+                values |= self._opened_all(live, asked, found)
         return [values[slot] for slot in slots]
 
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
@@ -178,18 +197,13 @@ class SharedStore:
         """Every entry, newest first; what waits is written first, if that is quick."""
         live = self._open()
         self.flush(1.0)
-        now = self._clock()
-        found: dict[bytes, tuple[int, Row]] = {}
-        for piece in live.medium.listing():
-            for slot, head in piece:
-                on = parcel.label(head)
-                about = None if on is None else parcel.about(head, on)
-                waiting = live.queue.pending.get(slot)
-                if on is None or about is None or on.expires_at <= now or (waiting and waiting.value is None):
-                    continue
-                found[slot] = (on.stamp, Row(slot, on.size, about))
-        for _, row in sorted(found.values(), key=lambda item: item[0], reverse=True):
-            yield row
+        yield from listing.everything(live.medium, live.queue, self._clock())
+
+    def glance(self, wanted: Callable[[Row], bool], most: int) -> Glance:
+        """The newest `most` entries that are wanted, of as many as can be looked at within moments."""
+        live = self._open()
+        self.flush(1.0)
+        return listing.glance(live.medium, live.queue, self._clock(), wanted, most)
 
     def dropped(self) -> Mapping[str, int]:
         """How many entries were dropped or damaged, by reason id."""
@@ -219,6 +233,31 @@ class SharedStore:
             raise StoreUnavailableError("the store is closed")
         return self._live
 
+    def _waiting(self, live: _Live, slots: Sequence[bytes]) -> tuple[dict[bytes, bytes | None], list[bytes]]:
+        """What is known of those that wait to be written, and the slots that have to be asked for."""
+        pending, now = live.queue.pending, self._clock()
+        values: dict[bytes, bytes | None] = {}
+        asked = []
+        for slot in slots:
+            write = pending.get(slot)
+            if write is None:
+                asked.append(slot)
+            else:
+                values[slot] = write.value if write.about is not None and write.about.expires_at > now else None
+        return values, asked
+
+    def _opened_all(
+        self, live: _Live, asked: Sequence[bytes], found: Sequence[bytes | StoreFault | None]
+    ) -> dict[bytes, bytes | None]:
+        faults = [item for item in found if isinstance(item, StoreFault)]
+        if faults and len(faults) == len(asked):
+            raise TimeoutError(faults[0].because) if faults[0].late else StoreError(faults[0].because)
+        live.losses.add(reason.STORE_FAULT, len(faults))
+        return {
+            slot: None if isinstance(item, StoreFault) else self._opened(live, slot, item)
+            for slot, item in zip(asked, found, strict=True)
+        }
+
     def _opened(self, live: _Live, slot: bytes, found: bytes | None) -> bytes | None:
         if found is None:
             return None
@@ -233,6 +272,7 @@ class SharedStore:
     def _forked(self) -> None:
         _of_the_parent.append(self._live)  # its connections are the parent's: not to be used, nor closed, here
         self._live = self._box[0] = self._build()
+        self.ration(self._quotas)
         self._live.medium.pace(self._budget)
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from payonce.errors import StoreError
 from payonce.model import reason
 from payonce.model.ports import Clock
+from payonce.model.quota import Quotas
 from payonce.stores import parcel
-from payonce.stores.shared_medium import Medium, Parcel
+from payonce.stores.shared_medium import Medium, Parcel, Puts
 from payonce.stores.write_queue import Batch, Write, WriteQueue
 
 TICK_SECONDS = 0.1
@@ -39,6 +41,7 @@ class Keeper:
         self._medium, self._queue, self._clock, self._name = medium, queue, clock, name
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self.quotas = Quotas()
         self._stamp = 0
         self._pause = 0.0
         self._try_at = 0.0
@@ -100,7 +103,7 @@ class Keeper:
 
     def _works_again(self) -> bool:
         try:
-            why = self._medium.can_write(time.monotonic() + WRITE_SECONDS)
+            why = self._medium.can_write(_soon())
         except StoreError as error:
             why = reason.WRITE_FAULT
             self._say(why.id, error)
@@ -114,7 +117,8 @@ class Keeper:
     def _write(self, batch: Batch) -> None:
         queue = self._queue
         parcels, wide = self._packed(batch)
-        deadline = time.monotonic() + WRITE_SECONDS
+        puts = self._admit(batch, parcels)
+        deadline = _soon()
         try:
             refused = self._medium.write(parcels, deadline) if parcels else {}
         except StoreError as error:
@@ -126,12 +130,41 @@ class Keeper:
             queue.lose(_part(batch, [slot for slot, other in refused.items() if other is why]), why)
         if wide:
             queue.lose(_part(batch, wide), reason.ENTRY_TOO_LARGE)
+        self._trim(puts)
         queue.settle(_part(batch, [slot for slot in parcels if slot not in refused]))
         if refused:
             self._try_at = time.monotonic() + RETRY_SECONDS
             self._refused(refused, all_of_it=len(refused) == len(parcels))
         if batch.notes:
-            self._note(batch, deadline)
+            self._note(batch, _soon())
+
+    def _admit(self, batch: Batch, parcels: dict[bytes, Parcel]) -> Puts:
+        """Take out of `parcels` what its tenants have no room for; what is put of the others, if anybody has a quota.
+        Where it can't be counted, there is room."""
+        puts: dict[str, dict[bytes, float]] = {}
+        for slot, item in parcels.items() if self.quotas else ():
+            about = batch.writes[slot].about
+            if item.data is not None and about is not None:
+                puts.setdefault(about.tenant, {})[slot] = about.expires_at
+        with self._quietly("quotas"):
+            refused = self._medium.admit(puts, self.quotas, self._clock(), _soon()) if puts else ()
+            if refused:
+                self._queue.lose(_part(batch, list(refused)), reason.OVER_QUOTA)
+            for slot in refused:
+                del parcels[slot]
+        return puts
+
+    def _trim(self, puts: Puts) -> None:
+        with self._quietly("quotas"):
+            evicted = self._medium.trim(puts, self.quotas, self._clock(), _soon()) if puts else 0
+            self._queue.losses.add(reason.OVER_QUOTA, evicted)
+
+    @contextmanager
+    def _quietly(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except StoreError as error:
+            self._say(what, error)
 
     def _refused(self, refused: Mapping[bytes, reason.Reason], *, all_of_it: bool) -> None:
         why = next(iter(refused.values()))
@@ -182,6 +215,10 @@ class Keeper:
         if now - self._said.get(what, -SAY_EVERY) >= SAY_EVERY:
             self._said[what] = now
             _log.warning("payonce: %s could not be written (%s); answers go on", self._name, because)
+
+
+def _soon() -> float:
+    return time.monotonic() + WRITE_SECONDS
 
 
 def _part(batch: Batch, slots: list[bytes]) -> Batch:

@@ -5,9 +5,10 @@ This room must never know an engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
 
 
@@ -23,6 +24,10 @@ class Found(NamedTuple):
 
     slot: bytes
     head: bytes
+
+
+Puts = Mapping[str, Mapping[bytes, float]]
+"""What is put, by tenant: the slots, and when they expire (Unix seconds)."""
 
 
 class Count(NamedTuple):
@@ -47,6 +52,11 @@ class Medium(Protocol):
         """The parcel of each slot, in one round trip to each server; what could not be asked for is a fault."""
         ...
 
+    async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
+        """The same on the running loop, without a thread; None where only a thread can, as at the beginning. A request
+        that is cancelled meanwhile lets go of its answer."""
+        ...
+
     def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
         """Write or delete each; those that were not, and why."""
         ...
@@ -61,6 +71,18 @@ class Medium(Protocol):
 
     def notes(self, days: Sequence[int], deadline: float) -> Mapping[str, bytes]:
         """The records of these days; a later one replaces an earlier one of the same name."""
+        ...
+
+    def admit(self, puts: Puts, quotas: Quotas, now: float, deadline: float) -> Collection[bytes]:
+        """Before `puts` are written: those that must not be, as their tenants have no room for them."""
+        ...
+
+    def trim(self, puts: Puts, quotas: Quotas, now: float, deadline: float) -> int:
+        """After `puts` were written: delete what their tenants now have too much. How many entries that were."""
+        ...
+
+    def holdings(self, most: int, named: Iterable[str], now: float, deadline: float) -> Sequence[Holding]:
+        """What the `most` tenants hold that have most of the counted entries, and those in `named`, largest first."""
         ...
 
     def epochs(self, deadline: float) -> Mapping[str, int]:
@@ -79,8 +101,9 @@ class Medium(Protocol):
         """When each scope was last raised, in Unix seconds."""
         ...
 
-    def listing(self) -> Iterator[Sequence[Found]]:
-        """Every entry, in pieces, in no order; perhaps twice."""
+    def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
+        """Every entry, in pieces, in no order; perhaps twice. With `most`, those among about so many names, of all
+        servers alike."""
         ...
 
     def count(self) -> Count:
@@ -101,6 +124,7 @@ class Medium(Protocol):
 
 
 class StoreFault(NamedTuple):
-    """Why one slot could not be asked for."""
+    """Why one slot could not be asked for; `late`: there was no answer in time."""
 
     because: str
+    late: bool = False

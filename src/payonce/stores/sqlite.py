@@ -11,7 +11,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -20,12 +20,14 @@ import apsw
 from payonce.errors import SettingsError, StoreError, StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
+from payonce.model.quota import Holding, Quotas
 from payonce.stores import sqlite_rows as rows
 from payonce.stores.registry import file_path
 from payonce.stores.sieve import Sieve
 from payonce.stores.sqlite_epochs import EpochBook
 from payonce.stores.sqlite_medium import Fault, Medium, fault_of
 from payonce.stores.sqlite_pool import ReaderPool
+from payonce.stores.sqlite_room import SHOWN, read_holdings, shown
 from payonce.stores.sqlite_writer import Pace, Writer
 from payonce.stores.write_queue import ROW_OVERHEAD, Losses, WriteQueue
 
@@ -81,6 +83,7 @@ class SqliteStore:
     ) -> None:
         self._clock = clock
         self._limit = max_bytes
+        self._quotas = Quotas()
         self._touch_every = touch_every
         self._largest = min(max_bytes // ENTRY_SHARE, queue_bytes)
         pace = Pace(max_bytes, sweep_every=sweep_every, retry_after=retry_after)
@@ -177,6 +180,15 @@ class SqliteStore:
         entries, used, _ = cast("tuple[int, int, int]", self._query(self._live, rows.LEDGER, ())[0])
         return Volume(entries, used, self._limit)
 
+    def ration(self, quotas: Quotas) -> None:
+        """No tenant may hold more than these allow; holds for what is written from now on."""
+        self._quotas = self._live.writer.quotas = quotas
+
+    def holdings(self, most: int) -> Sequence[Holding]:
+        """What the `most` tenants that hold most hold, and those with a quota of their own."""
+        live = self._live
+        return read_holdings(self._query(live, SHOWN, (most, shown(self._quotas)))) if live.medium.furnished else ()
+
     def rows(self) -> Iterator[Row]:
         """Every entry, newest first, a page at a time; what waits is written first, if that is quick."""
         live = self._live
@@ -244,6 +256,7 @@ class SqliteStore:
     def _forked(self) -> None:
         _of_the_parent.append(self._live)  # closing its connections here would drop the parent's locks and log
         self._live = self._box[0] = _Live(self._build, self._clock)
+        self.ration(self._quotas)
 
 
 def _close_box(box: list[_Live]) -> None:

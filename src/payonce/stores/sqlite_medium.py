@@ -22,6 +22,7 @@ import apsw
 from payonce.errors import StoreUnavailableError
 from payonce.model.ports import Clock
 from payonce.stores import sqlite_place as place
+from payonce.stores import sqlite_room as room
 from payonce.stores import sqlite_rows as rows
 
 OLDEST_SQLITE = (3, 51, 3)
@@ -102,6 +103,8 @@ class Medium:
         self.generation = 0
         self.read_only = False
         self.set_asides = 0
+        self.furnished = False
+        """Whether the file counts what each tenant holds: an old one that can't be written does not."""
         self.ballast: place.Ballast | None = None
         self.max_bytes = max_bytes
         self._immutable = False
@@ -189,6 +192,8 @@ class Medium:
             if (application, version) == (rows.APPLICATION_ID, rows.FORMAT):
                 if not self.read_only:
                     _use_wal(db)
+                    _furnish(db)
+                self.furnished = room.is_furnished(db)
                 db.execute(rows.LEDGER).fetchall()
             elif application or version or tables:
                 raise _ForeignFormatError(
@@ -208,6 +213,7 @@ class Medium:
         _use_wal(db)
         with rows.transaction(db):
             db.execute(rows.SCHEMA).fetchall()
+            self.furnished = True
             rows.carry_epochs(db, self._carry(), self._clock())
 
     def _push_aside(self, error: BaseException) -> None:
@@ -258,6 +264,12 @@ def _use_wal(db: apsw.Connection) -> None:
     [(mode,)] = db.execute("PRAGMA journal_mode = WAL").fetchall()
     if mode != "wal":
         raise StoreUnavailableError("this file system takes no write-ahead log: put the store on a local disk")
+
+
+def _furnish(db: apsw.Connection) -> None:
+    if not room.is_furnished(db):
+        with rows.transaction(db):
+            room.furnish(db)
 
 
 def _quick_check(db: apsw.Connection) -> None:

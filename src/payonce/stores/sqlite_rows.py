@@ -6,6 +6,7 @@ bodies. Triggers keep count and bytes in one row, whoever deletes. This room mus
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
@@ -15,6 +16,9 @@ import apsw
 import orjson
 
 from payonce.model.ports import About, Row
+from payonce.model.quota import Quotas
+from payonce.model.reason import Reason
+from payonce.stores.sqlite_room import ROOM_SCHEMA, make_room
 from payonce.stores.write_queue import ROW_OVERHEAD, Batch, Write
 
 APPLICATION_ID = 0x50594F31
@@ -28,7 +32,6 @@ CREATE TABLE entries(
   tenant TEXT NOT NULL, namespace TEXT NOT NULL, endpoint TEXT NOT NULL, model TEXT NOT NULL,
   tags TEXT NOT NULL, value BLOB NOT NULL);
 CREATE INDEX by_expiry ON entries(expires_at);
-CREATE INDEX by_use ON entries(used_at);
 CREATE TABLE ledger(one INTEGER PRIMARY KEY CHECK (one = 1), entries INTEGER NOT NULL, bytes INTEGER NOT NULL,
   epoch_changes INTEGER NOT NULL, beat INTEGER NOT NULL);
 INSERT INTO ledger VALUES (1, 0, 0, 0, 0);
@@ -38,6 +41,7 @@ CREATE TRIGGER uncounted AFTER DELETE ON entries BEGIN
   UPDATE ledger SET entries = entries - 1, bytes = bytes - old.size - {ROW_OVERHEAD}; END;
 CREATE TABLE epochs(scope TEXT PRIMARY KEY, count INTEGER NOT NULL, raised_at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE notes(name TEXT PRIMARY KEY, value BLOB NOT NULL, at REAL NOT NULL) WITHOUT ROWID;
+{ROOM_SCHEMA}
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {FORMAT};
 """  # noqa: S608 - numbers of this module
@@ -56,8 +60,6 @@ _ROW = "(NULL,?,?,?,?,?,?,?,?,?,?,?)"
 _DELETE_ID = "DELETE FROM entries WHERE id = ?"
 _NOTE = "INSERT INTO notes VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"
 _TOUCH = "UPDATE entries SET used_at = ? WHERE slot = ?"
-_EXPIRED = "DELETE FROM entries WHERE id IN (SELECT id FROM entries WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)"
-_OLDEST = "SELECT id, size FROM entries ORDER BY used_at, id LIMIT 500"
 _RAISE = (
     "INSERT INTO epochs VALUES (?, max(1, ?), ?) ON CONFLICT (scope) DO UPDATE"
     " SET count = max(count + 1, ?), raised_at = excluded.raised_at RETURNING count"
@@ -93,20 +95,20 @@ def transaction(db: apsw.Connection) -> Iterator[None]:
         raise
 
 
-def apply(db: apsw.Connection, batch: Batch, now: float, limit: int) -> int:
-    """Write `batch` in one transaction; makes room first. How many entries were evicted for it."""
+def apply(db: apsw.Connection, batch: Batch, now: float, limit: int, quotas: Quotas) -> Counter[Reason]:
+    """Write `batch` in one transaction, and make room in it. How many entries went for that, by reason."""
     with transaction(db):
+        if batch.touches:
+            db.executemany(_TOUCH, [(at, slot) for slot, at in batch.touches.items()])
         for slots in _chunks(list(batch.writes)):
             db.execute(f"DELETE FROM entries WHERE slot IN ({','.join('?' * len(slots))})", slots).fetchall()  # noqa: S608
         new = [(slot, write) for slot, write in batch.writes.items() if write.value is not None]
-        evicted = make_room(db, sum(write.weight for _, write in new), limit, now)
         for rows in _chunks([_columns(slot, write, now) for slot, write in new]):
             db.execute(_INSERT + ",".join([_ROW] * len(rows)), tuple(chain.from_iterable(rows))).fetchall()
-        if batch.touches:
-            db.executemany(_TOUCH, [(at, slot) for slot, at in batch.touches.items()])
+        gone = make_room(db, limit, now, quotas, {_text(write.about.tenant) for _, write in new if write.about})
         if batch.notes:
             db.executemany(_NOTE, [(name, value, now) for name, (_, value) in batch.notes.items()])
-    return evicted
+    return gone
 
 
 def _chunks(items: list[T]) -> Iterator[list[T]]:
@@ -132,50 +134,12 @@ def _text(word: str) -> str:
     return word if word.isascii() else word.encode("utf-8", "replace").decode()  # half a surrogate pair has no UTF-8
 
 
-def make_room(db: apsw.Connection, incoming: int, limit: int, now: float, most: int = 4000) -> int:
-    """Delete expired entries, then the longest unused, until `incoming` bytes fit below `limit`; inside a transaction.
-
-    It frees a little more than it must, so that not every batch evicts. How many entries it evicted, `most` at most.
-    """
-    over = used_bytes(db) + incoming - limit
-    if over <= 0:
-        return 0
-    sweep(db, now)
-    need = used_bytes(db) + incoming - limit
-    need += limit // 64 if need > 0 else 0
-    evicted = 0
-    while need > 0 and evicted < most:
-        oldest = cast("list[tuple[int, int]]", db.execute(_OLDEST).fetchall())
-        if not oldest:
-            break
-        chosen = []
-        for entry, size in oldest:
-            chosen.append((entry,))
-            need -= size + ROW_OVERHEAD
-            if need <= 0:
-                break
-        db.executemany(_DELETE_ID, chosen)
-        evicted += len(chosen)
-    return evicted
-
-
 def slots(query: Query) -> Iterator[Iterator[bytes]]:
     """Every slot, in pieces, from its index alone."""
     last = b""
     while found := query("SELECT slot FROM entries WHERE slot > ? ORDER BY slot LIMIT 5000", (last,)):
         last = cast("bytes", found[-1][0])
         yield (cast("bytes", slot) for (slot,) in found)
-
-
-def used_bytes(db: apsw.Connection) -> int:
-    """The bytes of all entries, overhead included."""
-    return int(cast("int", db.execute(LEDGER).fetchall()[0][1]))
-
-
-def sweep(db: apsw.Connection, now: float, limit: int = 500) -> int:
-    """Delete up to `limit` expired entries. How many it deleted."""
-    db.execute(_EXPIRED, (now, limit)).fetchall()
-    return db.changes()
 
 
 def delete_ids(db: apsw.Connection, ids: Iterable[int]) -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -21,7 +21,9 @@ import apsw
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import Clock
+from payonce.model.quota import Quotas
 from payonce.stores import sqlite_place as place
+from payonce.stores import sqlite_room as room
 from payonce.stores import sqlite_rows as rows
 from payonce.stores.sqlite_medium import PAGE_BYTES, Fault, Medium, Role, fault_of
 from payonce.stores.write_queue import Batch, WriteQueue
@@ -53,6 +55,7 @@ class Writer:
 
     def __init__(self, medium: Medium, queue: WriteQueue, clock: Clock, pace: Pace) -> None:
         self.gate = threading.Lock()
+        self.quotas = Quotas()
         self._medium, self._queue, self._clock, self._pace = medium, queue, clock, pace
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -139,27 +142,27 @@ class Writer:
     def _round(self) -> None:
         batch = self._queue.take()
         self._recent.append((time.monotonic(), len(batch.writes)))
-        evicted = 0
+        gone: Counter[reason.Reason] = Counter()
         try:
             db = self._connected()
             if batch:
-                evicted = rows.apply(db, batch, self._clock(), self._limit)
+                gone = rows.apply(db, batch, self._clock(), self._limit, self.quotas)
             elif self._queue.blocked is not None:
                 rows.probe(db)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live and no caller may see it
             self._trouble(error, batch)
             return
-        self._written(batch, evicted)
+        self._written(batch, gone)
         try:
             self._chores(db)
             self._after(db)
         except Exception as error:  # noqa: BLE001 - the same
             self._trouble(error, Batch({}, {}, {}))
 
-    def _written(self, batch: Batch, evicted: int) -> None:
+    def _written(self, batch: Batch, gone: Counter[reason.Reason]) -> None:
         queue = self._queue
         queue.settle(batch)
-        queue.losses.add(reason.EVICTED, evicted)
+        queue.losses.add_all(gone)
         queue.blocked = None
         self._dirty |= bool(batch)
         self._paused = 0.0
@@ -199,8 +202,8 @@ class Writer:
         if self._medium.ballast is not None and self._medium.ballast.restore(spare=4):
             self._limit = self._pace.max_bytes
         with rows.transaction(db):
-            swept = rows.sweep(db, now, _SWEEP_ROWS)
-            self._queue.losses.add(reason.EVICTED, rows.make_room(db, 0, self._limit, now))
+            swept = room.sweep(db, now, _SWEEP_ROWS)
+            self._queue.losses.add_all(room.make_room(db, self._limit, now, self.quotas))
         rows.shrink(db)
         if swept == _SWEEP_ROWS:
             self._queue.nudge()  # more to sweep: next round, behind what waits
@@ -261,17 +264,17 @@ class Writer:
         ballast.release()
         try:
             _checkpoint(db, apsw.SQLITE_CHECKPOINT_RESTART)
-            limit = min(self._limit, rows.used_bytes(db) * 9 // 10)
+            limit = min(self._limit, room.used_bytes(db) * 9 // 10)
             with rows.transaction(db):
-                evicted = rows.make_room(db, 0, limit, now)
-            self._queue.losses.add(reason.EVICTED, evicted)
+                gone = room.make_room(db, limit, now, self.quotas)
+            self._queue.losses.add_all(gone)
             _checkpoint(db, apsw.SQLITE_CHECKPOINT_RESTART)
-            evicted = rows.apply(db, batch, now, limit)
+            gone = rows.apply(db, batch, now, limit, self.quotas)
         except apsw.Error:
             return False
         self._limit = limit
         self._swept_at = now
-        self._written(batch, evicted)
+        self._written(batch, gone)
         self._queue.nudge(hurry=True)
         return True
 

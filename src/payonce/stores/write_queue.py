@@ -57,6 +57,11 @@ class Losses:
             with self._lock:
                 self._counts[why.id] = self._counts.get(why.id, 0) + count
 
+    def add_all(self, counts: Mapping[reason.Reason, int]) -> None:
+        """Count several."""
+        for why, count in counts.items():
+            self.add(why, count)
+
     def counts(self) -> Mapping[str, int]:
         """All counts, as of now."""
         with self._lock:

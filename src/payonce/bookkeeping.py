@@ -1,0 +1,97 @@
+"""Where a store's books stand, who keeps them in a running process, and who reads them.
+
+`auto` puts the file beside the SQLite store, for servers of others into the user's cache directory, and keeps books of
+a store in memory in memory. Recordings have none. This room must never know what is written in the books.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import apsw
+from blake3 import blake3
+
+from payonce.books.clerk import Clerk, Limits
+from payonce.books.elsewhere import publish
+from payonce.books.file import BooksFile
+from payonce.books.journal import Journal
+from payonce.books.reader import Reader
+from payonce.config import Settings
+from payonce.core.keying import derive
+from payonce.model.ports import Clock, Notebook
+from payonce.stores.registry import file_path, redact
+
+IN_MEMORY = 20_000
+"""So many receipts are kept where the books are in memory."""
+
+
+class Bookkeeping:
+    """The books of one running process: `journal` takes, `clerk` writes, `reader` answers. `shared` is the store's
+    notebook where other machines share it; `complain` hears of its faults."""
+
+    def __init__(
+        self,
+        file: BooksFile,
+        settings: Settings,
+        secret: bytes,
+        clock: Clock,
+        shared: Notebook | None,
+        complain: Callable[[Exception], None],
+    ) -> None:
+        self._shared = shared
+        self._complain = complain
+        limits = Limits(max_bytes=settings.ledger_bytes)
+        if file.path is None:
+            limits = replace(limits, receipts=IN_MEMORY)
+        self.journal = Journal(clock, secrets.randbits(31))
+        told = self._publish if shared is not None else None
+        self.clerk = Clerk(self.journal, file, derive(secret, "parts"), clock, limits, told)
+        self.reader = Reader(file, clock, self._notes if shared is not None else None)
+        self._clock = clock
+
+    def start(self) -> None:
+        """Begin to write."""
+        self.clerk.start()
+
+    def stop(self) -> None:
+        """Write what waits, and end. May wait for a disk, for some seconds."""
+        self.clerk.stop()
+        self.reader.close()
+
+    def _publish(self, db: apsw.Connection) -> None:
+        assert self._shared is not None
+        try:
+            publish(db, self._shared.note, self._clock())
+        except Exception as error:  # noqa: BLE001 - whatever a server does, the books go on
+            self._complain(error)
+
+    def _notes(self) -> Mapping[str, bytes]:
+        assert self._shared is not None
+        try:
+            return self._shared.notes()
+        except Exception as error:  # noqa: BLE001
+            self._complain(error)
+            return {}
+
+
+def books_file(settings: Settings) -> BooksFile | None:
+    """The books of the store that the settings name; None where none are kept."""
+    if settings.ledger == "off":
+        return None
+    if settings.ledger != "auto":
+        return BooksFile(Path(settings.ledger).expanduser())
+    scheme, _, rest = settings.store.partition(":")
+    if scheme == "sqlite":
+        path = file_path(rest)
+        return BooksFile(path.with_name(path.name + ".ledger"))
+    if scheme == "memory":
+        return BooksFile(None)
+    if settings.portable:
+        return None
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    name = blake3(redact(settings.store).encode()).hexdigest(6)
+    return BooksFile(Path(base) / "payonce" / f"ledger-{name}.db")

@@ -1,0 +1,121 @@
+"""The first page's figures: what was saved, how often the cache answered, how fast, over time.
+
+All of them are the ledger's own sums, so that they are those of `payonce stats`. This room must never add up receipts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from payonce.books.words import Figures, Histogram, Point, Total
+from payonce.dashboard.backstage import Backstage
+from payonce.ledger.tally import dollars
+
+HOUR: Final = 3600
+MODELS: Final = 8
+REASONS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A length of time that can be looked at, in steps of so many seconds."""
+
+    name: str
+    title: str
+    seconds: int
+    step: int
+
+
+SPANS: Final = {
+    span.name: span
+    for span in (
+        Span("1h", "Hour", HOUR, 60),
+        Span("24h", "Day", 24 * HOUR, HOUR),
+        Span("7d", "Week", 7 * 24 * HOUR, 4 * HOUR),
+        Span("30d", "Month", 30 * 24 * HOUR, 24 * HOUR),
+    )
+}
+USUAL: Final = "24h"
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The figures of one span: all of it, step by step, and by what is asked most."""
+
+    span: Span
+    since: float
+    total: Figures
+    series: tuple[Point, ...]
+    latency: Mapping[str, Histogram]
+    latency_series: tuple[tuple[int, Mapping[str, Histogram]], ...]
+    models: tuple[Total, ...]
+    reasons: tuple[Total, ...]
+
+    @property
+    def saved_nano(self) -> int:
+        """What Payonce saved: calls that were not made, and what its prompt caching brought."""
+        return self.total.avoided_nano + self.prompt_nano
+
+    @property
+    def prompt_nano(self) -> int:
+        """The part of the prompt cache's net saving that is due to Payonce."""
+        return self.total.net_nano - self.total.unaided_nano
+
+
+def overview(stage: Backstage, name: str) -> Overview:
+    """The figures of a span; of the usual one where `name` is none. Raises StoreError."""
+    span, books, now = SPANS.get(name, SPANS[USUAL]), stage.books, stage.clock()
+    since = now - span.seconds
+    models = [one for one in books.totals(since, now, by=("model",)) if one.by[0]]
+    reasons = [one for one in books.totals(since, now, by=("outcome", "reason")) if one.by[1] and one.figures.requests]
+    return Overview(
+        span=span,
+        since=since,
+        total=books.total(since, now),
+        series=tuple(books.series(since, now, span.step)),
+        latency=books.latency(since, now),
+        latency_series=tuple(books.latency_series(since, now, span.step)),
+        models=tuple(models[:MODELS]),
+        reasons=tuple(reasons[:REASONS]),
+    )
+
+
+def as_json(shown: Overview) -> dict[str, Any]:
+    """The same as plain values: money as decimal text in US dollars, times in seconds."""
+    return {
+        "span": shown.span.name,
+        "since": shown.since,
+        "saved_dollars": dollars(shown.saved_nano),
+        "total": figures_json(shown.total),
+        "series": [{"at": point.at, **figures_json(point.figures)} for point in shown.series],
+        "median_seconds": {outcome: histogram.quantile(0.5) for outcome, histogram in shown.latency.items()},
+        "models": [{"model": one.by[0], **figures_json(one.figures)} for one in shown.models],
+        "reasons": [
+            {"outcome": one.by[0], "reason": one.by[1], "requests": one.figures.requests} for one in shown.reasons
+        ],
+    }
+
+
+def figures_json(figures: Figures) -> dict[str, Any]:
+    """The figures that pages show."""
+    return {
+        "requests": figures.requests,
+        "hits": figures.hits,
+        "stale": figures.stale,
+        "collapsed": figures.collapsed,
+        "misses": figures.misses,
+        "bypassed": figures.bypassed,
+        "refused": figures.refused,
+        "hit_rate": figures.hit_rate,
+        "avoided_calls": figures.avoided_calls,
+        "avoided_dollars": dollars(figures.avoided_nano),
+        "calls": figures.calls,
+        "paid_dollars": dollars(figures.paid_nano),
+        "prompt_net_dollars": dollars(figures.net_nano),
+        "prompt_unaided_dollars": dollars(figures.unaided_nano),
+        "read_share": figures.read_share,
+        "unread_dollars": dollars(figures.unread_nano),
+        "missed_dollars": dollars(figures.missed_nano),
+    }

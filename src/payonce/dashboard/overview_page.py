@@ -1,0 +1,216 @@
+"""The first page. This room must never ask for a figure; overview.py does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import orjson
+
+from payonce.books.words import Figures, Histogram
+from payonce.dashboard.asking import link
+from payonce.dashboard.frame import Framed
+from payonce.dashboard.html import Child, Element, h
+from payonce.dashboard.overview import SPANS, Overview
+from payonce.dashboard.pieces import Column, badge, card, cards, count, nothing, price, seconds, section, share, table
+from payonce.model.reason import REASONS
+
+_MODELS: Final = (
+    Column("Model"),
+    Column("Requests", number=True),
+    Column("Hit rate", number=True),
+    Column("Paid", number=True),
+    Column("Avoided", number=True),
+)
+_STEPS: Final = (
+    Column("From"),
+    Column("Requests", number=True),
+    Column("Hit rate", number=True),
+    Column("Avoided", number=True),
+    Column("Prompt cache, net", number=True),
+    Column("Paid", number=True),
+    Column("Hit, median", number=True),
+    Column("Miss, median", number=True),
+)
+
+
+def overview_page(shown: Overview) -> Framed:
+    """All of it."""
+    spans = [
+        h("li", h("a", each.title, href=link("", span=each.name), aria_current="true" if each == shown.span else None))
+        for each in SPANS.values()
+    ]
+    chosen = h("ul", *spans, class_="spans", aria_label="Time shown")
+    empty = None if shown.total.requests or shown.total.calls else nothing("Nothing was asked in this time.")
+    parts = (chosen, _cards(shown), empty, _charts(shown), _breakdown(shown), _steps(shown))
+    return Framed("", "Overview", parts, f"The last {_LENGTHS[shown.span.name]}, all gateways that share the store.")
+
+
+_LENGTHS: Final = {"1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 days"}
+
+
+def _cards(shown: Overview) -> Element:
+    total, since = shown.total, round(shown.since)
+    hit, miss = _median(shown.latency.get("hit")), _median(shown.latency.get("miss"))
+    made = [
+        ("by answers from the cache", total.avoided_nano),
+        ("by prompt caching", shown.prompt_nano),
+    ]
+    note = ", ".join(f"{price(nano)} {how}" for how, nano in made)
+    return cards(
+        card("Saved", price(shown.saved_nano), note, href=link("requests", outcome="hit", since=since), look="first"),
+        card("Requests", count(total.requests), _outcomes(total, since), href=link("requests", since=since)),
+        card(
+            "Hit rate",
+            share(total.hit_rate),
+            f"{count(total.served)} of {count(total.served + total.misses)} cacheable",
+            href=link("requests", outcome="hit", since=since),
+        ),
+        card(
+            "Paid",
+            price(total.paid_nano),
+            f"{count(total.calls)} upstream calls",
+            href=link("requests", outcome="miss", since=since),
+        ),
+        card("Median answer", seconds(hit), f"hits; misses {seconds(miss)}", href=link("requests", since=since)),
+        card(
+            "Prompt cache",
+            share(total.read_share),
+            f"of input tokens read; {price(total.net_nano)} net",
+            href=link("conversations"),
+        ),
+        card(
+            "Lost",
+            price(total.missed_nano),
+            f"by avoidable prompt-cache misses; {price(total.unread_nano)} for writes nobody read",
+            href=link("findings"),
+        ),
+    )
+
+
+def _outcomes(total: Figures, since: int) -> Child:
+    """How many of each outcome, each leading to its requests."""
+    counts = {"hit": total.hits, "miss": total.misses, "collapsed": total.collapsed, "stale": total.stale}
+    counts |= {"bypass": total.bypassed, "refused": total.refused}
+    return [
+        [h("a", f"{count(number)} {name}", href=link("requests", outcome=name, since=since)), " "]
+        for name, number in counts.items()
+        if number
+    ]
+
+
+def _charts(shown: Overview) -> Element:
+    at = [point.at for point in shown.series]
+    medians = dict(shown.latency_series)
+    hit = [_median(medians.get(step, {}).get("hit")) for step in at]
+    miss = [_median(medians.get(step, {}).get("miss")) for step in at]
+    rate = [None if (found := point.figures.hit_rate) is None else round(found * 100, 2) for point in shown.series]
+    return h(
+        "div",
+        _chart(
+            "Money saved",
+            "dollars",
+            at,
+            {
+                "answers from the cache": _each(shown, lambda one: one.avoided_nano / 1e9),
+                "prompt caching, net": _each(shown, lambda one: one.net_nano / 1e9),
+            },
+            filled=True,
+        ),
+        _chart("Hit rate", "percent", at, {"of cacheable requests": rate}, most=100),
+        _chart("Median time to answer", "seconds", at, {"hits": hit, "misses": miss}),
+        _chart(
+            "Requests",
+            "count",
+            at,
+            {
+                "answered from the cache": _each(shown, lambda one: one.served),
+                "went upstream": _each(shown, lambda one: one.misses + one.bypassed),
+            },
+            filled=True,
+        ),
+        class_="columns",
+    )
+
+
+def _each(shown: Overview, figure: Callable[[Figures], float]) -> list[float | None]:
+    return [figure(point.figures) for point in shown.series]
+
+
+def _chart(title: str, unit: str, at: Sequence[int], lines: dict[str, list[float | None]], **more: Any) -> Element:
+    """A chart, drawn by dashboard.js from what stands in its attribute; the table at the end of the page says the same
+    for who can't see it."""
+    told = {
+        "unit": unit,
+        "at": at,
+        "series": [{"label": label, "values": values} for label, values in lines.items()],
+        **more,
+    }
+    drawn = h(
+        "div",
+        class_="chart",
+        role="img",
+        aria_label=f"{title} over time; the table below has the figures",
+        data_chart=orjson.dumps(told).decode(),
+    )
+    return h("section", h("h2", title), drawn, class_="panel")
+
+
+def _breakdown(shown: Overview) -> Element:
+    since = round(shown.since)
+    models = [
+        (
+            h("a", one.by[0], href=link("requests", model=one.by[0], since=since)),
+            count(one.figures.requests),
+            share(one.figures.hit_rate),
+            price(one.figures.paid_nano),
+            price(one.figures.avoided_nano),
+        )
+        for one in shown.models
+    ]
+    reasons = [
+        (
+            badge(one.by[0]),
+            h("a", one.by[1], href=link("requests", outcome=one.by[0], reason=one.by[1], since=since)),
+            count(one.figures.requests),
+            REASONS[one.by[1]].sentence if one.by[1] in REASONS else None,
+        )
+        for one in shown.reasons
+    ]
+    columns = (Column("Outcome"), Column("Reason"), Column("Requests", number=True), Column("That is", wide=True))
+    return h(
+        "div",
+        section("Models", table("The models asked for most", _MODELS, models)) if models else None,
+        section("Why not a hit", table("Why requests were no hits", columns, reasons)) if reasons else None,
+        class_="columns",
+    )
+
+
+def _steps(shown: Overview) -> Element:
+    medians = dict(shown.latency_series)
+    rows = [
+        (
+            h("time", _clock(point.at), datetime=_clock(point.at) + "Z"),
+            count(point.figures.requests),
+            share(point.figures.hit_rate),
+            price(point.figures.avoided_nano),
+            price(point.figures.net_nano),
+            price(point.figures.paid_nano),
+            seconds(_median(medians.get(point.at, {}).get("hit"))),
+            seconds(_median(medians.get(point.at, {}).get("miss"))),
+        )
+        for point in shown.series
+        if point.figures.requests or point.figures.calls
+    ]
+    return h(
+        "details", h("summary", "The figures of the charts as a table"), table("Step by step, in UTC", _STEPS, rows)
+    )
+
+
+def _clock(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def _median(histogram: Histogram | None) -> float | None:
+    return None if histogram is None else histogram.quantile(0.5)

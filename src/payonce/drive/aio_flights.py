@@ -1,0 +1,212 @@
+"""The flights of the asyncio player: each upstream call in a task of its own, which no client's leaving touches.
+
+Whatever happens to a flight, its tape ends, its gate is free again, and its landing is told. This room must never know
+a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from payonce.core import effects as do
+from payonce.core.exchange import flight
+from payonce.core.gather import batch_flight
+from payonce.core.tape import COMPLETE, End, Ending, Tape
+from payonce.drive.aio_faces import change
+from payonce.drive.performing import Listener
+from payonce.drive.tiers import Tiers
+from payonce.drive.tower import Tower
+from payonce.model import reason as why
+from payonce.model.call import Ask, Call
+from payonce.model.ports import Clock, Dialect, Upstream, UpstreamFault
+from payonce.model.reason import Reason
+from payonce.model.receipt import Landing
+
+log = logging.getLogger("payonce.drive")
+
+SWEEP_SECONDS = 0.25
+"""How often flights are looked at for having been in the air too long: cheaper than a timer for each."""
+
+
+class AsyncFlights:
+    """All flights of one player. `upstreams` by name; times in seconds."""
+
+    def __init__(
+        self,
+        *,
+        tiers: Tiers,
+        tower: Tower,
+        upstreams: Mapping[str, Upstream],
+        listener: Listener,
+        clock: Clock,
+        ttl_jitter: float,
+        total_timeout: float,
+        rng: random.Random,
+    ) -> None:
+        self.tiers = tiers
+        self.tower = tower
+        self.upstreams = upstreams
+        self.listener = listener
+        self.clock = clock
+        self.ttl_jitter = ttl_jitter
+        self.total_timeout = total_timeout
+        self.tasks: dict[asyncio.Task[None], do.Flight] = {}
+        self._rng = rng
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def board(self, effect: do.Board, dialect: Dialect) -> do.Boarding | Reason | None:
+        """A seat, as `Board` has it."""
+        found = self.tower.find(effect.ask, self.tiers.purges)
+        if found is not None:
+            found.followers += 1
+            return do.Boarding(found, leader=False)
+        if self.tower.landed_since(effect.ask, effect.since):
+            return None
+        if self.tower.full:
+            return why.FLIGHTS_FULL
+        return do.Boarding(self._take_off(effect.ask, dialect), leader=True)
+
+    def renew(self, effect: do.Renew, dialect: Dialect) -> None:
+        """A flight that nobody waits for, as `Renew` has it."""
+        tower, ask = self.tower, effect.ask
+        if tower.full or tower.find(ask, self.tiers.purges) is not None or tower.landed_since(ask, effect.since):
+            return
+        self._take_off(ask, dialect)
+
+    async def drain(self, seconds: float, which: Callable[[do.Flight], bool]) -> None:
+        """Let the flights that `which` names land within `seconds`, and cancel the rest of them."""
+        flying = [task for task, flight_ in self.tasks.items() if which(flight_)]
+        if flying:
+            _, late = await asyncio.wait(flying, timeout=seconds)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=1.0)
+
+    async def close(self, drain: float) -> None:
+        """Let what is in the air land within `drain` seconds, and cancel the rest."""
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=drain)
+        for task in tuple(self.tasks):
+            task.cancel()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=1.0)
+
+    def _take_off(self, ask: Ask, dialect: Dialect) -> do.Flight:
+        loop = asyncio.get_running_loop()
+        new = self.tower.take_off(ask, self.tiers.purges)
+        new.took_off = loop.time()
+        task = loop.create_task(self._fly(new, dialect))
+        self.tasks[task] = new
+        task.add_done_callback(self.tasks.pop)
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
+        return new
+
+    async def _fly(self, new: do.Flight, dialect: Dialect) -> None:
+        """Perform the story of one flight."""
+        landing = Landing(None, why.INTERNAL, 0.0)
+        try:
+            story_of = flight if new.ask.batch is None else batch_flight
+            story = story_of(new.ask, new.tape, dialect, self._rng.random() * self.ttl_jitter)
+            landing = await self._perform(story)
+        except asyncio.CancelledError:
+            landing = Landing(None, self._why_cancelled(new), 0.0)
+            if not new.overdue:
+                raise
+        except Exception:
+            log.exception("a flight failed; its readers get an error, nothing is kept")
+        finally:
+            new.land(landing)
+            self.tower.land(new, self.clock())
+            new.tape.end(Ending(End.CUT if new.tape.head else End.FAILED, landing.reason or why.INTERNAL))
+            self.listener.landed(landing, new.followers, new.ask)
+
+    async def _perform(self, story: do.Story[Landing]) -> Landing:
+        answer: Any = None
+        try:
+            while True:
+                effect = story.send(answer)
+                at_once = _AT_ONCE.get(type(effect))
+                answer = at_once(self, effect) if at_once is not None else await _AWAITED[type(effect)](self, effect)
+        except StopIteration as end:
+            landing: Landing = end.value
+            return landing
+
+    # What the flight asks for.
+
+    def _epochs(self, effect: do.Epochs) -> tuple[int, ...]:
+        return self.tiers.epochs(effect.scopes)
+
+    def _now(self, _effect: do.Now) -> float:
+        return self.clock()
+
+    def _put(self, effect: do.Put) -> Reason | None:
+        return self.tiers.put(effect.ask, effect.entry)
+
+    async def _witness(self, effect: do.Witness) -> int:
+        known = self.tiers.changes.seen(effect)
+        return await asyncio.to_thread(self.tiers.changes.settle, effect) if known is None else known
+
+    async def _pause(self, _effect: do.Pause) -> None:
+        await asyncio.sleep(0)
+
+    async def _fetch(self, effect: do.Fetch) -> Ending:
+        ending = await self._record(effect.call, effect.tape)
+        effect.tape.end(ending)
+        return ending
+
+    async def _record(self, call: Call, tape: Tape) -> Ending:
+        try:
+            answer = await self.upstreams[call.upstream].open(call)
+        except UpstreamFault as fault:
+            return Ending(End.FAILED, fault.reason)
+        try:
+            tape.begin(answer.head)
+            async for chunk in answer.chunks():
+                tape.feed(chunk)
+                while tape.full:
+                    await change(tape)
+                if tape.spilled and not tape.readers:
+                    return Ending(End.CUT, why.TOO_LARGE)
+        except UpstreamFault as fault:
+            return Ending(End.CUT, fault.reason)
+        finally:
+            answer.close()
+        return COMPLETE
+
+    # Flights that take too long.
+
+    def _sweep(self) -> None:
+        """Cancel every flight that has been in the air for longer than it may; again while there are any."""
+        loop = asyncio.get_running_loop()
+        limit = loop.time() - self.total_timeout
+        for task, flying in tuple(self.tasks.items()):
+            if flying.took_off < limit and not flying.overdue:
+                flying.overdue = True
+                task.cancel()
+        self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep) if self.tasks else None
+
+    @staticmethod
+    def _why_cancelled(flying: do.Flight) -> Reason:
+        if not flying.overdue:
+            return why.STOPPING
+        return why.UPSTREAM_SLOW if flying.tape.readers or flying.tape.head is None else why.ABANDONED
+
+
+_AT_ONCE: dict[type, Callable[..., Any]] = {
+    do.Epochs: AsyncFlights._epochs,  # noqa: SLF001 - the table is part of the class
+    do.Now: AsyncFlights._now,  # noqa: SLF001
+    do.Put: AsyncFlights._put,  # noqa: SLF001
+}
+_AWAITED: dict[type, Callable[..., Any]] = {
+    do.Witness: AsyncFlights._witness,  # noqa: SLF001
+    do.Pause: AsyncFlights._pause,  # noqa: SLF001
+    do.Fetch: AsyncFlights._fetch,  # noqa: SLF001
+}

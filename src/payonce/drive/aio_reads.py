@@ -1,0 +1,105 @@
+"""How the asyncio player looks into the stores: in front at once, behind within a budget, on the loop or in a thread.
+
+A store that is slow or fails makes a miss here, counted under its reason. This room must never judge what it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from payonce.drive.performing import READERS, SLICE_ITEMS, WAITING_READS
+from payonce.drive.tiers import Tiers
+from payonce.errors import StoreError
+from payonce.model import reason as why
+from payonce.model.call import Ask
+from payonce.model.entry import Entry
+from payonce.model.key import Key
+from payonce.model.reason import Reason
+
+
+class AsyncReads:
+    """Reads of one player: each has `budget` seconds; `pool` is made, and then closed, here unless one is given."""
+
+    def __init__(self, tiers: Tiers, budget: float, pool: ThreadPoolExecutor | None) -> None:
+        self.tiers = tiers
+        self.budget = budget
+        self.under_way = 0
+        self._owns_pool = pool is None
+        self._pool = pool or ThreadPoolExecutor(READERS, thread_name_prefix="payonce-read")
+
+    async def find(self, ask: Ask) -> Entry | Reason:
+        """What is stored for `ask`, or why there is nothing."""
+        found = self.tiers.look(ask)
+        if found is not None:
+            return found
+        try:
+            [blob] = await self._read([ask.key.slot])
+        except TimeoutError:
+            self.tiers.dropped["store-slow"] += 1
+            return why.STORE_SLOW
+        except StoreError as error:
+            self.tiers.complain(error)
+            return why.STORE_FAULT
+        if blob is None:
+            return why.ABSENT
+        entry = self.tiers.prove(ask, blob)
+        if isinstance(entry, Entry):
+            self.tiers.promote(ask, blob, entry)
+        return entry
+
+    async def find_many(self, asks: Sequence[Ask]) -> tuple[Entry | Reason, ...]:
+        """Slice by slice, so that the loop is never held for long; once the store behind was slow or failed, only the
+        front is asked."""
+        found: list[Entry | Reason] = []
+        against: Reason | None = None
+        for start in range(0, len(asks), SLICE_ITEMS):
+            if start:
+                await asyncio.sleep(0)
+            some = asks[start : start + SLICE_ITEMS]
+            seen = [self.tiers.look(ask) for ask in some]
+            behind = [ask for ask, entry in zip(some, seen, strict=True) if entry is None]
+            blobs: Sequence[bytes | None] = ()
+            if behind and against is None:
+                try:
+                    blobs = await self._read([ask.key.slot for ask in behind])
+                except TimeoutError:
+                    self.tiers.dropped["store-slow"] += 1
+                    against = why.STORE_SLOW
+                except StoreError as error:
+                    self.tiers.complain(error)
+                    against = why.STORE_FAULT
+            found += self.tiers.settle(some, seen, blobs, against)
+        return tuple(found)
+
+    async def drop(self, key: Key) -> None:
+        """Purge `key`, in a thread."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.drop, key)
+
+    def close(self) -> None:
+        """Read no more."""
+        if self._owns_pool:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _read(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
+        """The store behind is read within the budget: on the loop where the store can do that, else in a thread. A read
+        that comes late is let go. Raises TimeoutError and StoreError."""
+        found = await self.tiers.read_soon(slots)
+        if found is not None:
+            return found
+        if self.under_way >= WAITING_READS:
+            raise TimeoutError
+        self.under_way += 1
+        future = asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.read_many, slots)
+        future.add_done_callback(self._read_done)
+        done, _ = await asyncio.wait((future,), timeout=self.budget)
+        if not done:
+            raise TimeoutError
+        return future.result()
+
+    def _read_done(self, future: asyncio.Future[Any]) -> None:
+        self.under_way -= 1
+        if not future.cancelled():
+            future.exception()

@@ -1,0 +1,83 @@
+"""What a purge takes: one selector, one epoch raised; right for answers still in flight, however many there are.
+
+Commands and dashboard purge with these. This room must never delete what was not selected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from payonce.config_types import duration
+from payonce.errors import SettingsError
+from payonce.listing import Shelf, key_digits
+from payonce.model import scopes
+from payonce.model.ports import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What is to go: the epoch that is raised (`at_least` is a time, for `before`), and which rows that concerns."""
+
+    scope: str
+    concerns: Callable[[Row], bool]
+    at_least: int = 0
+    digest: bytes = b""
+
+
+def check(name: str, value: str) -> None:
+    """What can be refused before a store is opened."""
+    if name == "key":
+        key_digits(value)
+    elif name == "older_than":
+        if duration(value) is None:
+            raise SettingsError(f"--older-than: {value!r} is not an age; write, for example, 30m, 24h or 7d")
+    elif not value and name not in ("namespace", "all"):
+        raise SettingsError(f"--{name} names nothing; write the {name}'s name")
+    elif name == "model" and any(mark in value for mark in "*?"):
+        raise SettingsError(f"--model: {value!r} is a glob, and a purge takes one model; payonce ls --model lists them")
+
+
+_NAMED: dict[str, tuple[Callable[[str], str], Callable[[Row, str], bool]]] = {
+    "model": (scopes.of_model, lambda row, name: row.about.model == name),
+    "tag": (scopes.of_tag, lambda row, name: name in row.about.tags),
+    "namespace": (scopes.of_namespace, lambda row, name: row.about.namespace == name),
+    "tenant": (scopes.of_tenant, lambda row, name: row.about.tenant == name),
+    "all": (lambda _name: scopes.ALL, lambda _row, _name: True),
+}
+
+
+def select(shelf: Shelf, selector: str, value: str) -> Selection | None:
+    """The epoch and the rows of a selector; None where a key is not stored."""
+    if selector == "key":
+        return _select_key(shelf, value)
+    if selector == "older_than":
+        before = int((shelf.clock() - (duration(value) or 0)) * 1000)
+        return Selection(scopes.BEFORE, lambda row: row.about.stored_at * 1000 <= before, at_least=before)
+    scope, concerns = _NAMED[selector]
+    return Selection(scope(value), lambda row: concerns(row, value))
+
+
+def _select_key(shelf: Shelf, value: str) -> Selection | None:
+    digits = key_digits(value)
+    digests = {bytes.fromhex(digits)} if len(digits) == 64 else set()
+    digests = digests or {row.slot[:-1] for row in shelf.store.rows() if row.slot.hex().startswith(digits)}
+    if len(digests) > 1:
+        listed = ", ".join(f"b3:{digest.hex()}" for digest in sorted(digests)[:10])
+        raise SettingsError(f"--key: {value} may be any of {len(digests)} keys, write more of it: {listed}")
+    if not digests:
+        return None
+    digest = digests.pop()
+    return Selection(scopes.of_key(digest), lambda row: row.slot[:-1] == digest, digest=digest)
+
+
+def purge(shelf: Shelf, selection: Selection) -> int:
+    """Raise the epoch; a key's answers are deleted as well, so that their space is free at once."""
+    present = shelf.store.epochs().get(selection.scope, 0)
+    if selection.at_least and present >= selection.at_least:
+        return present
+    epoch = shelf.store.raise_epoch(selection.scope, at_least=selection.at_least)
+    if selection.digest:
+        for framing in (b"s", b"w"):
+            shelf.store.delete(selection.digest + framing)
+    return epoch

@@ -1,0 +1,77 @@
+"""The figures of workers on memcached servers: each record is an item, and an index names those of a day.
+
+This room must never know what a record says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+import msgspec
+
+from payonce.errors import StoreUnavailableError
+from payonce.stores import memcached_words as words
+from payonce.stores.memcached_books import MemcachedNode, swap
+from payonce.stores.talk import LostError
+
+_INDEX_SECONDS = 60.0
+
+
+class MemcachedNotes:
+    """The records under `prefix`; `owner` says which server has an item."""
+
+    def __init__(self, prefix: str, owner: Callable[[str], MemcachedNode]) -> None:
+        self._prefix, self._owner = prefix, owner
+        self._indexed: dict[str, float] = {}
+
+    def note(self, day: int, notes: Mapping[str, bytes], keep: float, deadline: float) -> None:
+        """Each record is an item; an index names those of a day."""
+        now = time.time()
+        for title, record in notes.items():
+            value = msgspec.msgpack.encode((title, record))
+            name = self._note_name(day, title)
+            [answer] = self._owner(name).ask([words.put(name, value, keep, now)], deadline)
+            if words.refusal(answer) is not None:
+                raise StoreUnavailableError(f"a record was not kept ({answer.code}): look at the server")
+            if now - self._indexed.get(name, 0.0) > _INDEX_SECONDS:
+                self._index(day, title, keep, deadline)
+                self._indexed = {known: at for known, at in self._indexed.items() if now - at < _INDEX_SECONDS}
+                self._indexed[name] = now
+
+    def notes(self, days: Sequence[int], deadline: float) -> Mapping[str, bytes]:
+        """The records that the indexes of these days name."""
+        found: dict[str, bytes] = {}
+        for day in days:
+            index = f"{self._prefix}n:{day}"
+            [answer] = self._owner(index).ask([words.get(index, "v")], deadline)
+            for title in _titles(answer.value):
+                name = self._note_name(day, title)
+                with suppress(LostError, msgspec.DecodeError):
+                    [answer] = self._owner(name).ask([words.get(name, "v")], deadline)
+                    if answer.value is not None:
+                        said, record = msgspec.msgpack.decode(answer.value, type=tuple[str, bytes])
+                        found |= {said: record} if said == title else {}
+        return found
+
+    def _index(self, day: int, title: str, keep: float, deadline: float) -> None:
+        name = f"{self._prefix}n:{day}"
+
+        def with_title(value: bytes | None) -> bytes:
+            return msgspec.msgpack.encode(sorted({*_titles(value), title}))
+
+        swap(self._owner(name), name, with_title, keep, deadline)
+
+    def _note_name(self, day: int, title: str) -> str:
+        return f"{self._prefix}n:{day}:{hashlib.sha256(title.encode()).hexdigest()[:32]}"
+
+
+def _titles(value: bytes | None) -> list[str]:
+    if value is None:
+        return []
+    try:
+        return msgspec.msgpack.decode(value, type=list[str])
+    except msgspec.DecodeError:
+        return []

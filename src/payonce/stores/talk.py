@@ -1,0 +1,86 @@
+"""One exchange with a server as a generator, so that a thread and an event loop can both hold it, word for word.
+
+A `Talk` first gives what is to be sent; then it is sent what arrives, piece by piece, until it returns the replies.
+It knows the protocol and does no I/O; whoever holds it does I/O and knows no protocol. A thread holds it here, an event
+loop in lanes.py. This room must never retry.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import ssl
+import time
+from collections.abc import Generator
+from typing import TypeVar
+
+from payonce.errors import StoreError
+
+MOST_BYTES = 64 << 20
+"""An exchange reads no more than this."""
+READ_BYTES = 1 << 16
+"""So much is read at once."""
+
+
+class LostError(StoreError):
+    """The server did not answer as it should: the connection, and maybe the server, is of no use."""
+
+
+T = TypeVar("T")
+Talk = Generator[bytes, memoryview, T]
+"""Yields what is to be sent (nothing, after the first time); is sent what has arrived; returns the replies. A piece
+that arrived is good only until the next one."""
+
+
+def hold(sock: socket.socket, talk: Talk[T], deadline: float, buffer: bytearray) -> T:
+    """The replies of `talk`, held on `sock` by `deadline` (monotonic seconds). Raises LostError, OSError and what the
+    talk raises; the connection is then of no use."""
+    room = MOST_BYTES
+    view = memoryview(buffer)
+    try:
+        said = next(talk)
+        sock.settimeout(_left(deadline))
+        sock.sendall(said)
+        while True:
+            sock.settimeout(_left(deadline))
+            count = sock.recv_into(buffer)
+            room -= count
+            heed(count, room)
+            talk.send(view[:count])
+    except StopIteration as end:
+        replies: T = end.value
+        return replies
+
+
+def is_silent(sock: socket.socket) -> bool:
+    """Whether it is open and nothing waits to be read."""
+    try:
+        if has_pending(sock):
+            return False
+        if not hasattr(select, "poll"):
+            return not select.select([sock], [], [], 0)[0]
+        look = select.poll()  # where there is one: select knows no more than 1024 files
+        look.register(sock, select.POLLIN)
+        return not look.poll(0)
+    except (OSError, ValueError):
+        return False
+
+
+def has_pending(sock: socket.socket) -> bool:
+    """Whether TLS holds something that was received already."""
+    return isinstance(sock, ssl.SSLSocket) and bool(sock.pending())
+
+
+def heed(count: int, room: int) -> None:
+    """Raises LostError where what was just read ends the connection: nothing, or too much."""
+    if not count:
+        raise LostError("the server closed the connection")
+    if room < 0:
+        raise LostError(f"an answer of more than {MOST_BYTES} bytes")
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise LostError("no whole answer in time")
+    return left

@@ -1,0 +1,431 @@
+"""Who may come in and change something: over real sockets, as browsers, programs and attackers ask."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+
+from payonce.config import Settings
+from payonce.dashboard.asking import POLICY, Request
+from payonce.dashboard.door import Door
+from payonce.dashboard.sessions import LIFETIME, Attempts, Sessions
+from payonce.dashboard.tokens import Role, make_tokens, read_tokens, tokens_path
+from payonce.errors import SettingsError
+from payonce.testing import FakeClock
+from tests.dashboard.house import House, house
+from tests.support.gateway import Reply
+
+PLACES = ("", "requests", "entries", "conversations", "findings", "health", "purge?all=yes")
+DATA = ("api/overview", "api/requests", "api/entries", "api/conversations", "api/findings", "api/health")
+
+
+@pytest.fixture(scope="module")
+def open_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """A gateway that asks visitors from this machine for nothing."""
+    with house(tmp_path_factory.mktemp("open"), store="memory:") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """One that asks everybody for a token."""
+    with house(tmp_path_factory.mktemp("locked"), dashboard="token", show_content=True) as opened:
+        opened.traffic()
+        yield opened
+
+
+def cookie_of(reply: Reply) -> str:
+    return reply["set-cookie"].partition(";")[0]
+
+
+def csrf_of(reply: Reply) -> str:
+    found = re.search(rb'name="csrf" value="([0-9a-f]{64})"', reply.body)
+    assert found is not None, reply.body
+    return found[1].decode()
+
+
+def signed_in(at: House, role: str) -> tuple[str, str]:
+    """The session's cookie and its token against forged calls, as a browser gets them on the login page."""
+    first = at.get("login")
+    guest, csrf = cookie_of(first), csrf_of(first)
+    told = urlencode({"token": at.tokens[role], "csrf": csrf, "to": ""}).encode()
+    reply = at.call(
+        "POST", "login", told, cookie=guest, origin=f"http://{at.gateway.host}", sec_fetch_site="same-origin"
+    )
+    assert (reply.status, reply["location"]) == (303, "/_payonce/")
+    cookie = cookie_of(reply)
+    return cookie, csrf_of(at.get("health", cookie=cookie))
+
+
+def keys_of(at: House, role: str) -> list[str]:
+    found = at.data("entries", authorization=f"Bearer {at.tokens[role]}")["entries"]
+    return [entry["key"] for entry in found]
+
+
+def forms(**fields: str) -> bytes:
+    return urlencode(fields).encode()
+
+
+# ---------------------------------------------------------------------------------------- without a token
+
+
+@pytest.mark.parametrize("place", PLACES + DATA)
+def test_a_visitor_from_this_machine_needs_no_token(open_house: House, place: str) -> None:
+    assert open_house.get(place).status == 200
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"x_forwarded_for": "203.0.113.9"},
+        {"forwarded": "for=203.0.113.9"},
+        {"x_real_ip": "203.0.113.9"},
+        {"via": "1.1 proxy"},
+        {"cf_connecting_ip": "203.0.113.9"},
+    ],
+)
+def test_who_was_passed_on_by_a_proxy_needs_one(open_house: House, fields: dict[str, str]) -> None:
+    reply = open_house.get("entries", **fields)
+    assert (reply.status, reply["location"]) == (303, "/_payonce/login?to=entries")
+    assert open_house.get("api/entries", **fields).status == 401
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:4141", "127.0.0.1.evil.example", "localhost.evil.example:80"]
+)
+def test_a_name_that_was_bound_to_this_machine_is_turned_away(open_house: House, host: str) -> None:
+    reply = open_house.get("", host=host)
+    assert (reply.status, reply.error) == (421, "bad-host")
+
+
+@pytest.mark.parametrize(
+    ("settings", "peer", "host", "free"),
+    [
+        ({}, "127.0.0.1", "127.0.0.1:4141", True),
+        ({}, "::1", "[::1]:4141", True),
+        ({}, "127.0.0.1", "localhost", True),
+        ({}, "192.0.2.7", "127.0.0.1:4141", False),
+        ({}, "", "127.0.0.1:4141", False),
+        ({"dashboard": "token"}, "127.0.0.1", "127.0.0.1:4141", False),
+        ({"allowed_hosts": ("cache.example",)}, "127.0.0.1", "127.0.0.1:4141", False),
+        ({"host": "0.0.0.0", "allowed_hosts": ("cache.example",)}, "127.0.0.1", "127.0.0.1:4141", False),
+    ],
+)
+def test_only_a_gateway_that_nobody_else_is_meant_to_reach_asks_for_nothing(
+    settings: dict[str, object], peer: str, host: str, free: bool, tmp_path: Path
+) -> None:
+    chosen = Settings(**{"store": "memory:"} | settings)  # type: ignore[arg-type]
+    door = Door(chosen, b"s" * 32, tmp_path / "tokens", FakeClock(1e9))
+    visitor = door.greet(Request("GET", "", headers={"host": host}, peer=peer))
+    assert visitor.role is (Role.ADMIN if free else None)
+
+
+def test_the_dashboard_can_be_switched_off(tmp_path: Path) -> None:
+    with house(tmp_path, store="memory:", dashboard="off") as closed:
+        assert {closed.get(place).status for place in PLACES + DATA} == {404}
+
+
+# ---------------------------------------------------------------------------------------- with a token
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place])
+def test_a_page_leads_to_the_login_first(locked: House, place: str) -> None:
+    reply = locked.get(place)
+    assert (reply.status, reply["location"]) == (303, f"/_payonce/login?to={place.partition('?')[0]}")
+
+
+@pytest.mark.parametrize("place", DATA)
+def test_data_is_for_who_shows_a_token(locked: House, place: str) -> None:
+    assert locked.get(place).status == 401
+    for role in ("view", "admin"):
+        assert locked.get(place, authorization=f"Bearer {locked.tokens[role]}").status == 200
+    assert locked.get(place, authorization="Bearer " + locked.tokens["view"][:-1]).status == 401
+
+
+def test_a_token_opens_a_session_that_a_script_can_t_read_and_another_site_can_t_use(locked: House) -> None:
+    first = locked.get("login")
+    told = forms(token=locked.tokens["admin"], csrf=csrf_of(first), to="findings")
+    reply = locked.call("POST", "login", told, cookie=cookie_of(first), origin=f"http://{locked.gateway.host}")
+    assert (reply.status, reply["location"]) == (303, "/_payonce/findings")
+    flags = {part.strip() for part in reply["set-cookie"].split(";")[1:]}
+    assert flags == {"Path=/_payonce/", f"Max-Age={LIFETIME}", "HttpOnly", "SameSite=Strict"}
+    assert locked.tokens["admin"] not in reply["set-cookie"]
+    assert locked.get("findings", cookie=cookie_of(reply)).status == 200
+
+
+def test_behind_tls_the_session_never_travels_without_it(locked: House) -> None:
+    first = locked.get("login")
+    told = forms(token=locked.tokens["view"], csrf=csrf_of(first))
+    reply = locked.call("POST", "login", told, cookie=cookie_of(first), origin=f"https://{locked.gateway.host}")
+    assert reply.status == 303
+    assert "; Secure" in reply["set-cookie"]
+
+
+@pytest.mark.parametrize("to", ["//evil.example", "https://evil.example", "../v1/models", "x\r\ny", "login"])
+def test_the_login_leads_nowhere_else(locked: House, to: str) -> None:
+    first = locked.get("login")
+    told = forms(token=locked.tokens["view"], csrf=csrf_of(first), to=to)
+    reply = locked.call("POST", "login", told, cookie=cookie_of(first), origin=f"http://{locked.gateway.host}")
+    assert (reply.status, reply["location"]) == (303, "/_payonce/")
+
+
+def test_view_sees_no_text_and_purges_nothing(locked: House) -> None:
+    cookie, csrf = signed_in(locked, "view")
+    key = locked.data("entries", authorization=f"Bearer {locked.tokens['view']}")["entries"][0]["key"]
+    before = keys_of(locked, "view")
+    page = locked.get("entries/" + key, cookie=cookie)
+    assert page.status == 200
+    assert b"The text is hidden" in page.body
+    assert b"<blockquote" not in page.body
+    assert b"Purge" not in page.body
+    assert b"The differing text is hidden" in locked.get("findings", cookie=cookie).body
+    assert locked.get("purge?key=" + key, cookie=cookie).status == 403
+    told = forms(selector="key", value=key, csrf=csrf)
+    origin = f"http://{locked.gateway.host}"
+    assert locked.call("POST", "purge", told, cookie=cookie, origin=origin).status == 403
+    bearer = f"Bearer {locked.tokens['view']}"
+    assert locked.call("POST", "api/purge", told, authorization=bearer).status == 403
+    assert keys_of(locked, "view") == before
+
+
+def test_nothing_of_an_answer_reaches_view_by_any_place(locked: House) -> None:
+    """The positive control: an administrator sees the same text, where `show_content` is on."""
+    locked.ask("canary", x_payonce_tags="canary")
+    locked.settle()
+    bearers = {role: f"Bearer {locked.tokens[role]}" for role in ("view", "admin")}
+    [entry] = locked.data("entries?tag=canary", authorization=bearers["admin"])["entries"]
+    body = locked.data("entries/" + entry["key"], authorization=bearers["admin"])["entries"][0]["body"]
+    words = json.loads(body)["choices"][0]["message"]["content"].split()[3:8]
+    text = " ".join(words)
+    pages = [*PLACES, *DATA, "entries/" + entry["key"], "api/entries/" + entry["key"], f"entries?text={words[0]}"]
+    seen = {role: b"".join(locked.get(place, authorization=bearers[role]).body for place in pages) for role in bearers}
+    assert text.encode() in seen["admin"]
+    assert text.encode() not in seen["view"]
+
+
+def test_without_show_content_no_one_reads_an_answer(tmp_path: Path) -> None:
+    with house(tmp_path) as shut:
+        shut.ask("hello")
+        shut.settle()
+        [entry] = shut.data("entries")["entries"]
+        assert "body" not in shut.data("entries/" + entry["key"])["entries"][0]
+        assert b"The text is hidden" in shut.get("entries/" + entry["key"]).body
+
+
+def test_a_session_ends(tmp_path: Path) -> None:
+    clock = FakeClock(1e9)
+    sessions = Sessions(b"k" * 32, clock, lambda name: "digest-of-" + name)
+    session = sessions.issue("admin")
+    assert sessions.check(session.cookie) == session
+    clock.advance(LIFETIME - 1)
+    assert sessions.check(session.cookie) == session
+    clock.advance(2)
+    assert sessions.check(session.cookie) is None
+
+
+def test_a_forged_or_changed_session_is_none() -> None:
+    clock = FakeClock(1e9)
+    digests = {"view": "v", "admin": "a", "guest": ""}
+    sessions = Sessions(b"k" * 32, clock, digests.__getitem__)
+    view = sessions.issue("view").cookie
+    assert sessions.check(view) is not None
+    name, ends, rest = view.split(".", 2)
+    forged = [
+        f"admin.{ends}.{rest}",
+        f"{name}.{int(ends) + 1}.{rest}",
+        view[:-1] + "0",
+        view + "0",
+        "",
+        "a.b.c",
+        "é" * 20,
+    ]
+    assert [sessions.check(cookie) for cookie in forged if cookie != view] == [None] * len(forged)
+    assert Sessions(b"K" * 32, clock, digests.__getitem__).check(view) is None
+    digests["view"] = "another token"
+    assert sessions.check(view) is None
+
+
+def test_new_tokens_end_all_sessions(tmp_path: Path) -> None:
+    with house(tmp_path, dashboard="token") as at:
+        cookie, _ = signed_in(at, "admin")
+        assert at.get("health", cookie=cookie).status == 200
+        make_tokens(tokens_path(at.gateway.gateway.settings), anew=True)
+        assert at.get("health", cookie=cookie).status == 303
+
+
+def test_signing_out_takes_the_session_from_the_browser(locked: House) -> None:
+    cookie, csrf = signed_in(locked, "view")
+    reply = locked.call("POST", "logout", forms(csrf=csrf), cookie=cookie, origin=f"http://{locked.gateway.host}")
+    assert (reply.status, cookie_of(reply).partition("=")[2]) == (303, "")
+    assert "Max-Age=0" in reply["set-cookie"]
+
+
+def test_wrong_tokens_are_counted_and_then_made_to_wait(tmp_path: Path) -> None:
+    with house(tmp_path, dashboard="token") as at:
+        first = at.get("login")
+        cookie, csrf, origin = cookie_of(first), csrf_of(first), f"http://{at.gateway.host}"
+        wrong, right = forms(token="payonce-admin-x", csrf=csrf), forms(token=at.tokens["admin"], csrf=csrf)
+        tried = [at.call("POST", "login", wrong, cookie=cookie, origin=origin).status for _ in range(12)]
+        assert tried == [403] * 10 + [429] * 2
+        assert at.call("POST", "login", right, cookie=cookie, origin=origin).status == 429
+        assert at.get("api/health", authorization=f"Bearer {at.tokens['admin']}").status == 429
+
+
+def test_attempts_are_counted_by_address_and_forgotten_in_time() -> None:
+    clock = FakeClock(1000.0)
+    attempts = Attempts(clock, most=2, seconds=60.0, addresses=3)
+    attempts.failed("a")
+    attempts.failed("a")
+    assert (attempts.wait("a"), attempts.wait("b")) == (60, 0)
+    clock.advance(61)
+    assert attempts.wait("a") == 0
+    for address in "abcde":
+        attempts.failed(address)
+    assert len(attempts._failed) == 3
+
+
+# ---------------------------------------------------------------------------------------- calls that another site makes
+
+
+FORGED = [
+    pytest.param({}, "right", id="no sign of an origin"),
+    pytest.param({"origin": "{origin}"}, "", id="no token"),
+    pytest.param({"origin": "{origin}"}, "0" * 64, id="a wrong token"),
+    pytest.param({"origin": "{origin}", "sec_fetch_site": "cross-site"}, "right", id="sent from another site"),
+    pytest.param({"origin": "{origin}", "sec_fetch_site": "same-site"}, "right", id="sent from another port"),
+    pytest.param({"sec_fetch_site": "none"}, "right", id="sent by nobody"),
+]
+
+
+@pytest.mark.parametrize(("fields", "csrf"), FORGED)
+@pytest.mark.parametrize("where", ["open_house", "locked"])
+def test_a_forged_call_purges_nothing(
+    where: str, fields: dict[str, str], csrf: str, request: pytest.FixtureRequest
+) -> None:
+    at: House = request.getfixturevalue(where)
+    if where == "locked":
+        cookie, right = signed_in(at, "admin")
+    else:
+        page = at.get("purge?all=yes")
+        cookie, right = cookie_of(page), csrf_of(page)
+    told = forms(selector="all", value="", csrf=right if csrf == "right" else csrf)
+    sent = {name: text.format(origin=f"http://{at.gateway.host}") for name, text in fields.items()}
+    before = at.gateway.gateway.world.tiers.purges
+    assert at.call("POST", "purge", told, cookie=cookie, **sent).status == 403
+    assert at.call("POST", "api/purge", told, cookie=cookie, **sent).status == 403
+    assert at.gateway.gateway.world.tiers.purges == before
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1:1"])
+def test_a_call_of_another_origin_is_refused_before_anything_else(open_house: House, origin: str) -> None:
+    reply = open_house.call("POST", "purge", forms(selector="all"), origin=origin)
+    assert (reply.status, reply.error) == (403, "bad-origin")
+
+
+@pytest.mark.parametrize("mode", ["no-cors", "cors", "same-origin", ""])
+def test_another_site_can_link_here_but_not_load_from_here(open_house: House, mode: str) -> None:
+    for place in ("", "api/entries", "assets/dashboard.js"):
+        assert open_house.get(place, sec_fetch_site="cross-site", sec_fetch_mode=mode).status == 403
+    assert open_house.get("", sec_fetch_site="cross-site", sec_fetch_mode="navigate").status == 200
+
+
+# ---------------------------------------------------------------------------------------- what every answer carries
+
+
+@pytest.mark.parametrize("place", [*PLACES, *DATA, "login", "assets/htmx.js", "nowhere", "api/nowhere", "entries/x"])
+def test_every_answer_forbids_scripts_frames_and_guessing(open_house: House, place: str) -> None:
+    reply = open_house.get(place)
+    assert reply["content-security-policy"] == POLICY
+    assert "unsafe" not in POLICY
+    assert (reply["x-content-type-options"], reply["x-frame-options"]) == ("nosniff", "DENY")
+    assert reply["cross-origin-resource-policy"] == "same-origin"
+    if not place.startswith("assets/"):
+        assert reply["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path", ["assets/../panel.py", "assets/..%2fpanel.py", "assets/htmx.LICENSE.txt", "assets/", "%00"]
+)
+def test_only_the_files_of_the_table_are_served(open_house: House, path: str) -> None:
+    assert open_house.get(path).status in (400, 404)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH"])
+def test_other_methods_are_refused(open_house: House, method: str) -> None:
+    assert open_house.call(method, "entries", b"").status == 405
+
+
+def test_a_form_that_is_too_long_is_refused(open_house: House) -> None:
+    assert open_house.call("POST", "purge", b"x=" + b"y" * (20 << 10)).status == 413
+
+
+# ---------------------------------------------------------------------------------------- tokens
+
+
+def test_tokens_are_kept_as_digests_in_a_file_of_the_owner_s_alone(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "tokens"
+    made = make_tokens(path, anew=False)
+    assert made is not None
+    kept = path.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not any(token.encode() in kept or token[-20:].encode() in kept for token in made.values())
+    tokens = read_tokens(path)
+    assert tokens is not None
+    assert [tokens.role_of(made[role]) for role in Role] == list(Role)
+    assert [tokens.role_of(text) for text in ("", "x", made[Role.ADMIN] + "x", tokens.digests[Role.ADMIN])] == [
+        None
+    ] * 4
+    assert make_tokens(path, anew=False) is None
+    assert path.read_bytes() == kept
+
+
+def test_a_file_that_others_can_read_opens_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    make_tokens(path, anew=True)
+    path.chmod(0o640)
+    with pytest.raises(SettingsError, match="chmod 600"):
+        read_tokens(path)
+
+
+def test_the_first_start_shows_them_once_on_a_terminal_and_never_in_a_log(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "payonce", "serve", "--port", "0", "--store", f"sqlite:{tmp_path}/c.db"]
+    environ = os.environ | {"PAYONCE_DASHBOARD": "token", "HOME": str(tmp_path)}
+
+    def shown(*, terminal: bool) -> str:
+        ours, theirs = pty.openpty() if terminal else os.pipe()
+        text = b""
+        with subprocess.Popen(arguments, stdout=theirs, stderr=subprocess.DEVNULL, env=environ) as child:
+            os.close(theirs)
+            try:
+                while data := os.read(ours, 4096):
+                    text += data
+                    if b"/_payonce/" in text and child.poll() is None:
+                        child.kill()
+            except OSError:  # how a terminal ends
+                pass
+        os.close(ours)
+        return text.decode()
+
+    piped, first, second = shown(terminal=False), shown(terminal=True), shown(terminal=True)
+    assert "run  payonce tokens" in piped
+    assert len(re.findall(r"payonce-(?:view|admin)-\S{43}", first)) == 2
+    assert not re.search(r"payonce-(?:view|admin)-", piped + second)
+
+
+def test_new_tokens_by_command(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "payonce", "tokens", "--store", f"sqlite:{tmp_path}/c.db"]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    tokens = read_tokens(tmp_path / "c.db.secret.dashboard")
+    assert tokens is not None
+    shown = re.findall(r"payonce-\S+", out)
+    assert [tokens.role_of(token) for token in shown] == [Role.VIEW, Role.ADMIN]
