@@ -7,6 +7,7 @@ shows at the document. Pure arithmetic: this room must never know a body, a pric
 
 from __future__ import annotations
 
+from math import exp
 from typing import Final
 
 from payonce.optimise.chances import EDGES, Hazards
@@ -53,13 +54,15 @@ class Crowd:
     def hazards(self, uses: int) -> Hazards:
         """When a way is taken again that so many requests took, the last of them just now."""
         stay = max(0.0, (self._again - self._by_chance) / (self._steps + _STAY))
-        share = stay + (1.0 - stay) * self._chance(uses)
-        rate = share * (self._steps + _PACE[0]) / (self._seconds + _PACE[1])
+        chance = self._chance(uses)
+        soon = stay + (1.0 - stay) * chance  # that the next request stays here says nothing of those after it
+        rate = (self._steps + _PACE[0]) / (self._seconds + _PACE[1])
         shape = 1.0 + uses  # how well the rate is known: so many uses speak for it
         left, hazards = 1.0, []
         for edge in EDGES:
-            after = (1.0 + rate * edge / shape) ** -shape
-            hazards.append(1.0 - after / left)
+            later = (1.0 + rate * chance * edge / shape) ** -shape
+            after = soon * exp(-rate * edge) + (1.0 - soon) * later
+            hazards.append(1.0 - after / left if left > 0.0 else 1.0)
             left = after
         return tuple(hazards)
 
