@@ -40,7 +40,7 @@ _PROVEN = 5
 """Sealed entries of each model."""
 _SECRET = bytes(32)
 _TTL = 86400.0
-_AT_ONCE = 2000
+_AT_ONCE = 8000
 _BYTES = 8 << 30
 
 
@@ -68,11 +68,11 @@ def _places(bench: Bench) -> Iterator[tuple[str, Callable[[], Any]]]:
         return partial(server, place, *options, **more)
 
     yield "memory", lambda: nullcontext("memory:")
-    yield "sqlite", lambda: nullcontext(f"sqlite:{bench.home}/purge.db")
     yield "valkey", on(redis_server, "valkey")
     yield "redis", on(redis_server, "redis", kind=REDIS)
     yield "valkey cluster, 3 + 3 nodes", on(redis_cluster, "cluster")
     yield "memcached", on(memcached, "memcached", "-m", "4096")
+    yield "sqlite", lambda: nullcontext(f"sqlite:{bench.home}/purge.db")
 
 
 def _opened(place: Any) -> list[Store]:

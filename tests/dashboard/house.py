@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from blake3 import blake3
+
 from payonce.dashboard.tokens import Role, make_tokens, tokens_path
+from payonce.model.about import about_entry
+from payonce.model.entry import Entry, Facts, Tokens, seal
 from payonce.testing.sim import CacheMeter, SimulatedProvider, running_sim
 from tests.doctor.scenes import scenes
-from tests.support.gateway import Reply, RunningGateway, running_gateway, until
+from tests.support.gateway import Reply, RunningGateway, running_gateway
 
 MODEL = "anthropic/claude-sonnet-4.5"
 ADMIN = "/_payonce/"
@@ -59,11 +64,41 @@ class House:
         self.play("shuffled tools")
         self.settle()
 
+    def plant(self, text: str) -> None:
+        """An answer that says `text` wherever an answer, its request or its headers can say something."""
+        tiers = self.gateway.gateway.world.tiers
+        slot = blake3(text.encode()).digest() + b"w"
+        said = {
+            "choices": [{"message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "model": text,
+        }
+        entry = Entry(
+            stored_at=time.time(),
+            ttl=3600,
+            swr=0,
+            sie=0,
+            scopes=("all",),
+            epochs=tiers.epochs(("all",)),
+            status=200,
+            headers=((b"x-served-by", text.encode("latin-1", "replace")),),
+            body=json.dumps(said).encode(),
+            facts=Facts(text, text, "none", Tokens(1, 2, 3)),
+            tenant=text,
+            namespace=text,
+            tags=(text, "docs"),
+            endpoint="chat/completions",
+            model=text,
+            took=0.5,
+        )
+        assert tiers.keeper.put(slot, seal(entry, slot, tiers.secret), about_entry(entry))
+
     def settle(self) -> None:
-        """Wait until what was answered is stored and noted."""
+        """Wait until what was answered is stored, noted, and in the books."""
         world = self.gateway.gateway.world
         assert world.tiers.keeper.flush(5.0)
-        assert until(lambda: not self.gateway.run(lambda: world.ledger.fresh), 10)
+        self.gateway.run(world.settle)
+        assert world.books is not None
+        world.books.clerk.flush()
 
     def get(self, path: str = "", **fields: str) -> Reply:
         """A page, as a program on this machine asks for it."""

@@ -1,5 +1,6 @@
-"""After a day of mixed traffic, `payonce stats`, /metrics, the books and the provider's own bill say the same, to the
-billionth of a dollar, with one worker and with two; and what hits spared is what their answers say they had cost."""
+"""After a day of mixed traffic, `payonce stats`, /metrics, the dashboard, the books and the provider's own bill say the
+same, to the billionth of a dollar, with one worker and with two; and what hits spared is what their answers say they
+had cost."""
 
 from __future__ import annotations
 
@@ -161,12 +162,16 @@ def test_stats_metrics_books_and_the_providers_bill_say_the_same(
                 return paid == round(sim.bill.cost * NANO)
 
             assert until(caught_up, 15), (seen["payonce_paid_cost_dollars_total"], sim.bill.cost)
+            panel = dashboard(
+                child, sim, int(seen["payonce_upstream_calls_total"] + seen["payonce_passed_calls_total"])
+            )
             assert child.stop() == 0, child.err.decode()
         assert main(["stats", "--json", "--store", store]) == 0
         stats = orjson.loads(capsys.readouterr().out)
         books = Reader(BooksFile(tmp_path / "cache.db.ledger"), time.time)
         total = books.total(0)
         agree(stats, seen, total, sim, day)
+        shown_as_booked(panel, total)
         spared = {each.by: each.figures.avoided_nano for each in books.totals(0, by=("endpoint",))}
         assert sum(spared.values()) - spared["embeddings",] == day.spared
         assert (total.requests, total.served) == (day.requests, day.served)
@@ -183,6 +188,34 @@ def test_stats_metrics_books_and_the_providers_bill_say_the_same(
         books.close()
     assert min(total.hits, total.misses, total.bypassed, total.collapsed, total.read_tokens, total.premium_nano) > 0
     assert b"sk-canary" not in (tmp_path / "cache.db.ledger").read_bytes()
+
+
+def dashboard(child: GatewayChild, sim: SimulatedProvider, calls: int) -> dict[str, Any]:
+    """The dashboard's overview, when all of the day is in the books."""
+    seen: dict[str, Any] = {}
+
+    def caught_up() -> bool:
+        seen.update(orjson.loads(child.get("/_payonce/api/overview?span=24h").body))
+        return Decimal(seen["total"]["paid_dollars"]) == sim.bill.cost and seen["total"]["calls"] == calls
+
+    assert until(caught_up, 30), (seen["total"], sim.bill.cost)
+    return seen
+
+
+def shown_as_booked(panel: dict[str, Any], total: Figures) -> None:
+    """What the dashboard says, in all and step by step, against the books."""
+    sums = {
+        "paid_dollars": total.paid_nano,
+        "avoided_dollars": total.avoided_nano,
+        "prompt_net_dollars": total.net_nano,
+    }
+    counts = {name: getattr(total, name) for name in ("requests", "hits", "collapsed", "misses", "bypassed", "calls")}
+    assert {name: Decimal(panel["total"][name]) * NANO for name in sums} == sums
+    assert {name: panel["total"][name] for name in counts} == counts
+    for name, whole in (sums | counts).items():
+        unit = NANO if name in sums else 1
+        assert sum(Decimal(step[name]) for step in panel["series"]) * unit == whole
+    assert Decimal(panel["saved_dollars"]) * NANO == total.avoided_nano + total.net_nano - total.unaided_nano
 
 
 def agree(stats: dict[str, Any], seen: dict[str, float], total: Figures, sim: SimulatedProvider, day: Day) -> None:

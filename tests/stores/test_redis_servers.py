@@ -13,7 +13,8 @@ from store_faults import about_now, value_of
 from tests.support.gateway import until
 from tests.support.servers import REDIS, VALKEY, Cluster, RedisServer, free_ports, redis_cluster, redis_server
 
-from payonce.model.ports import Store
+from payonce.model.ports import Rationing, Store
+from payonce.model.quota import Quota, Quotas
 from payonce.stores.memory import MemoryStore
 from payonce.stores.redis import open_redis
 from payonce.stores.registry import open_store
@@ -279,3 +280,15 @@ def _knows_replica(port: int) -> bool:
         return bool(client.sentinel_slaves("main"))
     finally:
         client.close()
+
+
+def test_quotas_are_counted_with_the_few_rights(server: RedisServer) -> None:
+    server.say("ACL", "SETUSER", "payonce", "on", ">few", *rights())
+    with closing(open_store(f"redis://payonce:few@127.0.0.1:{server.port}")) as store:
+        assert isinstance(store, Rationing)
+        store.ration(Quotas(Quota(entries=3)))
+        for number in range(9):
+            store.put(slot_of(number), b"x", about_now(time.time()))
+            assert store.flush()
+        assert [held.entries for held in store.holdings(5)] == [3]
+        assert store.dropped() == {"over-quota": 6}

@@ -71,9 +71,9 @@ def _one(finding: Finding, now: float, *, reads: bool) -> Element:
     pairs: list[tuple[str, Child]] = [
         ("Where", code(finding.where) if finding.where else None),
         ("That is", finding.detail if reads else None),
-        ("Model", h("a", finding.model, href=link("requests", model=finding.model)) if finding.model else None),
+        ("Model", code(finding.model) if finding.model else None),
         ("Tokens", count(finding.tokens) if finding.tokens else None),
-        ("Seen", f"{count(finding.times)} {'time' if finding.times == 1 else 'times'}"),
+        ("Seen", h("a", _times(finding.times), href=link("conversations"))),
         ("Last", moment(finding.at, now) if finding.at else None),
         ("Before", h("pre", finding.before) if finding.before and reads else None),
         ("After" if finding.before else "Text", h("pre", finding.after) if finding.after and reads else None),
@@ -94,6 +94,10 @@ def _one(finding: Finding, now: float, *, reads: bool) -> Element:
         class_="finding",
         id=finding.id,
     )
+
+
+def _times(number: int) -> str:
+    return f"{count(number)} {'time' if number == 1 else 'times'}"
 
 
 def _plain(finding: Finding, *, reads: bool) -> dict[str, Any]:

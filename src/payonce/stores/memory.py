@@ -23,6 +23,7 @@ from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
 from payonce.model.quota import Holding, Quotas
 from payonce.stores.memory_tenants import Tenants
+from payonce.stores.notes import MOST_NOTES, NOTE_SECONDS
 
 OVERHEAD = 700
 """What an entry costs beyond its value: slot, words about it, and its places in three tables (measured, rounded up)."""
@@ -68,7 +69,7 @@ class MemoryStore:
         self._epochs: Mapping[str, int] = MappingProxyType({})
         self._raised_at: dict[str, float] = {}
         self._forgotten_keys = 0.0
-        self._notes: dict[str, bytes] = {}
+        self._notes: dict[str, tuple[float, bytes]] = {}
         self._dropped: dict[str, int] = {}
 
     def get(self, slot: bytes) -> bytes | None:
@@ -153,10 +154,11 @@ class MemoryStore:
     def rows(self) -> Iterator[Row]:
         """Every entry that has not expired, newest first, as of now."""
         with self._lock:
-            kept = list(self._kept.items())
+            slots = list(self._kept)
         now = self._clock()
-        for slot, item in reversed(kept):
-            if item.expires_at > now:
+        for slot in reversed(slots):
+            item = self._kept.get(slot)
+            if item is not None and item.expires_at > now:
                 yield Row(slot, len(item.value), item.about)
 
     def dropped(self) -> Mapping[str, int]:
@@ -167,12 +169,16 @@ class MemoryStore:
     def note(self, name: str, value: bytes) -> None:
         """Keep `value` under `name`."""
         with self._lock:
-            self._notes[name] = value
+            now = self._clock()
+            self._notes.pop(name, None)
+            self._notes[name] = (now, value)
+            while len(self._notes) > MOST_NOTES or next(iter(self._notes.values()))[0] < now - NOTE_SECONDS:
+                del self._notes[next(iter(self._notes))]
 
     def notes(self) -> Mapping[str, bytes]:
         """Every record, by name."""
         with self._lock:
-            return dict(self._notes)
+            return {name: value for name, (_, value) in self._notes.items()}
 
     def close(self) -> None:
         """Let everything go."""

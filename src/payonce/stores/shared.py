@@ -20,6 +20,7 @@ from payonce.model.ports import About, Clock, Glance, Row, Volume
 from payonce.model.quota import Holding, Quotas
 from payonce.stores import parcel
 from payonce.stores import shared_listing as listing
+from payonce.stores.notes import NOTE_DAYS
 from payonce.stores.shared_book import EpochBook
 from payonce.stores.shared_keeper import Keeper
 from payonce.stores.shared_medium import Medium, StoreFault
@@ -27,8 +28,6 @@ from payonce.stores.write_queue import Losses, WriteQueue
 
 TRUST_SECONDS = 1.0
 """For how long what the server said of purges may be relied on."""
-NOTE_DAYS = 35
-"""For how many days the figures of workers are kept."""
 UNPACK_BYTES = 512 << 10
 """More than this is not unpacked on an event loop."""
 MOST_BYTES = 64 << 20

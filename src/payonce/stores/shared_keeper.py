@@ -17,6 +17,7 @@ from payonce.model import reason
 from payonce.model.ports import Clock
 from payonce.model.quota import Quotas
 from payonce.stores import parcel
+from payonce.stores.notes import NOTE_SECONDS
 from payonce.stores.shared_medium import Medium, Parcel, Puts
 from payonce.stores.write_queue import Batch, Write, WriteQueue
 
@@ -29,7 +30,6 @@ WRITE_SECONDS = 1.0
 RETRY_SECONDS = 0.25
 MOST_RETRY_SECONDS = 2.0
 SAY_EVERY = 60.0
-NOTE_SECONDS = 35 * 86400.0
 _NOTHING = Batch({}, {}, {})
 _log = logging.getLogger("payonce.stores")
 

@@ -18,6 +18,7 @@ import orjson
 from payonce.model.ports import About, Row
 from payonce.model.quota import Quotas
 from payonce.model.reason import Reason
+from payonce.stores.notes import MOST_NOTES, NOTE_SECONDS
 from payonce.stores.sqlite_room import ROOM_SCHEMA, make_room
 from payonce.stores.write_queue import ROW_OVERHEAD, Batch, Write
 
@@ -59,6 +60,11 @@ _INSERT = "INSERT INTO entries VALUES "
 _ROW = "(NULL,?,?,?,?,?,?,?,?,?,?,?)"
 _DELETE_ID = "DELETE FROM entries WHERE id = ?"
 _NOTE = "INSERT INTO notes VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value, at = excluded.at"
+_PRUNE = "DELETE FROM notes WHERE at < ? AND name <> 'epochs/forgotten-keys'"
+_PRUNE_OLDEST = (
+    "DELETE FROM notes WHERE name IN (SELECT name FROM notes WHERE name <> 'epochs/forgotten-keys'"
+    " ORDER BY at DESC LIMIT -1 OFFSET ?)"
+)
 _TOUCH = "UPDATE entries SET used_at = ? WHERE slot = ?"
 _RAISE = (
     "INSERT INTO epochs VALUES (?, max(1, ?), ?) ON CONFLICT (scope) DO UPDATE"
@@ -140,6 +146,12 @@ def slots(query: Query) -> Iterator[Iterator[bytes]]:
     while found := query("SELECT slot FROM entries WHERE slot > ? ORDER BY slot LIMIT 5000", (last,)):
         last = cast("bytes", found[-1][0])
         yield (cast("bytes", slot) for (slot,) in found)
+
+
+def prune_notes(db: apsw.Connection, now: float) -> None:
+    """Delete the records that are too old, and the oldest of too many; inside a transaction."""
+    db.execute(_PRUNE, (now - NOTE_SECONDS,)).fetchall()
+    db.execute(_PRUNE_OLDEST, (MOST_NOTES,)).fetchall()
 
 
 def delete_ids(db: apsw.Connection, ids: Iterable[int]) -> int:

@@ -25,6 +25,7 @@ from payonce.model.quota import Quotas
 from payonce.stores import sqlite_place as place
 from payonce.stores import sqlite_room as room
 from payonce.stores import sqlite_rows as rows
+from payonce.stores.notes import PRUNE_SECONDS
 from payonce.stores.sqlite_medium import PAGE_BYTES, Fault, Medium, Role, fault_of
 from payonce.stores.write_queue import Batch, WriteQueue
 
@@ -71,6 +72,7 @@ class Writer:
         self._dirty = False
         self._recent: deque[tuple[float, int]] = deque()
         self._swept_at = clock()
+        self._pruned_at = 0.0
 
     def start(self) -> None:
         """Start the thread, once."""
@@ -204,6 +206,9 @@ class Writer:
         with rows.transaction(db):
             swept = room.sweep(db, now, _SWEEP_ROWS)
             self._queue.losses.add_all(room.make_room(db, self._limit, now, self.quotas))
+            if abs(now - self._pruned_at) >= PRUNE_SECONDS:
+                self._pruned_at = now
+                rows.prune_notes(db, now)
         rows.shrink(db)
         if swept == _SWEEP_ROWS:
             self._queue.nudge()  # more to sweep: next round, behind what waits

@@ -27,7 +27,7 @@
       height: 200,
       scales: { y: logs ? { distr: 3 } : { range: (_, low, high) => [Math.min(0, low), told.most || (high > 0 ? high * 1.12 : 1)] } },
       axes: [
-        { ...axis, grid, space: 62, values: (_, splits) => splits.map((at) => clock.format(at * 1000)) },
+        { ...axis, grid, size: 34, space: 62, values: (_, splits) => splits.map((at) => clock.format(at * 1000)) },
         { ...axis, ...(logs ? { filter: powers, grid: { ...grid, filter: powers } } : { grid }), size: 66, values: (_, values) => values.map((value) => value == null ? "" : write(value)) },
       ],
       series: [{ label: "at", value: (_, at) => at == null ? "–" : new Date(at * 1000).toLocaleString() }, ...told.series.map((each, place) => {
