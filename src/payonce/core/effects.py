@@ -94,9 +94,9 @@ class LookupMany(Effect["tuple[Entry | Reason, ...]"]):
 
 @dataclass(frozen=True, slots=True)
 class Drop(Effect[None]):
-    """Forget what is stored under `key`, in either framing."""
+    """Forget what is stored under `keys`, in either framing."""
 
-    key: Key
+    keys: tuple[Key, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +171,43 @@ class Epochs(Effect[tuple[int, ...]]):
     """The counts of these scopes, now."""
 
     scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Whether the call may be made, as no other process makes it; and what is stored by now, however old. Not `sure`
+    where the store did not answer."""
+
+    free: bool
+    entry: Entry | None = None
+    sure: bool = True
+
+
+FREE = Claimed(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Effect[Claimed]):
+    """The right to make the call for `ask`, of all processes that share the store; and a look into it. A store that
+    can't say who has it lets everybody go."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Rest(Effect[None]):
+    """Let so many seconds pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Effect[None]):
+    """Write on the tape what another process has paid for, whole."""
+
+    tape: Tape
+    head: Head
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

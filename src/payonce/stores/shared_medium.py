@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
+from payonce.stores.shared_leases import LeaseMedium
 
 
 class Parcel(NamedTuple):
@@ -43,6 +44,11 @@ class Medium(Protocol):
 
     largest: int
     """Bytes of a parcel; a larger one is not taken."""
+
+    @property
+    def leases(self) -> LeaseMedium:
+        """Who makes the call for a slot."""
+        ...
 
     def trouble(self, slot: bytes | None = None) -> str:
         """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is. At once."""
@@ -89,8 +95,8 @@ class Medium(Protocol):
         """Every epoch; the same object as before where nothing was raised since."""
         ...
 
-    def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
-        """Count `scope` up by one, or to `at_least`; scopes of single keys count in milliseconds."""
+    def raise_epochs(self, least: Mapping[str, int], now: float, deadline: float) -> Mapping[str, int]:
+        """Count scopes up by one, or to what is given: their counts. Those of single keys count in milliseconds."""
         ...
 
     def carry(self, counts: Mapping[str, int], deadline: float) -> None:

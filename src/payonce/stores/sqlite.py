@@ -11,20 +11,22 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
 import apsw
 
-from payonce.errors import SettingsError, StoreError, StoreUnavailableError
+from payonce.errors import SettingsError, StoreError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
 from payonce.model.quota import Holding, Quotas
 from payonce.stores import sqlite_rows as rows
-from payonce.stores.registry import file_path
+from payonce.stores.registry import file_path, not_raised
 from payonce.stores.sieve import Sieve
 from payonce.stores.sqlite_epochs import EpochBook
+from payonce.stores.sqlite_leases import FileLeases
 from payonce.stores.sqlite_medium import Fault, Medium, fault_of
 from payonce.stores.sqlite_pool import ReaderPool
 from payonce.stores.sqlite_room import SHOWN, read_holdings, shown
@@ -45,10 +47,12 @@ class _Live:
         self.epochs = EpochBook(clock)
         self.losses = Losses()
         self.medium, self.queue, self.writer, self.pool = build(self.epochs, self.losses)
+        self.leases = FileLeases(self.medium.path, self.queue.pending.__contains__)
         self.sieve = Sieve(self.medium.path, self.medium.max_bytes, lambda: rows.slots(self.pool.query))
 
     def close(self, timeout: float) -> None:
         self.sieve.close()
+        self.leases.close()
         self.writer.drain(timeout)
         self.epochs.close()
         self.pool.close()
@@ -103,6 +107,7 @@ class SqliteStore:
             _log.warning("payonce: %s is read-only: it is served from, and nothing is kept", self._live.medium.path)
         self._live.sieve.start()
         self._box = [self._live]
+        self.leases = self._live.leases
         self._finalizer = weakref.finalize(self, _close_box, self._box)
         _stores.add(self)
 
@@ -148,6 +153,7 @@ class SqliteStore:
         """Every epoch; costs a few microseconds where nobody has written since the last call."""
         live = self._live
         live.sieve.start()
+        live.leases.tend()
         try:
             return live.epochs.read(live.medium)
         except apsw.Error as error:
@@ -155,15 +161,20 @@ class SqliteStore:
 
     def raise_epoch(self, scope: str, at_least: int = 0) -> int:
         """Count `scope` up; on the medium when it returns. A full disk gives its ballast for it."""
+        return self._raise({scope: at_least})[scope]
+
+    def raise_epochs(self, scopes: Collection[str]) -> None:
+        """Count each up, in one transaction."""
+        self._raise(dict.fromkeys(scopes, 0))
+
+    def _raise(self, least: Mapping[str, int]) -> Mapping[str, int]:
         live = self._live
         for remedy in (self._remedied, None):
             try:
-                return live.epochs.raise_(live.medium, scope, at_least)
+                return live.epochs.raise_(live.medium, least)
             except apsw.Error as error:
                 if remedy is None or not remedy(live, error):
-                    raise StoreUnavailableError(
-                        f"epoch {scope!r} could not be raised ({error}): nothing was purged, try again"
-                    ) from error
+                    raise not_raised(least, error) from error
         raise AssertionError("the loop returns or raises")
 
     def raised(self) -> Mapping[str, float]:
@@ -218,12 +229,8 @@ class SqliteStore:
     def reclaim(self, dead: Callable[[Row], bool], limit: int = 1000, timeout: float = 5.0) -> int:
         """Delete up to `limit` entries that `dead` says can never be served again. How many were deleted."""
         live = self._live
-        chosen: list[int] = []
-        for entry, row in rows.listing(lambda sql, args: self._query(live, sql, args), self._clock()):
-            if dead(row):
-                chosen.append(entry)
-                if len(chosen) >= limit:
-                    break
+        listed = rows.listing(lambda sql, args: self._query(live, sql, args), self._clock())
+        chosen = list(islice((entry for entry, row in listed if dead(row)), limit))
         return live.writer.call(lambda db: rows.delete_ids(db, chosen), timeout) if chosen else 0
 
     def close(self, timeout: float = 5.0) -> None:
@@ -256,6 +263,7 @@ class SqliteStore:
     def _forked(self) -> None:
         _of_the_parent.append(self._live)  # closing its connections here would drop the parent's locks and log
         self._live = self._box[0] = _Live(self._build, self._clock)
+        self.leases = self._live.leases
         self.ration(self._quotas)
 
 
