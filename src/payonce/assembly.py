@@ -38,6 +38,7 @@ from payonce.reckoning import Books, Reckoning
 from payonce.request_log import RequestLog
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store, redact
+from payonce.telling import Teller, chorus
 
 log = logging.getLogger("payonce")
 
@@ -56,9 +57,10 @@ class Ground:
     """What every world stands on: secret, stores, tiers and figures of one process. Its owner keeps it in step with
     other processes, by `tiers.refresh` and `note`."""
 
-    def __init__(self, settings: Settings, clock: Clock = time.time) -> None:
+    def __init__(self, settings: Settings, clock: Clock = time.time, teller: Teller | None = None) -> None:
         self.settings = settings
         self.clock = clock
+        self.teller = teller
         self.warnings: list[str] = []
         self.fault: StoreError | None = None
         """Why the store could not be opened, and memory stands in its place."""
@@ -68,8 +70,8 @@ class Ground:
         self.tenant_secret = derive(self.secret, "tenant")
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.books = self._bookkeeping()
-        journal = self.books.journal if self.books is not None else None
-        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, journal)
+        self.scribe = chorus(self.books.journal if self.books is not None else None, teller)
+        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, self.scribe)
         self.before_note: list[Callable[[], None]] = []
         self.books_lock: AbstractContextManager[object] = nullcontext()
         """What to hold while the ledger is written; never while the navigator settles, which takes it itself."""
@@ -102,7 +104,7 @@ class Ground:
             lambda model: catalogue.traits(model).minimum or None,
             worker=self.ledger.worker,
             now=self.clock(),
-            file=self.books.journal.billed if self.books is not None else None,
+            file=self.scribe.billed if self.scribe is not None else None,
         )
         return PrefixNavigator(
             Planner(),
@@ -188,6 +190,8 @@ class Ground:
     def _note(self, leaves: Leaves) -> None:
         if self.request_log is not None:
             self.request_log.flush()
+        if self.teller is not None:
+            self.teller.flush()
         keeper = self.tiers.keeper
         if not isinstance(keeper, Notebook):
             return
@@ -210,6 +214,8 @@ class Ground:
 
     def _shut(self, leaves: Leaves) -> None:
         self._note(leaves)
+        if self.teller is not None:
+            self.teller.flush(last=True)
         if self.books is not None:
             self.books.stop()
         for store in (self.tiers.behind, self.tiers.front):
@@ -250,8 +256,14 @@ class Ground:
 class World(Ground):
     """The gateway's cache: the ground, a player on asyncio, and the task that keeps step with other processes."""
 
-    def __init__(self, settings: Settings, upstreams: Mapping[str, Upstream], clock: Clock = time.time) -> None:
-        super().__init__(settings, clock)
+    def __init__(
+        self,
+        settings: Settings,
+        upstreams: Mapping[str, Upstream],
+        clock: Clock = time.time,
+        teller: Teller | None = None,
+    ) -> None:
+        super().__init__(settings, clock, teller)
         self.tower = Tower(settings.max_flights, settings.max_entry_bytes, settings.max_batch_bytes)
         self.navigator = self._steering(self.ledger)
         self.player = AsyncPlayer(

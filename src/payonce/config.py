@@ -111,7 +111,7 @@ class Settings:
     ledger_bytes: int = 512 * MIB
     request_log: str = ""
     request_log_bytes: int = GIB
-    access_log: bool = False
+    access_log: str = "off"
     log_level: str = "info"
     dashboard: Literal["auto", "token", "off"] = "auto"
     show_content: bool = False

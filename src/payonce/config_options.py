@@ -104,7 +104,7 @@ _ROWS = (
         "request_log", t.path_text, "a file to which prompts are recorded, for payonce simulate and doctor; empty: none"
     ),
     Option("request_log_bytes", t.size(KIB, TIB), "how large the request log may grow"),
-    Option("access_log", t.switch, "log one line a request"),
+    Option("access_log", t.log_place, "a file for one line of JSON a request; -: standard output; off: none"),
     Option("log_level", t.choice("debug", "info", "warning", "error"), "how much is logged"),
     Option("dashboard", t.choice("auto", "token", "off"), "who may open /_payonce/: auto asks others for a token"),
     Option("show_content", t.switch, "let the dashboard show prompts and answers"),

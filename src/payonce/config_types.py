@@ -215,6 +215,13 @@ def ledger_place(value: object) -> str:
     return path_text(value) or "auto"
 
 
+def log_place(value: object) -> str:
+    """A file's path, `-` for standard output, or `off`."""
+    if isinstance(value, str) and value.strip().lower() in ("true", "on", "yes", "1"):
+        raise Wrong(f"{shown(value)} is not a place", 'write the path of a file, "-" for standard output, or "off"')
+    return path_text(value) or "off"
+
+
 def path_text(value: object) -> str:
     """A file's path, or empty."""
     if not isinstance(value, str) or "\0" in value or "\n" in value:

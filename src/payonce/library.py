@@ -34,6 +34,8 @@ from payonce.model.call import Ask, Call
 from payonce.model.ports import Clock
 from payonce.model.receipt import Landing, Receipt
 from payonce.outgoing import AsyncSdkUpstream, SdkUpstream
+from payonce.telling import Teller
+from payonce.tracing import here, tracing
 
 log = logging.getLogger("payonce")
 
@@ -59,11 +61,13 @@ class LibraryWorld(Ground):
     """One store's cache in one process."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        super().__init__(settings, clock)
+        spans = tracing(serving=False)
+        super().__init__(settings, clock, Teller([spans], clock, whole=True, context=here) if spans else None)
         self.listener = Locked(self.ledger)
         self.books_lock = self.listener.lock
         self.navigator = self._steering(self.listener)
-        self.shelf = Shelf(settings.memory_bytes // SHELF_SHARE if settings.fast_lane else 0, self.tiers)
+        quick = settings.fast_lane and self.teller is None  # what the shelf answers is not told of one by one
+        self.shelf = Shelf(settings.memory_bytes // SHELF_SHARE if quick else 0, self.tiers)
         self.tiers.on_change.append(self.shelf.drop)
         self.before_note.append(lambda: self.shelf.settle(self.ledger))
         self.leases: weakref.WeakSet[Lease] = weakref.WeakSet()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -317,8 +318,8 @@ def test_the_lane_waits_for_the_answers_before_it(sim: SimulatedProvider, gatewa
         assert [wire.reply().body for _ in range(2)] == [first.body] * 2
 
 
-def test_an_access_log_closes_the_lane(sim: SimulatedProvider, capfd: pytest.CaptureFixture[str]) -> None:
-    with running_gateway(sim.base_url, access_log=True) as gateway:
+def test_an_access_log_closes_the_lane(sim: SimulatedProvider, tmp_path: Path) -> None:
+    with running_gateway(sim.base_url, access_log=str(tmp_path / "access.log")) as gateway:
         body = ask("logged")
         gateway.run(lambda: None)
         for _ in range(4):

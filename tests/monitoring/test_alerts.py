@@ -42,6 +42,8 @@ HEALTHY = {
     'payonce_request_duration_seconds_bucket{outcome="hit",le="0.5"}': "0+60xN",
     'payonce_request_duration_seconds_bucket{outcome="hit",le="+Inf"}': "0+60xN",
     'payonce_lines_dropped_total{log="access"}': "0+0xN",
+    'payonce_ledger_dropped_total{why="unwritten"}': "0+0xN",
+    "payonce_ledger_trouble": "0+0xN",
 }
 """A gateway on which all is well: a series a minute."""
 
@@ -78,6 +80,8 @@ FAULTS = {
     "PayonceFlightsFull": Fault({'payonce_reasons_total{reason="flights-full"}': "+1"}),
     "PayonceHitsSlow": Fault({'payonce_request_duration_seconds_bucket{outcome="hit",le="0.001"}': "+10"}),
     "PayonceInternalErrors": Fault({'payonce_reasons_total{reason="internal"}': "+1"}),
+    "PayonceLedgerDropped": Fault({'payonce_ledger_dropped_total{why="unwritten"}': "+1"}),
+    "PayonceLedgerTrouble": Fault({"payonce_ledger_trouble": "=1"}),
     "PayonceLinesDropped": Fault({'payonce_lines_dropped_total{log="access"}': "+1"}, labels={"log": "access"}),
 }
 

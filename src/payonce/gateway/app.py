@@ -29,7 +29,8 @@ from payonce.gateway.price_list import keep_prices
 from payonce.gateway.routes import Route, Routes
 from payonce.gateway.shelf import Ready, Shelf
 from payonce.gateway.upstream import HttpUpstream
-from payonce.intake import Admitted, Bypassed, Intake, Refused
+from payonce.gateway.watched import Told, WatchedFace, teller_of
+from payonce.intake import Admitted, Bypassed, Intake
 from payonce.model import reason as why
 from payonce.model.call import Headers
 from payonce.model.ports import Clock, Upstream
@@ -69,10 +70,13 @@ class Gateway:
         settings = self.settings
         self._upstreams = {name: HttpUpstream(url, settings) for name, url in settings.upstream}
         upstreams: Mapping[str, Upstream] = self._upstreams
-        world = await asyncio.get_running_loop().run_in_executor(None, World, settings, upstreams, self.clock)
+        teller = teller_of(settings, self.clock)
+        opening = asyncio.get_running_loop().run_in_executor(None, World, settings, upstreams, self.clock, teller)
+        world = await opening
         self._world = world
         self.intake = Intake(settings, world.tenant_secret)
-        shelf = Shelf(settings.memory_bytes // SHELF_SHARE if settings.fast_lane else 0, world.tiers)
+        quick = settings.fast_lane and teller is None  # what the fast lane answers is not told of one by one
+        shelf = Shelf(settings.memory_bytes // SHELF_SHARE if quick else 0, world.tiers)
         self.shelf = shelf
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
 
@@ -132,7 +136,7 @@ class Gateway:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self.routes.find(scope.get("raw_path") or scope["path"].encode())
-        face = AsgiFace(scope, receive, send, route.endpoint if route else "")
+        face = self._face(scope, receive, send, route.endpoint if route else "")
         try:
             headers: Headers = tuple(scope["headers"])
             against = self.guard.against(headers)
@@ -146,12 +150,17 @@ class Gateway:
             raise
         except Exception:
             log.exception("a request failed")
-            if face.started:
-                face.abort()
-            else:
-                await face.refuse(why.INTERNAL)
+            await self._stumbled(face)
         finally:
             await face.close()
+            if isinstance(face, WatchedFace):
+                face.tell()
+
+    def _face(self, scope: Scope, receive: Receive, send: Send, endpoint: str) -> AsgiFace:
+        teller = self._world.teller if self._world is not None else None
+        if teller is None:
+            return AsgiFace(scope, receive, send, endpoint)
+        return WatchedFace(scope, receive, send, endpoint, teller)
 
     async def _serve(self, scope: Scope, receive: Receive, face: AsgiFace, route: Route, headers: Headers) -> None:
         body = await self._body(receive, face, headers)
@@ -161,8 +170,11 @@ class Gateway:
         if not route.cached or scope["method"] != "POST":
             call = self.intake.forward(route.upstream, scope["method"], route.endpoint, query, headers, body)
             await self.world.player.pass_on(call, face)
-            return
-        await self._play(route, query, headers, body, face)
+            told: Told = (None, call)
+        else:
+            told = await self._play(route, query, headers, body, face)
+        if isinstance(face, WatchedFace):
+            face.told, face.received = told, len(body)
 
     async def answer(
         self, route: Route, query: bytes, headers: Headers, body: bytes, face: LaneAnswer, digest: bytes
@@ -176,10 +188,15 @@ class Gateway:
                 await self._play(route, query, headers, body, face, digest)
         except Exception:
             log.exception("a request failed")
-            if face.started:
-                face.abort()
-            else:
-                await face.refuse(why.INTERNAL)
+            await self._stumbled(face)
+
+    async def _stumbled(self, face: AsgiFace | LaneAnswer) -> None:
+        """A mistake of ours: count it, and let the client know."""
+        self.world.ledger.exchanged(Receipt(Outcome.REFUSED, why.INTERNAL), 0.0, None)
+        if face.started:
+            face.abort()
+        else:
+            await face.refuse(why.INTERNAL)
 
     async def _play(
         self,
@@ -189,18 +206,20 @@ class Gateway:
         body: bytes,
         face: AsgiFace | LaneAnswer,
         digest: bytes | None = None,
-    ) -> None:
+    ) -> Told:
         taken = self.intake.admit(route.upstream, route.endpoint, query, headers, body)
         if isinstance(taken, Admitted):
             before = self._moment()
             receipt = await self.world.player.exchange(taken.ask, taken.dialect, face)
             if digest is not None and before == self._moment():
                 self._shelve(digest, taken, receipt)
-        elif isinstance(taken, Bypassed):
-            await self.world.player.bypass(taken.call, taken.reason, face)
-        elif isinstance(taken, Refused):
-            await face.refuse(taken.reason, label_headers(Label(Outcome.REFUSED, taken.reason)))
-            self.world.ledger.exchanged(Receipt(Outcome.REFUSED, taken.reason), 0.0, None)
+            return receipt, taken.ask
+        if isinstance(taken, Bypassed):
+            return await self.world.player.bypass(taken.call, taken.reason, face), taken.call
+        receipt = Receipt(Outcome.REFUSED, taken.reason)
+        await face.refuse(taken.reason, label_headers(Label(Outcome.REFUSED, taken.reason)))
+        self.world.ledger.exchanged(receipt, 0.0, None)
+        return receipt, None
 
     def _moment(self) -> tuple[int, int]:
         """Moves on with every purge and every change of an entry: what was read before may no longer hold."""

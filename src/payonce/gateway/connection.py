@@ -45,7 +45,7 @@ class StrictProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.gateway: Gateway = self.app
-        self.access_log = self.gateway.settings.access_log  # uvicorn guesses it from the logger's handlers
+        self.access_log = False  # the gateway has its own
         self.phase = Phase.IDLE
         self.since = self.began = self.loop.time()
         self.url = b""

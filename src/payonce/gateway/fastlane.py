@@ -88,7 +88,6 @@ class GatewayProtocol(StrictProtocol):
             and self._length is not None
             and self._length <= LANE_BODY_BYTES
             and not self.expect_100_continue
-            and not self.access_log
             and self._method == b"POST"
             and self._version == "1.1"
             and self.parser.should_keep_alive()

@@ -70,9 +70,15 @@ class Meter:
         tally = world.ledger.so_far()
         if world.request_log is not None:
             tally.counts["lines.requests"] = world.request_log.dropped
+        if world.books is not None:
+            for why, count in world.books.clerk.losses().items():
+                tally.counts["books." + why] += count
+        if world.teller is not None:
+            tally.counts["lines.access"] = world.teller.dropped
         gauges = {
             "workers.count": 1,
             "workers.trouble": int(world.fault is not None or bool(world.trouble())),
+            "workers.ledger_trouble": int(world.books is not None and bool(world.books.clerk.fault)),
             "workers.connections": len(self._connections),
             "workers.flights": len(world.tower),
             "workers.shelf": len(self._shelf),

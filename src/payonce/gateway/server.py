@@ -74,7 +74,7 @@ def server_config(settings: Settings, board: str = "") -> uvicorn.Config:
         interface="asgi3",
         proxy_headers=False,
         server_header=False,
-        access_log=settings.access_log,
+        access_log=False,
         log_config=log_config(settings.log_level),
         workers=settings.workers,
         backlog=BACKLOG,
@@ -142,6 +142,5 @@ def log_config(level: str) -> dict[str, object]:
         "root": {"handlers": ["stderr"], "level": level.upper()},
         "loggers": {
             "uvicorn": {"level": "WARNING" if level == "info" else level.upper()},
-            "uvicorn.access": {"level": "INFO"},
         },
     }

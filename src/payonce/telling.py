@@ -1,0 +1,273 @@
+"""Who tells logs and traces of each request: gathers its parts as they come, and hands on a `Visit` when it has them.
+
+A request is known when it was answered; what its upstream call used is known when that has landed and was billed, a
+moment later. Nothing waits: what happens on the request path is one append, the rest is done by whoever calls `flush`.
+Bounded; what finds no room is counted. This room must never hold a prompt, nor fail a call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+from payonce.books.journal import Billed, Journal
+from payonce.ledger.money import nano_dollars
+from payonce.ledger.unread import Expired
+from payonce.model.call import Ask, Call
+from payonce.model.entry import Facts, Tokens
+from payonce.model.receipt import Hits, Landing, Outcome, Receipt
+from payonce.model.visit import Spent, Visit, Wire
+
+WAITING: Final = 10_000
+"""So many requests may wait to be told of."""
+KNOWN: Final = 4096
+"""So many upstream calls are remembered for requests that are told of later."""
+PATIENCE: Final = 3.0
+"""For so many seconds a request waits for what its upstream call used."""
+_log = logging.getLogger("payonce")
+V = TypeVar("V")
+
+
+class Sink(Protocol):
+    """Where visits go. May wait for a disk or a network; what it can't take it counts in `dropped`."""
+
+    dropped: int
+
+    def tell(self, visits: Sequence[Visit]) -> None:
+        """Take them, in the order in which all was known of them."""
+        ...
+
+
+class _Seen(NamedTuple):
+    """A request that was answered."""
+
+    at: float
+    took: float
+    receipt: Receipt | None
+    call: Call | None
+    ask: Ask | None
+    kind: str
+    reason: str
+    wire: Wire | None
+    context: object
+
+
+class Teller:
+    """See the room's first paragraph. Safe for threads. With `whole`, every request is told of by `exchanged` alone;
+    else whoever holds the connection tells of it, by `visited`. `context` says in what context one is made."""
+
+    def __init__(
+        self,
+        sinks: Sequence[Sink],
+        clock: Callable[[], float],
+        *,
+        whole: bool,
+        context: Callable[[], object] | None = None,
+    ) -> None:
+        self._context = context
+        self._sinks = sinks
+        self._clock = clock
+        self._whole = whole
+        self._waiting: deque[_Seen] = deque()
+        self._landed: OrderedDict[int, Landing] = OrderedDict()
+        self._billed: OrderedDict[int, Billed] = OrderedDict()
+        self._lock = threading.Lock()
+        self._lost = 0
+
+    @property
+    def dropped(self) -> int:
+        """How many requests are missing in what was told."""
+        return self._lost + sum(sink.dropped for sink in self._sinks)
+
+    # What the ledger is told (`payonce.ledger.tally.Scribe`).
+
+    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None) -> None:
+        """A request was answered."""
+        if self._whole:
+            self.visited(seconds, receipt, asked)
+
+    def landed(self, landing: Landing, followers: int, ask: Ask) -> None:  # noqa: ARG002 - a scribe hears more
+        """An upstream call ended."""
+        _keep(self._landed, ask.call.number, landing)
+
+    def billed(self, billed: Billed) -> None:
+        """An upstream's answer was billed."""
+        _keep(self._billed, billed.request, billed)
+
+    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
+        """The fast lane answered; it does not where requests are told of one by one."""
+
+    def unread(self, expired: Expired) -> None:
+        """Written prefixes expired unread: no request's matter."""
+
+    # What is told of.
+
+    def visited(
+        self,
+        seconds: float,
+        receipt: Receipt | None,
+        asked: Ask | Call | None,
+        *,
+        kind: str = "",
+        reason: str = "",
+        wire: Wire | None = None,
+    ) -> None:
+        """A request was answered, `seconds` after it began. `kind` and `reason` say it where there is no receipt."""
+        if len(self._waiting) >= WAITING:
+            self._lost += 1
+            return
+        ask = asked if isinstance(asked, Ask) else None
+        call = ask.call if ask is not None else asked if isinstance(asked, Call) else None
+        context = self._context() if self._context is not None else None
+        self._waiting.append(_Seen(self._clock() - seconds, seconds, receipt, call, ask, kind, reason, wire, context))
+
+    def flush(self, *, last: bool = False) -> None:
+        """Tell of every request that is known in full, or has waited long enough; with `last`, of all. Never raises."""
+        with self._lock:
+            visits = self._ripe(last=last)
+            for sink in self._sinks if visits else ():
+                try:
+                    sink.tell(visits)
+                except Exception:  # noqa: BLE001 - figures for others are not worth a call
+                    _log.exception("requests can't be told of; calls go on")
+                    sink.dropped += len(visits)
+
+    def _ripe(self, *, last: bool) -> list[Visit]:
+        visits, early = [], deque[_Seen]()
+        now = self._clock()
+        for _ in range(len(self._waiting)):
+            seen = self._waiting.popleft()
+            if last or now - seen.at - seen.took >= PATIENCE or self._known(seen):
+                visits.append(self._visit(seen))
+            else:
+                early.append(seen)
+        self._waiting.extendleft(reversed(early))
+        return visits
+
+    def _known(self, seen: _Seen) -> bool:
+        """Whether nothing more will be heard of it."""
+        number = _number(seen)
+        if not number or seen.call is None:
+            return True
+        flew = seen.receipt is not None and bool(seen.receipt.flight)
+        return (not flew or number in self._landed) and (seen.call.steering is None or number in self._billed)
+
+    def _visit(self, seen: _Seen) -> Visit:
+        receipt, ask, call = seen.receipt, seen.ask, seen.call
+        number = _number(seen)
+        landing, billed = self._landed.get(number), self._billed.get(number)
+        facts = _facts(receipt, landing)
+        spent = _spent(landing, billed) if number else None
+        served = receipt is not None and receipt.outcome is Outcome.COLLAPSED
+        steering = call.steering if call is not None else None
+        headers = dict(call.headers) if call is not None else {}
+        return Visit(
+            at=seen.at,
+            took=seen.took,
+            outcome=receipt.outcome.value if receipt is not None else seen.kind,
+            reason=receipt.reason.id if receipt is not None and receipt.reason is not None else seen.reason,
+            unkept=landing.reason.id if landing is not None and landing.reason is not None else "",
+            request=call.number if call is not None else 0,
+            endpoint=call.endpoint if call is not None else "",
+            upstream=call.upstream if call is not None else "",
+            model=ask.intent.model if ask is not None else steering.model if steering is not None else "",
+            answered_by=billed.answered_by
+            if billed is not None and billed.answered_by
+            else facts.model
+            if facts
+            else "",
+            answer_id=facts.source_id if facts is not None else "",
+            tenant=ask.tenant if ask is not None else steering.tenant if steering is not None else "",
+            namespace=ask.namespace if ask is not None else "",
+            stream=ask is not None and ask.key.stream,
+            converted=receipt is not None and receipt.converted,
+            spent=None if served else spent,
+            avoided=spent if served else _avoided(receipt),
+            wire=seen.wire,
+            traceparent=headers.get(b"traceparent", b"").decode("latin-1"),
+            tracestate=headers.get(b"tracestate", b"").decode("latin-1"),
+            context=seen.context,
+        )
+
+
+def _number(seen: _Seen) -> int:
+    """That of the request whose upstream call answered this one; 0 where none did."""
+    if seen.receipt is None or seen.call is None:
+        return 0
+    if seen.receipt.outcome is Outcome.BYPASS:
+        return seen.call.number if seen.call.steering is not None else 0
+    return seen.receipt.flight
+
+
+def _facts(receipt: Receipt | None, landing: Landing | None) -> Facts | None:
+    if receipt is not None and receipt.entry is not None:
+        return receipt.entry.facts
+    return landing.facts if landing is not None else None
+
+
+def _spent(landing: Landing | None, billed: Billed | None) -> Spent | None:
+    if billed is not None and billed.bills:
+        usage, costs = billed.bills[0].usage, [bill.cost for bill in billed.bills if bill.cost is not None]
+        cost = sum(map(nano_dollars, costs)) if costs else None
+        return Spent(usage.input_total, usage.output, usage.cache_read, usage.cache_write, cost)
+    return _of(landing.facts.tokens) if landing is not None and landing.facts is not None else None
+
+
+def _avoided(receipt: Receipt | None) -> Spent | None:
+    if receipt is None or receipt.outcome not in (Outcome.HIT, Outcome.STALE):
+        return None if receipt is None or receipt.saved is None else _of(receipt.saved.tokens)
+    if receipt.saved is not None:
+        return _of(receipt.saved.tokens)
+    return None if receipt.entry is None else _of(receipt.entry.facts.tokens)
+
+
+def _of(tokens: Tokens) -> Spent:
+    return Spent(input=tokens.input, output=tokens.output, cost=tokens.cost)
+
+
+class Chorus:
+    """Several scribes that are told the same."""
+
+    def __init__(self, *scribes: Journal | Teller) -> None:
+        self._scribes = scribes
+
+    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None) -> None:
+        """A request was answered."""
+        for scribe in self._scribes:
+            scribe.exchanged(receipt, seconds, asked)
+
+    def landed(self, landing: Landing, followers: int, ask: Ask) -> None:
+        """An upstream call ended."""
+        for scribe in self._scribes:
+            scribe.landed(landing, followers, ask)
+
+    def billed(self, billed: Billed) -> None:
+        """An upstream's answer was billed."""
+        for scribe in self._scribes:
+            scribe.billed(billed)
+
+    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
+        """The fast lane answered."""
+        for scribe in self._scribes:
+            scribe.shelved(hits, histogram, nanoseconds)
+
+    def unread(self, expired: Expired) -> None:
+        """Written prefixes expired unread."""
+        for scribe in self._scribes:
+            scribe.unread(expired)
+
+
+def chorus(journal: Journal | None, teller: Teller | None) -> Chorus | Journal | Teller | None:
+    """Whoever of the two there is, as one scribe."""
+    return journal or teller if journal is None or teller is None else Chorus(journal, teller)
+
+
+def _keep(known: OrderedDict[int, V], number: int, value: V) -> None:
+    if not number:
+        return
+    known[number] = value
+    while len(known) > KNOWN:
+        known.popitem(last=False)

@@ -1,0 +1,165 @@
+"""The access log has one line of JSON for each request, waits for nobody, and follows a file that is moved away."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from payonce.gateway.access_log import AccessLog, line
+from payonce.model.visit import Spent, Visit
+from payonce.telling import WAITING, Teller
+from payonce.testing.sim import SimulatedProvider, running_sim
+from tests.support.gateway import GatewayChild, RunningGateway, ask, running_gateway, until
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(text) for text in path.read_text().splitlines()] if path.exists() else []
+
+
+def logged(path: Path, count: int) -> list[dict[str, Any]]:
+    assert until(lambda: len(lines(path)) >= count, 10), lines(path)
+    return sorted(lines(path), key=lambda each: each["time"])
+
+
+def test_every_kind_of_request_has_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with running_sim() as sim, running_gateway(sim.base_url, access_log=str(path)) as gateway:
+        asked: list[Callable[[], Any]] = [
+            lambda: gateway.post(ask("one")),
+            lambda: gateway.post(ask("one"), traceparent="00-" + "ab" * 16 + "-" + "cd" * 8 + "-01"),
+            lambda: gateway.post(ask("one", stream=True)),
+            lambda: gateway.post(ask("one"), X_OpenRouter_Cache="false", X_Payonce_Namespace="n"),
+            lambda: gateway.post(ask("one"), X_Payonce_Sample="x"),
+            lambda: gateway.post(ask("one", model="sim/fault-500")),
+            lambda: gateway.post({"model": "sim/embed", "input": ["a", "b"]}, "/api/v1/embeddings"),
+            lambda: gateway.post(ask("one"), "/api/v1/completions?key=hidden"),
+            lambda: gateway.post(ask("one"), host="elsewhere.example"),
+        ]
+        replies = [call() for call in asked]
+        found = logged(path, len(asked))
+        assert len(found) == len(asked)
+        assert [each["outcome"] for each in found] == [
+            *("miss", "hit", "hit", "bypass", "refused", "miss", "miss", "pass", "refused")
+        ]
+        assert [each["status"] for each in found] == [reply.status for reply in replies]
+        assert [each["bytes_out"] for each in found] == [len(reply.body) for reply in replies]
+        miss, hit, converted, bypassed, refused, failed, _, passed, guarded = found
+        assert Decimal(miss["spent"]["dollars"]) == Decimal(hit["avoided"]["dollars"]) > 0
+        assert "avoided" not in miss
+        assert "spent" not in hit
+        assert miss["spent"]["input_tokens"] > 0
+        assert hit["trace"].startswith("00-abab")
+        assert converted["converted"] is True
+        assert bypassed["reason"] == "client-off"
+        assert (refused["reason"], guarded["reason"]) == ("bad-sample", "bad-host")
+        assert failed["unkept"] == "status"
+        assert "?" not in passed["path"]
+        assert len(miss["tenant"]) == 16
+        for each in found:
+            assert each["time"].endswith("Z")
+            assert 0 <= each.get("first_ms", 0) <= each["ms"] < 20_000
+        assert sim.bill.calls > 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_moved_file_is_left_alone_and_a_new_one_begun(tmp_path: Path) -> None:
+    path, old = tmp_path / "access.log", tmp_path / "access.log.1"
+    log = AccessLog(str(path))
+    log.tell([Visit(at=1.0, took=0.5, outcome="hit")])
+    path.rename(old)
+    log.tell([Visit(at=2.0, took=0.5, outcome="miss"), Visit(at=3.0, took=0.5, outcome="hit")])
+    assert [each["outcome"] for each in lines(old)] == ["hit"]
+    assert [each["outcome"] for each in lines(path)] == ["miss", "hit"]
+    path.unlink()
+    log.tell([Visit(at=4.0, took=0.5, outcome="stale")])
+    assert [each["outcome"] for each in lines(path)] == ["stale"]
+    assert log.dropped == 0
+
+
+def test_what_can_not_be_written_is_counted_and_written_again_when_it_can(tmp_path: Path) -> None:
+    folder = tmp_path / "not-yet"
+    log = AccessLog(str(folder / "access.log"))
+    log.tell([Visit(at=1.0, took=0.1, outcome="hit")] * 3)
+    assert log.dropped == 3
+    folder.mkdir()
+    log.tell([Visit(at=2.0, took=0.1, outcome="hit")])
+    assert (log.dropped, len(lines(folder / "access.log"))) == (3, 1)
+
+
+def test_a_link_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "access.log").symlink_to(tmp_path / "elsewhere")
+    log = AccessLog(str(tmp_path / "access.log"))
+    log.tell([Visit(at=1.0, took=0.1, outcome="hit")])
+    assert log.dropped == 1
+    assert not (tmp_path / "elsewhere").exists()
+
+
+class Sink:
+    dropped = 0
+
+    def __init__(self) -> None:
+        self.told: list[Visit] = []
+
+    def tell(self, visits: Any) -> None:
+        self.told += visits
+
+
+def test_the_queue_is_bounded_and_what_finds_no_room_is_counted() -> None:
+    sink = Sink()
+    teller = Teller([sink], lambda: 0.0, whole=False)
+    for _ in range(WAITING + 7):
+        teller.visited(0.1, None, None, kind="own")
+    assert teller.dropped == 7
+    teller.flush()
+    assert len(sink.told) == WAITING
+
+
+def test_a_sink_that_fails_costs_lines_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Sink):
+        def tell(self, visits: Any) -> None:
+            raise RuntimeError("no")
+
+    broken, sound = Broken(), Sink()
+    teller = Teller([broken, sound], lambda: 0.0, whole=False)
+    teller.visited(0.1, None, None, kind="own")
+    teller.flush()
+    assert (broken.dropped, len(sound.told)) == (1, 1)
+    assert "calls go on" in caplog.text
+
+
+def test_money_is_written_exactly() -> None:
+    told = line(Visit(at=0.0, took=1.0, outcome="miss", spent=Spent(input=1, output=2, cost=1)))
+    assert told["spent"] == {"input_tokens": 1, "output_tokens": 2, "dollars": "0.000000001"}
+
+
+@pytest.fixture
+def world() -> Any:
+    with running_sim() as sim, running_gateway(sim.base_url) as gateway:
+        yield gateway, sim
+
+
+def test_without_a_log_nobody_watches_and_the_lane_is_open(world: tuple[RunningGateway, SimulatedProvider]) -> None:
+    gateway, _ = world
+    assert gateway.gateway.world.teller is None
+    for _ in range(4):
+        gateway.post(ask("quick"))
+    assert gateway.fast_hits() == 2
+
+
+def test_standard_output_and_the_last_lines_of_a_gateway_that_stops(tmp_path: Path) -> None:
+    arguments = ("--port", "0", "--cache", "all")
+    with running_sim() as sim:
+        child = GatewayChild(tmp_path, *arguments, "--upstream", sim.base_url, PAYONCE_ACCESS_LOG="-")
+        with child as gateway:
+            gateway.post(ask("last"))
+            assert gateway.stop() == 0
+    found = [json.loads(text) for text in child.out.splitlines() if text.startswith(b"{")]
+    assert [each["outcome"] for each in found if each["outcome"] != "own"] == ["miss"]
+    assert os.name == "posix"
