@@ -52,4 +52,4 @@ pins:
 	sh tools/pins.sh
 
 clean:
-	rm -rf .venv .clients tests/clients/js/node_modules build dist .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .clients tests/clients/js/node_modules tests/.sdk-suite build dist .cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

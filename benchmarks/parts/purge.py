@@ -33,6 +33,8 @@ from payonce.stores.shared import SharedStore
 from payonce.stores.shared_medium import Parcel
 
 ENTRIES = int(os.environ.get("PAYONCE_BENCH_ENTRIES", "1000000"))
+_ONLY = tuple(os.environ.get("PAYONCE_BENCH_STORES", "").split(","))
+"""Beginnings of the names of stores, where only those are to be measured."""
 MODELS = 20
 BOUND = 50.0
 """Milliseconds."""
@@ -48,6 +50,8 @@ def measure(bench: Bench) -> list[Row]:
     """For each store a row for the purge, and one for listing and counting."""
     rows: list[Row] = []
     for name, url in _places(bench):
+        if not name.startswith(_ONLY):
+            continue
         with ExitStack() as stack:
             place = stack.enter_context(url())
             stores = [stack.enter_context(closing(store)) for store in _opened(place)]
@@ -173,6 +177,6 @@ def _listed(name: str, store: Store, bench: Bench) -> Row:
     if looked < 50 or not 0.5 < volume.entries / ENTRIES < 2:
         raise RuntimeError(f"{name}: {looked} listed, {volume.entries} counted")
     bench.say(f"{name}: ls {(listed - started) * 1e3:.0f} ms, stats {counted:.0f} ms, {volume.entries:,} entries")
-    detail: dict[str, object] = {"stats ms": round(counted, 1), "entries by stats": volume.entries}
+    detail: dict[str, object] = {"entries by stats": volume.entries}
     what = f"ls among {ENTRIES:,}: {name}"
-    return Row("purge", what, "ms", [(listed - started) * 1e3], [2000.0], "two seconds", 1.0, True, detail=detail)
+    return Row("purge", what, "ms", [(listed - started) * 1e3], [counted], "stats", detail=detail)

@@ -194,7 +194,7 @@ def test_a_request_to_refresh_does_not_look_and_one_to_clear_drops_each_item() -
     receipt = tell(
         told(of, EMBED, NOW),
         [
-            *[(do.Drop(item.key), None) for item in batch(of).items],
+            (do.Drop(tuple(item.key for item in batch(of).items)), None),
             (Partly(do.Board, ask=lambda short: short.call.body == b'{"model":"m","input":["a","b"]}'),
              do.Boarding(part, leader=False)),
             (do.Land(part), part.landing),

@@ -430,7 +430,7 @@ def test_clear_forgets_first_and_then_asks_anew() -> None:
     receipt = tell(
         exchange(of, CHAT, NOW),
         [
-            (do.Drop(of.key), None),
+            (do.Drop((of.key,)), None),
             (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, OK),
             (Partly(do.Relay, tape=own.tape), True),

@@ -10,7 +10,7 @@ import pytest
 
 from tests.sdk_suite import __main__ as suite
 
-TESTS = ["test_embeddings.py", "test_models.py", "test_responses.py", "chat"]
+TESTS = [f"api_resources/{name}" for name in ("test_embeddings.py", "test_models.py", "test_responses.py", "chat")]
 
 
 @pytest.mark.slow

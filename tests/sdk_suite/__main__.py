@@ -1,7 +1,7 @@
 """`python -m tests.sdk_suite [TEST …]`: run the SDK's tests direct, then twice through the gateway, and compare.
 
-Tests are named as under `tests/api_resources` of the distribution; none means all of them. Exit code 1: a test that
-passes direct has failed through the gateway.
+Tests are named as under `tests` of the distribution; none means all that call a server. Exit code 1: a test that passes
+direct has failed through the gateway.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ HOME = ROOT / "tests" / ".sdk-suite"
 VERSION = metadata.version("openai")
 LIMIT = 1500.0
 """Seconds that one run may take."""
+CALLING = ("api_resources", "lib/test_fine_tuning_positional_arguments.py")
+"""Where the tests are that call a server: the others of the distribution look at the SDK itself, or bring their own."""
 CACHED = ("/chat/completions", "/responses", "/embeddings")
 
 
@@ -108,7 +110,7 @@ def run(tree: Path, base: str, port: int, tests: list[str]) -> Outcome:
     before = _asked(port)
     with tempfile.TemporaryDirectory() as home:
         report = Path(home, "report.xml")
-        chosen = [f"tests/api_resources/{name}" for name in tests] or ["tests/api_resources"]
+        chosen = [f"tests/{name}" for name in tests or CALLING]
         ours = ("-p", "no:payonce", "-p", "no:cacheprovider")
         workers = "0" if tests else "2"  # a worker imports the SDK for seconds before its first test
         options = ["-q", "-n", workers, *ours, "--show-capture=no", "--tb=line", f"--junitxml={report}"]

@@ -173,8 +173,8 @@ def test_a_book_counts_as_memory_does() -> None:
     for _ in range(500):
         scope = dice.choice(["all", "before", "model:m", "tenant:t"])
         least = dice.choice([0, 0, dice.randrange(400)])
-        book, count = words.raise_in(book, scope, least, clock())
-        assert count == model.raise_epoch(scope, least)
+        book, counts = words.raise_in(book, {scope: least}, clock())
+        assert counts[scope] == model.raise_epoch(scope, least)
         clock.advance(dice.random() * 1000)
     assert book.counts == dict(model.epochs())
     assert book.version == 500
@@ -184,7 +184,7 @@ def test_a_book_counts_as_memory_does() -> None:
 def test_a_book_of_too_many_keys_forgets_the_oldest_half_and_says_when() -> None:
     book, now = words.Book(1, 0, {}, {}), 1_800_000_000.0
     for number in range(words.MOST_KEY_SCOPES + 1):
-        book, _ = words.raise_in(book, f"key:{number}", 0, now + number)
+        book, _ = words.raise_in(book, {f"key:{number}": 0}, now + number)
     assert len(book.counts) == words.MOST_KEY_SCOPES // 2
     assert f"key:{words.MOST_KEY_SCOPES}" in book.counts
     assert words.raised_of(book)["key:"] == now + words.MOST_KEY_SCOPES // 2

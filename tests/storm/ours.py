@@ -143,7 +143,7 @@ class Ours:
                 seen["right" if entry.body == body_for(f"prompt {number}") else "wrong"] += 1
 
     async def _drop(self, dice: random.Random, seen: Counter[str]) -> None:
-        await self.player._drop(do.Drop(dice.choice(self.asked).ask.key), None)
+        await self.player._drop(do.Drop((dice.choice(self.asked).ask.key,)), None)
 
     async def _poll(self, dice: random.Random, seen: Counter[str]) -> None:
         await asyncio.to_thread(self.tiers.refresh)

@@ -94,9 +94,9 @@ class LookupMany(Effect["tuple[Entry | Reason, ...]"]):
 
 @dataclass(frozen=True, slots=True)
 class Drop(Effect[None]):
-    """Forget what is stored under `key`, in either framing."""
+    """Forget what is stored under `keys`, in either framing."""
 
-    key: Key
+    keys: tuple[Key, ...]
 
 
 @dataclass(frozen=True, slots=True)

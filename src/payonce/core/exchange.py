@@ -51,7 +51,7 @@ def exchange(ask: Ask, dialect: Dialect, now: float, *, again: bool = False) -> 
     """One request of a client, from lookup to receipt. `now` is when it arrived, in Unix seconds. `again` says that it
     was told before: up to its boarding, which came too late for the flight that had landed meanwhile."""
     if ask.clear:
-        yield from Drop(ask.key)
+        yield from Drop((ask.key,))
     found: Entry | Reason = why.REFRESH
     if not ask.refresh:
         found = yield from Lookup(ask)

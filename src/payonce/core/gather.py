@@ -57,8 +57,7 @@ def gather(ask: Ask, dialect: Dialect, now: float, *, again: bool = False) -> St
     """One request for a batch, from lookup to receipt. `now` and `again` as for any exchange."""
     batch, dialect = _batch(ask), _of_batches(dialect)
     if ask.clear:
-        for item in batch.items:
-            yield from Drop(item.key)
+        yield from Drop(tuple([item.key for item in batch.items]))
     found: Iterable[Entry | Reason] = [why.REFRESH] * len(batch.items)
     if not ask.refresh:
         found = yield from LookupMany(batch.items)

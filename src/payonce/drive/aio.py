@@ -161,7 +161,7 @@ class AsyncPlayer:
         return self.reads.find_many(effect.asks)
 
     def _drop(self, effect: do.Drop, _face: Face | None) -> Awaitable[None]:
-        return self.reads.drop(effect.key)
+        return self.reads.drop(effect.keys)
 
     async def _await(self, effect: do.Await, _face: Face | None) -> Head | Reason:
         flight, tape = effect.flight, effect.flight.tape

@@ -74,9 +74,9 @@ class AsyncReads:
             found += self.tiers.settle(some, seen, blobs, against)
         return tuple(found)
 
-    async def drop(self, key: Key) -> None:
-        """Purge `key`, in a thread."""
-        await asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.drop, key)
+    async def drop(self, keys: Sequence[Key]) -> None:
+        """Purge keys, in a thread."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.drop, keys)
 
     def close(self) -> None:
         """Read no more."""

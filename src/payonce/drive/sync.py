@@ -122,7 +122,7 @@ class SyncPlayer:
         return self.reads.find_many(effect.asks)
 
     def _drop(self, effect: do.Drop, _stage: _Stage) -> None:
-        self.tiers.drop(effect.key)
+        self.tiers.drop(effect.keys)
 
     def _board(self, effect: do.Board, stage: _Stage) -> do.Boarding | Reason | None:
         return self.flights.board(effect, stage.dialect, stage.turn)

@@ -23,7 +23,7 @@ from payonce.model.about import about_entry
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
-from payonce.model.ports import About, AsyncReading, Bulk, Clock, Distant, Recorder, Sieving, Store
+from payonce.model.ports import About, AsyncReading, Bulk, BulkRaising, Clock, Distant, Recorder, Sieving, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -178,12 +178,18 @@ class Tiers:
             self.complain(error)
         self._changed(slot)
 
-    def drop(self, key: Key) -> None:
-        """Purge `key` in both framings, in every process that shares the store. May wait; never raises."""
-        for framing in (True, False):
-            self.forget(Key(key.digest, framing).slot)
+    def drop(self, keys: Sequence[Key]) -> None:
+        """Purge keys in both framings, in every process that shares the store. May wait; never raises."""
+        scopes = [of_key(key.digest) for key in keys]
+        for key in keys:
+            for framing in (True, False):
+                self.forget(Key(key.digest, framing).slot)
         try:
-            self.keeper.raise_epoch(of_key(key.digest))
+            if isinstance(self.keeper, BulkRaising):
+                self.keeper.raise_epochs(scopes)
+            else:
+                for scope in scopes:
+                    self.keeper.raise_epoch(scope)
         except StoreError as error:
             self.complain(error)
         self.refresh()

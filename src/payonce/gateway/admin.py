@@ -131,7 +131,7 @@ def _backstage(world: World, state: _State) -> Backstage:
 
     def carry_out(selection: Selection) -> None:
         if selection.digest:
-            world.tiers.drop(Key(selection.digest, stream=False))
+            world.tiers.drop([Key(selection.digest, stream=False)])
         else:
             purge(shelf, selection)
             world.tiers.refresh()

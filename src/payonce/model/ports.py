@@ -203,6 +203,15 @@ class Bulk(Protocol):
         ...
 
 
+@runtime_checkable
+class BulkRaising(Protocol):
+    """A store that raises many epochs for little more than one costs."""
+
+    def raise_epochs(self, scopes: Collection[str]) -> None:
+        """As `raise_epoch` for each; in one step, or in few."""
+        ...
+
+
 class Recording(NamedTuple):
     """What an entry of a `Recorder` is called, and what was asked for it."""
 

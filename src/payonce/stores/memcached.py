@@ -144,9 +144,9 @@ class MemcachedMedium:
         """The highest count that any server has for each scope."""
         return self.books.epochs(deadline)
 
-    def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
-        """Raise it on every server that answers."""
-        return self.books.raise_epoch(scope, at_least, now, deadline)
+    def raise_epochs(self, least: Mapping[str, int], now: float, deadline: float) -> Mapping[str, int]:
+        """Raise them on every server that answers."""
+        return self.books.raise_epochs(least, now, deadline)
 
     def carry(self, counts: Mapping[str, int], deadline: float) -> None:
         """Tell each server what it has lost."""

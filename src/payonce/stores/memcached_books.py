@@ -70,31 +70,33 @@ class Books:
         self.carry(counts, deadline)
         return self._counts
 
-    def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
-        """Raise it on every server that answers; one that does not has no entries to show until it is told."""
-        known = self.epochs(time.monotonic() + (deadline - time.monotonic()) / 2).get(scope, 0)
-        least = max(at_least, known + 1) if known else at_least
-        count = 0
+    def raise_epochs(self, least: Mapping[str, int], now: float, deadline: float) -> Mapping[str, int]:
+        """Raise them on every server that answers; one that does not has no entries to show until it is told."""
+        known = self.epochs(time.monotonic() + (deadline - time.monotonic()) / 2)
+        counts = {scope: max(n, known[scope] + 1 if known.get(scope) else 0) for scope, n in least.items()}
         failure: StoreError | None = None
+        answered = False
         for node, until in self._turns(deadline):
             try:
-                count = max(count, self._raise_on(node, scope, max(least, count), now, until))
+                counts = self._raise_on(node, counts, now, until)
+                answered = True
             except StoreError as error:
                 failure = error
-        if not count:
+        if not answered:
             raise failure or StoreUnavailableError("there is no server: name one")
-        return count
+        return counts
 
-    def _raise_on(self, node: MemcachedNode, scope: str, at_least: int, now: float, deadline: float) -> int:
-        counts: list[int] = []
+    def _raise_on(self, node: MemcachedNode, least: Mapping[str, int], now: float, deadline: float) -> dict[str, int]:
+        """The counts on this server, none of them below what is given."""
+        counts: dict[str, int] = {}
 
         def raised(value: bytes | None) -> bytes:
-            book, count = words.raise_in(words.read_book(value) or self._new_book(), scope, at_least, now)
-            counts.append(count)
+            book, raised_to = words.raise_in(words.read_book(value) or self._new_book(), least, now)
+            counts.update(raised_to)
             return words.write_book(book)
 
         swap(node, self._name, raised, 0.0, deadline)
-        return counts[-1]
+        return counts
 
     def carry(self, counts: Mapping[str, int], deadline: float) -> None:
         """Tell each server what it has lost, or was never told. One that does not answer is told later."""

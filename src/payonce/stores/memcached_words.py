@@ -154,14 +154,17 @@ def read_book(value: bytes | None) -> Book | None:
         return None
 
 
-def raise_in(book: Book, scope: str, at_least: int, now: float) -> tuple[Book, int]:
-    """A book in which `scope` counts one more, or `at_least`, and from which old single keys are gone."""
+def raise_in(book: Book, least: Mapping[str, int], now: float) -> tuple[Book, dict[str, int]]:
+    """A book in which scopes count one more, or what is given, and from which old single keys are gone; and what those
+    scopes count."""
     at = int(now * 1000)
-    old = book.counts.get(scope, 0)
-    count = max(old + 1, at_least, at if scope.startswith(_KEY) else 0)
-    counts = {**book.counts, scope: count}
-    raised = book.raised if scope.startswith(_KEY) else {**book.raised, scope: at}
-    return _forget(Book(book.generation, book.version + 1, counts, raised), at - KEY_SCOPE_SECONDS * 1000), count
+    raised_to = {
+        scope: max(book.counts.get(scope, 0) + 1, at_least, at if scope.startswith(_KEY) else 0)
+        for scope, at_least in least.items()
+    }
+    raised = {**book.raised, **{scope: at for scope in least if not scope.startswith(_KEY)}}
+    changed = Book(book.generation, book.version + 1, {**book.counts, **raised_to}, raised)
+    return _forget(changed, at - KEY_SCOPE_SECONDS * 1000), raised_to
 
 
 def carry_in(book: Book, counts: Mapping[str, int]) -> Book:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -116,16 +116,23 @@ class MemoryStore:
 
     def raise_epoch(self, scope: str, at_least: int = 0) -> int:
         """Count `scope` up by one, or to `at_least`; epochs of single keys are forgotten after two days."""
+        return self._raise({scope: at_least})[scope]
+
+    def raise_epochs(self, scopes: Collection[str]) -> None:
+        """Count each up by one."""
+        self._raise(dict.fromkeys(scopes, 0))
+
+    def _raise(self, least: Mapping[str, int]) -> Mapping[str, int]:
         with self._lock:
             now = self._clock()
-            count = max(self._epochs.get(scope, 0) + 1, at_least)
-            self._raised_at[scope] = now
-            over = [name for name in self._epochs if self._is_over(name, now)]
+            counts = {scope: max(self._epochs.get(scope, 0) + 1, at_least) for scope, at_least in least.items()}
+            self._raised_at.update(dict.fromkeys(counts, now))
+            over = {name for name in self._epochs if self._is_over(name, now)}
             self._forgotten_keys = max((self._raised_at[name] for name in over), default=self._forgotten_keys)
             kept = {name: n for name, n in self._epochs.items() if name not in over}
-            self._epochs = MappingProxyType({**kept, scope: count})
+            self._epochs = MappingProxyType({**kept, **counts})
             self._raised_at = {name: self._raised_at[name] for name in self._epochs}
-            return count
+            return counts
 
     def raised(self) -> Mapping[str, float]:
         """When each scope was last raised; under `key:` the latest of the single keys that were forgotten."""

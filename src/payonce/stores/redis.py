@@ -131,14 +131,17 @@ class RedisMedium:
                 return book.counts
         return self._read_book(deadline).counts
 
-    def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
-        """One transaction; what is too old goes with it."""
+    def raise_epochs(self, least: Mapping[str, int], now: float, deadline: float) -> Mapping[str, int]:
+        """One transaction (of many scopes, several); what is too old goes with it."""
         name = self._book_name
         [reply] = self.wire.one(name, [pages.last_forgotten(name, now)], deadline)
         forgotten = pages.read_last_forgotten(reply)
-        commands, place = pages.raise_epoch(name, scope, at_least, now, _new_generation(), forgotten)
-        replies = self.wire.transact(name, commands, deadline)
-        return pages.read_count_of(scope, replies[place])
+        counts: dict[str, int] = {}
+        for some in pages.portions(least):
+            commands = pages.raise_epochs(name, some, now, _new_generation(), forgotten)
+            replies = self.wire.transact(name, commands, deadline)
+            counts |= pages.read_counts(some, replies)
+        return counts
 
     def carry(self, counts: Mapping[str, int], deadline: float) -> None:
         """Give the book back what it has lost."""

@@ -8,8 +8,9 @@ must never do I/O.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from payonce.stores.redis_words import Command, GarbledError, read_raw
@@ -17,6 +18,8 @@ from payonce.stores.redis_words import Command, GarbledError, read_raw
 KEY_SCOPE_SECONDS = 2 * 86400
 MOST_KEY_SCOPES = 100_000
 """Epochs of single keys that are remembered at most; what is purged is deleted too, so the oldest can go."""
+AT_ONCE = 500
+"""Scopes that are raised in one transaction."""
 GENERATIONS = 1 << 52
 """Generations are below this: a score is exact up to 2**53."""
 _SHIFT = 1 << 52
@@ -99,29 +102,48 @@ def read_last_forgotten(reply: object) -> int | None:
     return _score(reply[1]) + _SHIFT if len(reply) == 2 else None
 
 
-def raise_epoch(
-    book: bytes, scope: str, at_least: int, now: float, generation: int, forgotten: int | None
-) -> tuple[list[Command], int]:
-    """One transaction that counts `scope` up by one, or to `at_least`, and cuts off epochs of single keys that are too
-    old (`forgotten`: the latest of them); and the place of the reply that holds the new count."""
+def portions(least: Mapping[str, int]) -> Iterator[Mapping[str, int]]:
+    """Scopes in pieces, so that no transaction holds the server for long."""
+    items = iter(least.items())
+    while some := dict(islice(items, AT_ONCE)):
+        yield some
+
+
+def raise_epochs(
+    book: bytes, least: Mapping[str, int], now: float, generation: int, forgotten: int | None
+) -> list[Command]:
+    """One transaction that counts scopes up by one, or to what is given, and cuts off epochs of single keys that are
+    too old (`forgotten`: the latest of them). Its last replies are the new counts."""
     at = int(now * 1000)
     commands: list[Command] = [begin(book, generation)]
-    if scope.startswith(_KEY):
-        member = "k:" + scope.removeprefix(_KEY)
-        commands += [("ZADD", book, "NX", at - _SHIFT - 1, member), ("ZINCRBY", book, 1, member)]
-        commands.append(("ZADD", book, "GT", max(at, at_least) - _SHIFT, member))
-    else:
-        member = "c:" + scope
-        commands.append(("ZINCRBY", book, 1, member))
-        if at_least > 0:
-            commands.append(("ZADD", book, "GT", at_least, member))
-        commands.append(("ZADD", book, "GT", at, "t:" + scope))
+    for scope, at_least in least.items():
+        member = _member(scope)
+        if scope.startswith(_KEY):
+            commands += [("ZADD", book, "NX", at - _SHIFT - 1, member), ("ZINCRBY", book, 1, member)]
+            commands.append(("ZADD", book, "GT", max(at, at_least) - _SHIFT, member))
+        else:
+            commands.append(("ZINCRBY", book, 1, member))
+            if at_least > 0:
+                commands.append(("ZADD", book, "GT", at_least, member))
+            commands.append(("ZADD", book, "GT", at, "t:" + scope))
     commands.append(("ZINCRBY", book, 1, "v"))
     if forgotten is not None:
         commands.append(("ZADD", book, "GT", forgotten, "t:" + _KEY))
         commands.append(("ZREMRANGEBYSCORE", book, "-inf", _cutoff(now)))
-    commands.append(("ZSCORE", book, member))
-    return commands, len(commands) - 1
+    return [*commands, *(("ZSCORE", book, _member(scope)) for scope in least)]
+
+
+def read_counts(least: Mapping[str, int], replies: Sequence[object]) -> dict[str, int]:
+    """The new counts of the scopes that were raised."""
+    scores = replies[len(replies) - len(least) :]
+    return {
+        scope: _score(score) + (_SHIFT if scope.startswith(_KEY) else 0)
+        for scope, score in zip(least, scores, strict=True)
+    }
+
+
+def _member(scope: str) -> str:
+    return "k:" + scope.removeprefix(_KEY) if scope.startswith(_KEY) else "c:" + scope
 
 
 def carry(book: bytes, counts: Mapping[str, int]) -> list[Command]:
@@ -146,11 +168,6 @@ def trim(book: bytes, counts: Mapping[str, int]) -> list[Command]:
         ("ZREMRANGEBYSCORE", book, "-inf", oldest - _SHIFT),
         ("ZINCRBY", book, 1, "v"),
     ]
-
-
-def read_count_of(scope: str, reply: object) -> int:
-    """The new count of `scope`."""
-    return _score(reply) + (_SHIFT if scope.startswith(_KEY) else 0)
 
 
 def _cutoff(now: float) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Collection
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Protocol, cast
 from urllib.parse import unquote
 
-from payonce.errors import StoreExtraError, StoreUnknownError
+from payonce.errors import StoreExtraError, StoreUnavailableError, StoreUnknownError
 from payonce.model.ports import Clock, Store
 
 GROUP = "payonce.stores"
@@ -123,3 +124,10 @@ def _unknown(scheme: str, url: str) -> StoreUnknownError:
 
 def _known() -> str:
     return ", ".join(f"{name}:" for name in schemes())
+
+
+def not_raised(scopes: Collection[str], error: Exception) -> StoreUnavailableError:
+    """What a purge that failed says."""
+    first = next(iter(scopes), "")
+    more = f" and {len(scopes) - 1} others" if len(scopes) > 1 else ""
+    return StoreUnavailableError(f"epoch {first!r}{more} could not be raised ({error}): nothing was purged, try again")

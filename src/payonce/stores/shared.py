@@ -12,7 +12,7 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.model import reason
@@ -21,6 +21,7 @@ from payonce.model.quota import Holding, Quotas
 from payonce.stores import parcel
 from payonce.stores import shared_listing as listing
 from payonce.stores.notes import NOTE_DAYS
+from payonce.stores.registry import not_raised
 from payonce.stores.shared_book import EpochBook
 from payonce.stores.shared_keeper import Keeper
 from payonce.stores.shared_medium import Medium, StoreFault
@@ -169,13 +170,18 @@ class SharedStore:
 
     def raise_epoch(self, scope: str, at_least: int = 0) -> int:
         """Count `scope` up; the server has it on return."""
+        return self._raise({scope: at_least})[scope]
+
+    def raise_epochs(self, scopes: Collection[str]) -> None:
+        """Count each up; the server has them on return."""
+        self._raise(dict.fromkeys(scopes, 0))
+
+    def _raise(self, least: Mapping[str, int]) -> Mapping[str, int]:
         live = self._open()
         try:
-            return live.book.raise_(scope, at_least, time.monotonic() + _CALL_SECONDS)
+            return live.book.raise_(least, time.monotonic() + _CALL_SECONDS)
         except StoreError as error:
-            raise StoreUnavailableError(
-                f"epoch {scope!r} could not be raised ({error}): nothing was purged, try again"
-            ) from error
+            raise not_raised(least, error) from error
 
     def raised(self) -> Mapping[str, float]:
         """When each scope was last raised; under `key:` the latest of the single keys that were forgotten."""

@@ -57,13 +57,14 @@ class EpochBook:
                 self._medium.carry(lost, deadline)
         return self._known
 
-    def raise_(self, scope: str, at_least: int, deadline: float) -> int:
-        """Count `scope` up, past everything that is known of it. Raises StoreError."""
-        known = self._known.get(scope, 0)
-        if known:
-            at_least = max(at_least, known + 1)
-        count = self._medium.raise_epoch(scope, at_least, self._clock(), deadline)
+    def raise_(self, least: Mapping[str, int], deadline: float) -> Mapping[str, int]:
+        """Count scopes up, to what is given and past everything that is known of them. Their counts. Raises
+        StoreError."""
+        known = self._known
+        past = {scope: max(n, known[scope] + 1 if known.get(scope) else 0) for scope, n in least.items()}
+        counts = self._medium.raise_epochs(past, self._clock(), deadline)
         with self._lock:
-            self._known = MappingProxyType({**self._known, scope: max(count, self._known.get(scope, 0))})
+            higher = {scope: max(count, self._known.get(scope, 0)) for scope, count in counts.items()}
+            self._known = MappingProxyType({**self._known, **higher})
             self._found = None
-        return count
+        return counts

@@ -89,8 +89,8 @@ class Medium(Protocol):
         """Every epoch; the same object as before where nothing was raised since."""
         ...
 
-    def raise_epoch(self, scope: str, at_least: int, now: float, deadline: float) -> int:
-        """Count `scope` up by one, or to `at_least`; scopes of single keys count in milliseconds."""
+    def raise_epochs(self, least: Mapping[str, int], now: float, deadline: float) -> Mapping[str, int]:
+        """Count scopes up by one, or to what is given: their counts. Those of single keys count in milliseconds."""
         ...
 
     def carry(self, counts: Mapping[str, int], deadline: float) -> None:

@@ -11,18 +11,18 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
 import apsw
 
-from payonce.errors import SettingsError, StoreError, StoreUnavailableError
+from payonce.errors import SettingsError, StoreError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
 from payonce.model.quota import Holding, Quotas
 from payonce.stores import sqlite_rows as rows
-from payonce.stores.registry import file_path
+from payonce.stores.registry import file_path, not_raised
 from payonce.stores.sieve import Sieve
 from payonce.stores.sqlite_epochs import EpochBook
 from payonce.stores.sqlite_medium import Fault, Medium, fault_of
@@ -155,15 +155,20 @@ class SqliteStore:
 
     def raise_epoch(self, scope: str, at_least: int = 0) -> int:
         """Count `scope` up; on the medium when it returns. A full disk gives its ballast for it."""
+        return self._raise({scope: at_least})[scope]
+
+    def raise_epochs(self, scopes: Collection[str]) -> None:
+        """Count each up, in one transaction."""
+        self._raise(dict.fromkeys(scopes, 0))
+
+    def _raise(self, least: Mapping[str, int]) -> Mapping[str, int]:
         live = self._live
         for remedy in (self._remedied, None):
             try:
-                return live.epochs.raise_(live.medium, scope, at_least)
+                return live.epochs.raise_(live.medium, least)
             except apsw.Error as error:
                 if remedy is None or not remedy(live, error):
-                    raise StoreUnavailableError(
-                        f"epoch {scope!r} could not be raised ({error}): nothing was purged, try again"
-                    ) from error
+                    raise not_raised(least, error) from error
         raise AssertionError("the loop returns or raises")
 
     def raised(self) -> Mapping[str, float]:

@@ -43,13 +43,13 @@ class EpochBook:
                 self._version = version
             return self.known
 
-    def raise_(self, medium: Medium, scope: str, at_least: int) -> int:
-        """Count `scope` up; on return it is on the medium."""
+    def raise_(self, medium: Medium, least: Mapping[str, int]) -> Mapping[str, int]:
+        """Count scopes up by one, or to what is given; on return they are on the medium. Their counts."""
         with self._lock:
             db = self._joined(medium)
-            count = rows.raise_epoch(db, scope, at_least, self._clock())
+            counts = rows.raise_epochs(db, least, self._clock())
             self._read(db)
-            return count
+            return counts
 
     def close(self) -> None:
         """Let the connection go, for good."""

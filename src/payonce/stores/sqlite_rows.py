@@ -177,14 +177,18 @@ def probe(db: apsw.Connection) -> None:
         db.execute("UPDATE ledger SET beat = beat + 1").fetchall()
 
 
-def raise_epoch(db: apsw.Connection, scope: str, at_least: int, now: float) -> int:
-    """Count `scope` up in a transaction of its own, and forget epochs of single keys that no flight can remember."""
+def raise_epochs(db: apsw.Connection, least: Mapping[str, int], now: float) -> dict[str, int]:
+    """Count scopes up by one, or to what is given, in one transaction, and forget epochs of single keys that no flight
+    can remember. Their new counts."""
+    counts: dict[str, int] = {}
     with transaction(db):
         for statement in (_REMEMBER_KEYS, _FORGET_KEYS):
             db.execute(statement, (now - KEY_SCOPE_SECONDS,)).fetchall()
-        [(count,)] = db.execute(_RAISE, (scope, at_least, now, at_least)).fetchall()
+        for scope, at_least in least.items():
+            [(count,)] = db.execute(_RAISE, (scope, at_least, now, at_least)).fetchall()
+            counts[scope] = int(cast("int", count))
         db.execute("UPDATE ledger SET epoch_changes = epoch_changes + 1").fetchall()
-    return int(cast("int", count))
+    return counts
 
 
 def carry_epochs(db: apsw.Connection, epochs: Mapping[str, int], now: float) -> None:

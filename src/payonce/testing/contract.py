@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from payonce.model.ports import About, Chronicle, Notebook, Store
+from payonce.model.ports import About, BulkRaising, Chronicle, Notebook, Store
 from payonce.testing.clock import FakeClock
 
 
@@ -182,6 +182,25 @@ class StoreContract:
             check(store.raise_epoch("all", at_least=4) == 10, "an epoch never falls")
             check(store.raise_epoch("model:a/b", at_least=3) == 3, "scopes count for themselves")
             check(dict(store.epochs()) == {"all": 10, "model:a/b": 3}, "epochs() sees every raise at once")
+
+    def test_many_epochs_are_raised_at_once_as_one_by_one(self) -> None:
+        with self.opened() as store:
+            if not isinstance(store, BulkRaising):
+                return
+            keys = [f"key:{number:064x}" for number in range(2048)]
+            store.raise_epoch("tag:a")
+            store.raise_epochs([*keys, "tag:a"])
+            before = dict(store.epochs())
+            check(set(before) == {*keys, "tag:a"}, "each of them is raised")
+            check(before["tag:a"] == 2, "an epoch counts up by one")
+            store.raise_epochs(keys[:3])
+            after = store.epochs()
+            check(all(after[key] > before[key] for key in keys[:3]), "again, they count on")
+            check(all(after[key] == before[key] for key in keys[3:]), "and no other does")
+            other = self.shared(store)
+            if other is not None:
+                with closing(other):
+                    check(dict(other.epochs()) == dict(after), "all see them")
 
     def test_epochs_of_single_keys_are_forgotten_after_two_days(self) -> None:
         with self.opened() as store:
