@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -96,7 +97,10 @@ class House:
         """Wait until what was answered is stored, noted, and in the books."""
         world = self.gateway.gateway.world
         assert world.tiers.keeper.flush(5.0)
-        self.gateway.run(world.settle)
+        if world.navigator._loading is not None:  # what waits for prices is judged when they are there
+            world.navigator._loading.join(10)
+        asyncio.run_coroutine_threadsafe(world.tally(), self.gateway.loop).result(10)
+        assert world.tiers.keeper.flush(5.0)
         assert world.books is not None
         world.books.clerk.flush()
 
