@@ -25,6 +25,7 @@ from benchmarks.parts import (
     plan,
     prefix,
     purge,
+    shared,
     uncached,
 )
 from benchmarks.rounds import Row
@@ -38,6 +39,7 @@ PARTS: dict[str, Part] = {
     "memory": memory.measure,
     "key": key.measure,
     "library": library.measure,
+    "shared": shared.measure,
     "plan": plan.measure,
     "litellm": litellm.measure,
     "prefix": prefix.measure_prefix,

@@ -18,7 +18,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 class Gateway(Server):
-    """`payonce serve` with everything in `home`."""
+    """`payonce serve` with everything in `home`; its answers in the SQLite file `store`, or at `url`."""
 
     def __init__(
         self,
@@ -28,11 +28,21 @@ class Gateway(Server):
         *,
         cache: str = "all",
         store: Path | None = None,
+        url: str = "",
         env: dict[str, str] | None = None,
     ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.store = store or home / "store.db"
         port = free_port()
-        options = ["--port", str(port), "--upstream", upstream, "--store", f"sqlite:{self.store}", "--cache", cache]
+        options = [
+            "--port",
+            str(port),
+            "--upstream",
+            upstream,
+            "--store",
+            url or f"sqlite:{self.store}",
+            "--cache",
+            cache,
+        ]
         own = {**environment(home), **(env or {})}
         super().__init__("payonce", [*COMMAND, *options], port, core, log=home / "log", env=own)

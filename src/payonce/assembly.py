@@ -275,6 +275,7 @@ class World(Ground):
             read_budget=settings.read_budget,
             ttl_jitter=settings.ttl_jitter,
             total_timeout=settings.total_timeout,
+            flight_wait=settings.flight_wait,
         )
         self._ticker: asyncio.Task[None] | None = None
 

@@ -90,6 +90,7 @@ class Settings:
     max_batch_bytes: int = 64 * MIB
     max_body_bytes: int = 32 * MIB
     max_flights: int = 1024
+    flight_wait: float = 30.0
     max_connections: int = 4096
     header_timeout: float = 10.0
     body_timeout: float = 60.0

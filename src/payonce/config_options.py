@@ -79,6 +79,11 @@ _ROWS = (
     Option("max_batch_bytes", t.size(KIB, 4 * GIB), "the largest answer to a batch of embeddings that is kept"),
     Option("max_body_bytes", t.size(KIB, 4 * GIB), "the largest request body that is taken"),
     Option("max_flights", t.integer(1, 1_000_000), "how many upstream calls may be followed at once"),
+    Option(
+        "flight_wait",
+        t.number(0, 3600),
+        "seconds to wait for another process that makes the same call; 0: each process makes its own",
+    ),
     Option("max_connections", t.integer(1, 1_000_000), "how many client connections a worker holds"),
     Option("header_timeout", _SECONDS, "seconds in which a request's headers must arrive"),
     Option("body_timeout", _SECONDS, "seconds in which a request's body must arrive"),

@@ -81,6 +81,7 @@ class LibraryWorld(Ground):
             read_budget=settings.read_budget,
             ttl_jitter=settings.ttl_jitter,
             total_timeout=settings.total_timeout,
+            flight_wait=settings.flight_wait,
             pool=self.pool,
         )
         self._loops: dict[asyncio.AbstractEventLoop, AsyncPlayer] = {}
@@ -113,6 +114,7 @@ class LibraryWorld(Ground):
             read_budget=settings.read_budget,
             ttl_jitter=settings.ttl_jitter,
             total_timeout=settings.total_timeout,
+            flight_wait=settings.flight_wait,
             pool=self.pool,
         )
 

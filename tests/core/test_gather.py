@@ -10,7 +10,7 @@ import orjson
 import pytest
 from tests.support.batches import JSON, answer, embeddings, vector
 from tests.support.tell import Act, Partly, tell
-from tests.support.words import HEADERS, NOW, PLAIN
+from tests.support.words import HEADERS, NOW, PLAIN, intake
 
 from payonce.core import effects as do
 from payonce.core.gather import PUTS_BETWEEN_PAUSES, batch_flight, told
@@ -230,6 +230,34 @@ def test_items_are_put_with_the_epochs_that_were_read_before_the_call() -> None:
     )
     assert landing.reason is why.QUEUE_FULL, "one that was dropped is said, and the answer is whole all the same"
     assert len(landing.entries) == 2
+
+
+def test_who_has_made_a_batch_is_asked_once_and_holds_for_all_its_items() -> None:
+    body = orjson.dumps({"model": "m", "input": ["a", "b", "c"]})
+    taken = intake(changed_models="retire").admit("", "embeddings", b"", HEADERS, body)
+    assert isinstance(taken, Admitted)
+    of, tape = taken.ask, Tape()
+    tape.begin(OK)
+    tape.feed(answer({"model": "m-2026", "input": ["a", "b", "c"]}))
+    tape.end(COMPLETE)
+    story, reply, put, asked_for = batch_flight(of, tape, EMBED, 0.0), None, [], []
+    try:
+        while True:
+            asked: Any = story.send(reply)
+            if isinstance(asked, do.Witness):
+                asked_for.append(asked)
+            if isinstance(asked, do.Put):
+                put.append(asked.entry)
+            known: dict[type, Any] = {do.Epochs: (5,) * 18, do.Now: NOW, do.Fetch: COMPLETE, do.Witness: 77}
+            reply = known.get(type(asked))
+    except StopIteration:
+        pass
+    [effect] = asked_for
+    assert (effect.scope, effect.name, effect.born) == (of.watched, "m", 5)
+    assert effect.said == put[0].facts.model
+    for entry in put:
+        assert dict(zip(entry.scopes, entry.epochs, strict=True)) == dict.fromkeys(entry.scopes, 5) | {of.watched: 77}
+    assert len(put) == 3
 
 
 def test_many_puts_let_others_have_their_turn() -> None:

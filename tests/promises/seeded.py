@@ -38,8 +38,8 @@ def commit_early() -> None:
     """Whatever has arrived when the call ends is kept, whole or not."""
     told = exchange.flight
 
-    def flight(ask: Any, tape: Any, dialect: Any, jitter: float) -> Any:
-        story = told(ask, tape, dialect, jitter)
+    def flight(ask: Any, tape: Any, dialect: Any, *more: float) -> Any:
+        story = told(ask, tape, dialect, *more)
         answer = None
         while True:
             try:

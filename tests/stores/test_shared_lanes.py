@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from store_faults import about_now
-from tests.support.servers import memcached, redis_server
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores import lane as lane_module
 from payonce.stores.lane import Judge, Lane
 from payonce.stores.lane_queue import MOST_AT_ONCE, MOST_WAITING, Job
 from payonce.stores.lanes import Lanes
-from payonce.stores.registry import open_store
 from payonce.stores.talk import LostError, Talk
-from payonce.testing.contract import slot_of
 
 
 class Numbers:
@@ -346,30 +339,3 @@ def test_a_loop_that_stands_still_gets_no_more_than_its_share() -> None:
     loop.close()
     for line in made:
         line.far.close()
-
-
-@pytest.mark.parametrize("engine", ["redis", "memcached"])
-async def test_a_store_is_read_without_a_thread_as_soon_as_there_is_a_connection(engine: str, tmp_path: Path) -> None:
-    with (
-        redis_server(tmp_path) if engine == "redis" else memcached(tmp_path) as server,
-        closing(open_store(server.url)) as store,
-    ):
-        values = {slot_of(number): bytes([number]) * 3000 for number in range(100)}
-        for slot, value in values.items():
-            store.put(slot, value, about_now(time.time()))
-        assert await asyncio.to_thread(store.flush)
-        store.pace(2.0)
-        assert await store.get_soon([slot_of(0)]) is None, "a thread reads, until the keeper has connected"
-        async with asyncio.timeout(10):
-            while await store.get_soon([slot_of(0)]) is None:
-                await asyncio.to_thread(store.epochs)
-        before = {thread.name for thread in threading.enumerate()}
-        found = await asyncio.gather(*(store.get_soon([slot]) for slot in values))
-        assert [value for [value] in found] == list(values.values())
-        assert await store.get_soon(list(values)) == list(values.values())
-        assert {thread.name for thread in threading.enumerate()} <= before
-        server.freeze()
-        store.pace(0.05)
-        with pytest.raises(TimeoutError):
-            await store.get_soon([slot_of(0)])
-        server.thaw()

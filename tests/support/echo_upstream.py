@@ -16,7 +16,8 @@ PARTS = 6
 
 @dataclass
 class EchoUpstream:
-    """Serves on `port` of the loopback once started. `faults` is the share of calls that go wrong in some way."""
+    """Serves on `port` of the loopback once started. `faults` is the share of calls that go wrong in some way. With a
+    `gate`, an answer is not given, and a stream not gone on with after its first part, before that is set."""
 
     seed: int = 0
     faults: float = 0.0
@@ -24,6 +25,7 @@ class EchoUpstream:
     calls: int = 0
     kinds: dict[str, int] = field(default_factory=dict)
     port: int = 0
+    gate: asyncio.Event | None = None
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -64,6 +66,8 @@ class EchoUpstream:
         prompt = request["messages"][-1]["content"]
         whose = {"who": fields.get("authorization", ""), "prompt": prompt, "call": self.calls}
         await asyncio.sleep(self.delay * self._random.random())
+        if self.gate is not None and not request.get("stream"):
+            await self.gate.wait()
         if fault == "429":
             writer.write(_whole(b"429 Too Many Requests", {"error": {"code": 429, "message": "slow down"}}))
         elif request.get("stream"):
@@ -94,6 +98,8 @@ class EchoUpstream:
             writer.write(_chunk({"id": f"gen-{whose['call']}", "choices": [{"index": 0, "delta": delta}], **extra}))
             await writer.drain()
             await asyncio.sleep(self.delay * self._random.random() / 2)
+            if self.gate is not None:
+                await self.gate.wait()
         else:
             stop = {"index": 0, "delta": {}, "finish_reason": "stop"}
             writer.write(_chunk({"id": f"gen-{whose['call']}", "choices": [stop], "usage": {"cost": 0.001}}))

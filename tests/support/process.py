@@ -37,9 +37,15 @@ class GatewayProcess:
         self.port = int(found[1])
         return self
 
+    async def kill(self) -> None:
+        """kill -9."""
+        self._process.kill()
+        await self._process.wait()
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.terminate()
+        if self._process.returncode is None:
+            self._process.terminate()
         _, self.log = await asyncio.wait_for(self._process.communicate(), 60)
         self.status = self._process.returncode

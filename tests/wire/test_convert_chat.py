@@ -262,6 +262,25 @@ def test_numbers_keep_their_text() -> None:
             assert number in body
 
 
+@pytest.mark.parametrize("value", [[-(2**70)], [[2**70, 1.5]], [{"token": 2**70}]])
+@pytest.mark.parametrize("name", ["logprobs", "log\\u0070robs"])
+def test_a_stranger_among_log_probabilities_is_carried_with_its_number_as_it_was(name: str, value: Any) -> None:
+    beside = {"finish_reason": "stop", "logprobs": {"content": value, "refusal": None}}
+    body = made_by_hand((1, {"choices": [{"index": 0, "delta": {"content": "x"}, **beside}]}))
+    body = body.replace(b"logprobs", name.encode())
+    made = to_whole(body)
+    assert made is not None
+    assert str(2**70).encode() in made
+    assert list(same(chat_of_stream(body), chat_of_whole(made))) == []
+
+
+@pytest.mark.parametrize("name", ["system_fingerprint", "provider", "service_tier"])
+def test_a_number_in_the_place_of_a_name_is_not_carried(name: str) -> None:
+    for value, carried in (("f", True), (2**70, False), (1.5, False), ([], False)):
+        body = made_by_hand(*((place, {name: value}) for place in range(3)))
+        assert (to_whole(body) is not None) is carried
+
+
 def test_an_integer_of_any_length_is_carried_also_beside_a_role_that_is_said_again() -> None:
     again = {"choices": [{"index": 0, "delta": {"role": "assistant"}}], "usage": {"prompt_tokens": -(2**70) - 1}}
     body = made_by_hand((-1, again))

@@ -111,7 +111,7 @@ class Posting:
         self._how: dict[type, Callable[[Batch, Any], None]] = {
             Answered: self._answered,
             Shelved: self._shelved,
-            Landed: self._half,
+            Landed: self._landed,
             Billed: self._half,
             Unread: self._unread,
         }
@@ -196,6 +196,14 @@ class Posting:
         sums["unread_writes"] += event.expired.writes
         sums["unread_tokens"] += event.expired.tokens
         sums["unread_nano"] += nano_dollars(event.expired.premium)
+
+    def _landed(self, batch: Batch, event: Landed) -> None:
+        landing = event.landing
+        if landing.brought and landing.facts is not None:  # another process has made the call, and entered it
+            sums = batch.at(event.at, event.scene, Outcome.COLLAPSED.value)
+            avoid(sums, landing.facts.tokens, landing.took, event.followers + 1)
+        else:
+            self._half(batch, event)
 
     def _half(self, batch: Batch, event: Landed | Billed) -> None:
         call = self._open.get(event.request)

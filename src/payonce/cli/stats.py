@@ -60,6 +60,7 @@ def _print(figures: dict[str, Any]) -> None:
         ("dollars", f"{paid['dollars']} paid, {avoided['dollars']} avoided"),
         ("tokens avoided", tokens),
         ("waiting avoided", span(avoided["seconds"])),
+        *_waits(figures["waits"]),
         ("store", f"{kept['entries']} entries, {size(kept['bytes'])}"),
     ]
     if avoided["calls_without_price"]:
@@ -96,6 +97,14 @@ def _tenant(holding: Holding, quotas: Quotas) -> dict[str, Any]:
 def _cells(tenant: dict[str, Any]) -> tuple[str, ...]:
     held = size(tenant["bytes"]) if tenant["bytes"] else ""
     return tenant["tenant"][:16], str(tenant["entries"]), held, f"{tenant['quota_share']:.0%}"
+
+
+def _waits(waits: dict[str, Any]) -> list[tuple[str, str]]:
+    """How often an answer was awaited that another process was paying for."""
+    brought, lone = waits.get("brought", 0), waits.get("nothing", 0) + waits.get("in_vain", 0)
+    if not brought + lone:
+        return []
+    return [("calls of others awaited", f"{brought} answered, {lone} in vain, {span(waits['seconds'])}")]
 
 
 def _prompt(cache: dict[str, Any]) -> list[tuple[str, str]]:

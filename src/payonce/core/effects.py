@@ -174,6 +174,43 @@ class Epochs(Effect[tuple[int, ...]]):
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """Whether the call may be made, as no other process makes it; and what is stored by now, however old. Not `sure`
+    where the store did not answer."""
+
+    free: bool
+    entry: Entry | None = None
+    sure: bool = True
+
+
+FREE = Claimed(True)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim(Effect[Claimed]):
+    """The right to make the call for `ask`, of all processes that share the store; and a look into it. A store that
+    can't say who has it lets everybody go."""
+
+    ask: Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Rest(Effect[None]):
+    """Let so many seconds pass."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Copy(Effect[None]):
+    """Write on the tape what another process has paid for, whole."""
+
+    tape: Tape
+    head: Head
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Witness(Effect[int]):
     """An answer to a call for `name` has come of which `said` tells who made it, and `scope` counted `born` when the
     call took off: the count under which it is kept. May retire what was kept before (core/changes.py)."""

@@ -7,6 +7,7 @@ Reading order is execution order.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from math import inf
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from payonce.core.effects import (
     Await,
     Board,
     Boarding,
+    Claim,
+    Copy,
     Drop,
     Epochs,
     Fetch,
@@ -26,6 +29,7 @@ from payonce.core.effects import (
     Refuse,
     Relay,
     Renew,
+    Rest,
     Story,
 )
 from payonce.core.labels import Label, hit_label, stale_label
@@ -44,7 +48,12 @@ from payonce.model.call import Ask, Call
 from payonce.model.entry import Entry
 from payonce.model.ports import Dialect, Head
 from payonce.model.reason import Reason
-from payonce.model.receipt import Landing, Outcome, Receipt
+from payonce.model.receipt import Came, Landing, Outcome, Receipt, Waited
+
+_FIRST_PAUSE = 0.025
+_LONGEST_PAUSE = 0.4
+_STRIKES = 3
+"""So often in a row a store may leave a question who makes a call unanswered, before nobody waits any more."""
 
 
 def exchange(ask: Ask, dialect: Dialect, now: float, *, again: bool = False) -> Story[Receipt]:
@@ -111,38 +120,78 @@ def _fly(
     failure = head if isinstance(head, Reason) else why.STATUS if head.status >= 500 else None
     if failure is not None and stale is not None and usable_stale(stale, ask.terms.stale_if_error, missed, now):
         return (yield from _replay(ask, dialect, stale, stale_label(stale, now, failure, renewing=False)))
-    outcome = Outcome.MISS if boarding.leader else Outcome.COLLAPSED
+    landing = flight.landing
+    alone = boarding.leader and not (landing is not None and landing.brought)
+    outcome = Outcome.MISS if alone else Outcome.COLLAPSED
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, missed, unkept=head, ttl=0))
         return Receipt(outcome, missed, flight=flight.number)
-    landing = flight.landing
     unkept = landing.reason if landing is not None else keepable(head, ask.intent)
     label = Label(outcome, missed, unkept=unkept, ttl=ask.terms.ttl if unkept is None else 0, stored=unkept is None)
     yield from Relay(head, flight.tape, label)
     return Receipt(outcome, missed, flight=flight.number)
 
 
-def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story[Landing]:
-    """One upstream call: the answer is written on `tape`, judged when it has ended, and kept if it is whole.
+def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float, patience: float = 0.0) -> Story[Landing]:
+    """One upstream call: the answer is written on `tape`, judged when it has ended, and kept if it is whole. Where
+    another process makes the same call, its answer is awaited for `patience` seconds at most.
 
     The epochs are read before the call: whatever is purged while the answer is under way is purged for it too.
     `jitter` in 0..1 shortens the time to live, so that what was stored together does not expire together.
     """
+    waited = (yield from await_others(ask, tape, patience)) if patience else None
+    if isinstance(waited, Landing):
+        return waited
     epochs = yield from Epochs(ask.scopes)
     answer = yield from fetch_whole(ask, tape)
     if isinstance(answer, Landing):
-        return answer
+        return replace(answer, waited=waited)
     assert tape.head is not None
     took = answer.took
     facts = dialect.judge(ask.intent, tape.head.headers, answer.body)
     if isinstance(facts, Reason):
-        return Landing(None, facts, took)
+        return Landing(None, facts, took, waited=waited)
     epochs = yield from witnessed(ask, facts, ask.scopes, epochs)
     entry = make_entry(
         ask, tape.head, answer.body, facts, epochs=epochs, stored_at=answer.ended, took=took, jitter=jitter
     )
     dropped = yield from Put(ask, entry)
-    return Landing(facts, dropped, took)
+    return Landing(facts, dropped, took, waited=waited)
+
+
+def await_others(ask: Ask, tape: Tape, patience: float) -> Story[Landing | Waited | None]:
+    """Wait while another process makes this call, and land with its answer; None where there was nobody to wait for.
+
+    Nobody waits for ever: not longer than `patience` seconds, and not for a process that has died or whose answer was
+    not kept, nor while the store does not say who makes the call. Who wants a new answer waits for nobody.
+    """
+    claimed = yield from Claim(ask)
+    if ask.refresh or (claimed.free and claimed.entry is None):
+        return None
+    started = now = yield from Now()
+    strikes = 0
+    for pause in (*pauses(patience), 0.0):
+        entry = claimed.entry
+        if entry is not None and still_fresh(entry, ask, now) is None:
+            yield from Copy(tape, Head(entry.status, entry.headers), entry.body)
+            return Landing(entry.facts, None, entry.took, waited=Waited(max(0.0, now - started), Came.BROUGHT))
+        strikes = 0 if claimed.sure else strikes + 1
+        if claimed.free and (claimed.sure or strikes == _STRIKES):
+            return Waited(now - started, Came.NOTHING) if now > started else None
+        if pause:
+            yield from Rest(pause)
+            now = yield from Now()
+            claimed = yield from Claim(ask)
+    return Waited(max(0.0, now - started), Came.IN_VAIN)
+
+
+def pauses(patience: float) -> Iterator[float]:
+    """How long to rest between two looks, in seconds: longer and longer, and `patience` in all."""
+    pause, left = _FIRST_PAUSE, patience
+    while left > 0:
+        yield min(pause, left)
+        left -= pause
+        pause = min(pause * 1.5, _LONGEST_PAUSE)
 
 
 class Whole(NamedTuple):

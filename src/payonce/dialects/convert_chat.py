@@ -235,14 +235,16 @@ def _whole(body: bytes) -> bytes:
     usage: dict[str, Any] | None = None
     for number, data in enumerate(parts):
         chunk = only(orjson.loads(data), _CHUNK)
-        if chunk.get("usage") or b'"logprob"' in data or b'"annotations"' in data:
+        if _has_numbers(chunk):
             chunk = only(exact(data), _CHUNK)
         require(chunk["object"] == "chat.completion.chunk")
         if not first:
             first = {name: chunk[name] for name in _CONSTANT if name in chunk}
             _check_names(first)
+            for name in ("provider", "service_tier"):
+                joined(None, first.get(name))
         require(all(first.get(name) == chunk[name] for name in _CONSTANT if name in chunk))
-        prints.add(chunk.get("system_fingerprint"))
+        prints.add(joined(None, chunk.get("system_fingerprint")))
         require(isinstance(chunk["choices"], list))
         require(len({choice["index"] for choice in chunk["choices"]}) == len(chunk["choices"]))
         for choice in chunk["choices"]:
@@ -253,6 +255,12 @@ def _whole(body: bytes) -> bytes:
     whole["choices"] = [choice.whole(place) for place, choice in enumerate(choices)]
     whole["system_fingerprint"] = prints.pop()
     return orjson.dumps({**whole, "usage": usage})
+
+
+def _has_numbers(chunk: dict[str, Any]) -> bool:
+    """Whether a part is carried whole, so that the text of its numbers has to be kept."""
+    carried = (choice.get("logprobs") or choice["delta"].get("annotations") for choice in chunk["choices"])
+    return bool(chunk.get("usage")) or any(carried)
 
 
 def _add_choice(choices: list[_Choice], choice: dict[str, Any], *, beginning: bool) -> None:

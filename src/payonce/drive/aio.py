@@ -47,6 +47,7 @@ class AsyncPlayer:
         read_budget: float = 0.05,
         ttl_jitter: float = 0.1,
         total_timeout: float = 900.0,
+        flight_wait: float = 0.0,
         pool: ThreadPoolExecutor | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -55,13 +56,14 @@ class AsyncPlayer:
         self.clock = clock
         self.reads = AsyncReads(tiers, read_budget, pool)
         self.flights = AsyncFlights(
-            tiers=tiers,
+            reads=self.reads,
             tower=tower,
             upstreams=upstreams,
             listener=listener,
             clock=clock,
             ttl_jitter=ttl_jitter,
             total_timeout=total_timeout,
+            flight_wait=flight_wait,
             rng=rng or random.Random(),  # noqa: S311 - spreads expiry, guards nothing
         )
 

@@ -17,8 +17,8 @@ from payonce.core.exchange import flight
 from payonce.core.gather import batch_flight
 from payonce.core.tape import COMPLETE, End, Ending, Tape
 from payonce.drive.aio_faces import change
+from payonce.drive.aio_reads import AsyncReads
 from payonce.drive.performing import Listener
-from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.model import reason as why
 from payonce.model.call import Ask, Call
@@ -38,22 +38,25 @@ class AsyncFlights:
     def __init__(
         self,
         *,
-        tiers: Tiers,
+        reads: AsyncReads,
         tower: Tower,
         upstreams: Mapping[str, Upstream],
         listener: Listener,
         clock: Clock,
         ttl_jitter: float,
         total_timeout: float,
+        flight_wait: float,
         rng: random.Random,
     ) -> None:
-        self.tiers = tiers
+        self.reads = reads
+        self.tiers = reads.tiers
         self.tower = tower
         self.upstreams = upstreams
         self.listener = listener
         self.clock = clock
         self.ttl_jitter = ttl_jitter
         self.total_timeout = total_timeout
+        self.flight_wait = flight_wait
         self.tasks: dict[asyncio.Task[None], do.Flight] = {}
         self._rng = rng
         self._sweeping: asyncio.TimerHandle | None = None
@@ -113,9 +116,7 @@ class AsyncFlights:
         """Perform the story of one flight."""
         landing = Landing(None, why.INTERNAL, 0.0)
         try:
-            story_of = flight if new.ask.batch is None else batch_flight
-            story = story_of(new.ask, new.tape, dialect, self._rng.random() * self.ttl_jitter)
-            landing = await self._perform(story)
+            landing = await self._perform(self._story(new, dialect))
         except asyncio.CancelledError:
             landing = Landing(None, self._why_cancelled(new), 0.0)
             if not new.overdue:
@@ -125,8 +126,15 @@ class AsyncFlights:
         finally:
             new.land(landing)
             self.tower.land(new, self.clock())
+            self.reads.leases.release(new)
             new.tape.end(Ending(End.CUT if new.tape.head else End.FAILED, landing.reason or why.INTERNAL))
             self.listener.landed(landing, new.followers, new.ask)
+
+    def _story(self, new: do.Flight, dialect: Dialect) -> do.Story[Landing]:
+        jitter = self._rng.random() * self.ttl_jitter
+        if new.ask.batch is not None:
+            return batch_flight(new.ask, new.tape, dialect, jitter)
+        return flight(new.ask, new.tape, dialect, jitter, self.flight_wait)
 
     async def _perform(self, story: do.Story[Landing]) -> Landing:
         answer: Any = None
@@ -149,6 +157,17 @@ class AsyncFlights:
 
     def _put(self, effect: do.Put) -> Reason | None:
         return self.tiers.put(effect.ask, effect.entry)
+
+    def _copy(self, effect: do.Copy) -> None:
+        effect.tape.begin(effect.head)
+        effect.tape.feed(effect.body)
+        effect.tape.end(COMPLETE)
+
+    async def _claim(self, effect: do.Claim) -> do.Claimed:
+        return await self.reads.claim(effect.ask)
+
+    async def _rest(self, effect: do.Rest) -> None:
+        await asyncio.sleep(effect.seconds)
 
     async def _witness(self, effect: do.Witness) -> int:
         known = self.tiers.changes.seen(effect)
@@ -204,8 +223,11 @@ _AT_ONCE: dict[type, Callable[..., Any]] = {
     do.Epochs: AsyncFlights._epochs,  # noqa: SLF001 - the table is part of the class
     do.Now: AsyncFlights._now,  # noqa: SLF001
     do.Put: AsyncFlights._put,  # noqa: SLF001
+    do.Copy: AsyncFlights._copy,  # noqa: SLF001
 }
 _AWAITED: dict[type, Callable[..., Any]] = {
+    do.Claim: AsyncFlights._claim,  # noqa: SLF001
+    do.Rest: AsyncFlights._rest,  # noqa: SLF001
     do.Witness: AsyncFlights._witness,  # noqa: SLF001
     do.Pause: AsyncFlights._pause,  # noqa: SLF001
     do.Fetch: AsyncFlights._fetch,  # noqa: SLF001

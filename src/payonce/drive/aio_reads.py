@@ -6,10 +6,12 @@ A store that is slow or fails makes a miss here, counted under its reason. This 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
+from payonce.core import effects as do
+from payonce.drive.leases import UNSURE, CrowdedError, Leases
 from payonce.drive.performing import READERS, SLICE_ITEMS, WAITING_READS
 from payonce.drive.tiers import Tiers
 from payonce.errors import StoreError
@@ -19,15 +21,20 @@ from payonce.model.entry import Entry
 from payonce.model.key import Key
 from payonce.model.reason import Reason
 
+K = TypeVar("K")
+V = TypeVar("V")
+
 
 class AsyncReads:
     """Reads of one player: each has `budget` seconds; `pool` is made, and then closed, here unless one is given."""
 
     def __init__(self, tiers: Tiers, budget: float, pool: ThreadPoolExecutor | None) -> None:
         self.tiers = tiers
+        self.leases = Leases(tiers)
         self.budget = budget
         self.under_way = 0
         self._owns_pool = pool is None
+        self._claims = ThreadPoolExecutor(READERS, thread_name_prefix="payonce-claim")  # no crowd of lookups before it
         self._pool = pool or ThreadPoolExecutor(READERS, thread_name_prefix="payonce-read")
 
     async def find(self, ask: Ask) -> Entry | Reason:
@@ -37,12 +44,8 @@ class AsyncReads:
             return found
         try:
             [blob] = await self._read([ask.key.slot])
-        except TimeoutError:
-            self.tiers.dropped["store-slow"] += 1
-            return why.STORE_SLOW
-        except StoreError as error:
-            self.tiers.complain(error)
-            return why.STORE_FAULT
+        except (StoreError, TimeoutError) as error:
+            return self.leases.failed(error)
         if blob is None:
             return why.ABSENT
         entry = self.tiers.prove(ask, blob)
@@ -65,14 +68,22 @@ class AsyncReads:
             if behind and against is None:
                 try:
                     blobs = await self._read([ask.key.slot for ask in behind])
-                except TimeoutError:
-                    self.tiers.dropped["store-slow"] += 1
-                    against = why.STORE_SLOW
-                except StoreError as error:
-                    self.tiers.complain(error)
-                    against = why.STORE_FAULT
+                except (StoreError, TimeoutError) as error:
+                    against = self.leases.failed(error)
             found += self.tiers.settle(some, seen, blobs, against)
         return tuple(found)
+
+    async def claim(self, ask: Ask) -> do.Claimed:
+        """The right to make the call for `ask`; a store that does not answer in time lets everybody go."""
+        if not self.leases.needed(ask.key.slot):
+            return do.FREE
+        if self.leases.shy:
+            return UNSURE
+        try:
+            return self.leases.judged(ask, await self._in_thread(self._claims, self.leases.claim, ask.key.slot))
+        except (StoreError, TimeoutError) as error:
+            self.leases.failed(error)
+            return UNSURE
 
     async def drop(self, keys: Sequence[Key]) -> None:
         """Purge keys, in a thread."""
@@ -80,6 +91,7 @@ class AsyncReads:
 
     def close(self) -> None:
         """Read no more."""
+        self._claims.shutdown(wait=False, cancel_futures=True)
         if self._owns_pool:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -90,9 +102,12 @@ class AsyncReads:
         if found is not None:
             return found
         if self.under_way >= WAITING_READS:
-            raise TimeoutError
+            raise CrowdedError
+        return await self._in_thread(self._pool, self.tiers.read_many, slots)
+
+    async def _in_thread(self, pool: ThreadPoolExecutor, read: Callable[[K], V], what: K) -> V:
         self.under_way += 1
-        future = asyncio.get_running_loop().run_in_executor(self._pool, self.tiers.read_many, slots)
+        future = asyncio.get_running_loop().run_in_executor(pool, read, what)
         future.add_done_callback(self._read_done)
         done, _ = await asyncio.wait((future,), timeout=self.budget)
         if not done:

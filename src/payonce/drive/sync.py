@@ -43,6 +43,7 @@ class SyncPlayer:
         read_budget: float = 0.05,
         ttl_jitter: float = 0.1,
         total_timeout: float = 900.0,
+        flight_wait: float = 0.0,
         pool: ThreadPoolExecutor | None = None,
         rng: random.Random | None = None,
     ) -> None:
@@ -52,13 +53,14 @@ class SyncPlayer:
         self.clock = clock
         self.reads = SyncReads(tiers, read_budget, pool)
         self.flights = SyncFlights(
-            tiers=tiers,
+            reads=self.reads,
             tower=tower,
             upstreams=upstreams,
             listener=listener,
             clock=clock,
             ttl_jitter=ttl_jitter,
             total_timeout=total_timeout,
+            flight_wait=flight_wait,
             rng=rng or random.Random(),  # noqa: S311 - spreads expiry, guards nothing
         )
 

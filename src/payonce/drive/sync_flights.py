@@ -20,7 +20,7 @@ from payonce.core.exchange import flight
 from payonce.core.gather import batch_flight
 from payonce.core.tape import COMPLETE, End, Ending, Reader, Tape
 from payonce.drive.performing import Listener, Turn
-from payonce.drive.tiers import Tiers
+from payonce.drive.sync_reads import SyncReads
 from payonce.drive.tower import Tower
 from payonce.model import reason as why
 from payonce.model.call import Ask, Call
@@ -64,6 +64,8 @@ class _Flying:
         self.flight = new
         self.dialect = dialect
         self.ending: Ending | None = None
+        self.copied: do.Copy | None = None
+        """An answer that another process has paid for; written when it lands, in one step."""
 
 
 class SyncFlights:
@@ -72,22 +74,25 @@ class SyncFlights:
     def __init__(
         self,
         *,
-        tiers: Tiers,
+        reads: SyncReads,
         tower: Tower,
         upstreams: Mapping[str, SyncUpstream],
         listener: Listener,
         clock: Clock,
         ttl_jitter: float,
         total_timeout: float,
+        flight_wait: float,
         rng: random.Random,
     ) -> None:
-        self.tiers = tiers
+        self.reads = reads
+        self.tiers = reads.tiers
         self.tower = tower
         self.upstreams = upstreams
         self.listener = listener
         self.clock = clock
         self.ttl_jitter = ttl_jitter
         self.total_timeout = total_timeout
+        self.flight_wait = flight_wait
         self.lock = threading.Lock()
         self.landed = threading.Condition(self.lock)
         self._rng = rng
@@ -161,8 +166,7 @@ class SyncFlights:
         new = flying.flight
         landing = Landing(None, why.INTERNAL, 0.0)
         try:
-            story_of = flight if new.ask.batch is None else batch_flight
-            story = story_of(new.ask, new.tape, flying.dialect, self._rng.random() * self.ttl_jitter)
+            story = self._story(new, flying.dialect)
             answer: Any = None
             while True:
                 effect = story.send(answer)
@@ -183,8 +187,24 @@ class SyncFlights:
                 new.land(landing)
                 self.tower.land(new, self.clock())
                 self._air.discard(new)
+                self._write_copy(flying)
                 tape.end(flying.ending or Ending(End.CUT if tape.head else End.FAILED, landing.reason or why.INTERNAL))
                 self.landed.notify_all()
+            self.reads.leases.release(new)
+
+    def _story(self, new: do.Flight, dialect: Dialect) -> do.Story[Landing]:
+        jitter = self._rng.random() * self.ttl_jitter
+        if new.ask.batch is not None:
+            return batch_flight(new.ask, new.tape, dialect, jitter)
+        return flight(new.ask, new.tape, dialect, jitter, self.flight_wait)
+
+    @staticmethod
+    def _write_copy(flying: _Flying) -> None:
+        copied = flying.copied
+        if copied is not None:
+            copied.tape.begin(copied.head)
+            copied.tape.feed(copied.body)
+            flying.ending = COMPLETE
 
     # What the flight asks for.
 
@@ -196,6 +216,15 @@ class SyncFlights:
 
     def _put(self, effect: do.Put, _flying: _Flying) -> Reason | None:
         return self.tiers.put(effect.ask, effect.entry)
+
+    def _copy(self, effect: do.Copy, flying: _Flying) -> None:
+        flying.copied = effect
+
+    def _claim(self, effect: do.Claim, _flying: _Flying) -> do.Claimed:
+        return self.reads.claim(effect.ask)
+
+    def _rest(self, effect: do.Rest, _flying: _Flying) -> None:
+        threading.Event().wait(effect.seconds)
 
     def _witness(self, effect: do.Witness, _flying: _Flying) -> int:
         known = self.tiers.changes.seen(effect)
@@ -245,6 +274,9 @@ _HOW: dict[type, Callable[..., Any]] = {
     do.Now: SyncFlights._now,  # noqa: SLF001
     do.Witness: SyncFlights._witness,  # noqa: SLF001
     do.Put: SyncFlights._put,  # noqa: SLF001
+    do.Copy: SyncFlights._copy,  # noqa: SLF001
+    do.Claim: SyncFlights._claim,  # noqa: SLF001
+    do.Rest: SyncFlights._rest,  # noqa: SLF001
     do.Pause: SyncFlights._pause,  # noqa: SLF001
     do.Fetch: SyncFlights._fetch,  # noqa: SLF001
 }

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from payonce.core import effects as do
+from payonce.drive.leases import UNSURE, CrowdedError, Leases
 from payonce.drive.performing import READERS, SLICE_ITEMS, WAITING_READS
 from payonce.drive.tiers import Tiers
 from payonce.errors import StoreError
@@ -27,6 +29,7 @@ class SyncReads:
 
     def __init__(self, tiers: Tiers, budget: float, pool: ThreadPoolExecutor | None) -> None:
         self.tiers = tiers
+        self.leases = Leases(tiers)
         self.budget = budget
         self.pool = pool or ThreadPoolExecutor(READERS, thread_name_prefix="payonce-read")
         self.room = threading.Semaphore(WAITING_READS)
@@ -38,12 +41,8 @@ class SyncReads:
             return found
         try:
             blob = self._read(self.tiers.read_behind, ask.key.slot)
-        except TimeoutError:
-            self.tiers.dropped["store-slow"] += 1
-            return why.STORE_SLOW
-        except StoreError as error:
-            self.tiers.complain(error)
-            return why.STORE_FAULT
+        except (StoreError, TimeoutError) as error:
+            return self.leases.failed(error)
         if blob is None:
             return why.ABSENT
         entry = self.tiers.prove(ask, blob)
@@ -63,19 +62,28 @@ class SyncReads:
             if behind and against is None:
                 try:
                     blobs = self._read(self.tiers.read_many, [ask.key.slot for ask in behind])
-                except TimeoutError:
-                    self.tiers.dropped["store-slow"] += 1
-                    against = why.STORE_SLOW
-                except StoreError as error:
-                    self.tiers.complain(error)
-                    against = why.STORE_FAULT
+                except (StoreError, TimeoutError) as error:
+                    against = self.leases.failed(error)
             found += self.tiers.settle(some, seen, blobs, against)
         return tuple(found)
+
+    def claim(self, ask: Ask) -> do.Claimed:
+        """The right to make the call for `ask`; a store that does not answer in time lets everybody go. It is the
+        flight's own thread that waits."""
+        if not self.leases.needed(ask.key.slot):
+            return do.FREE
+        if self.leases.shy:
+            return UNSURE
+        try:
+            return self.leases.judged(ask, self.leases.claim(ask.key.slot))
+        except (StoreError, TimeoutError) as error:
+            self.leases.failed(error)
+            return UNSURE
 
     def _read(self, read: Callable[[K], V], what: K) -> V:
         """The store behind is read in another thread, within the budget; a read that comes late is let go."""
         if not self.room.acquire(blocking=False):
-            raise TimeoutError
+            raise CrowdedError
         try:
             future = self.pool.submit(read, what)
         except RuntimeError:  # the interpreter ends, and no thread begins any more

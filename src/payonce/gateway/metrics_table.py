@@ -79,6 +79,8 @@ ROWS = (
     Row("payonce_upstream_stored", _COUNTER, "Upstream answers that were kept.", "upstream.stored"),
     Row("payonce_upstream_seconds", _COUNTER, "Seconds that the upstream calls of cacheable requests took.", "upstream.nanoseconds", _NANO),
     Row("payonce_unkept", _COUNTER, "Upstream calls whose answer was not kept, or that brought none, by reason.", "unkept.", label="reason", values=(*_ids(Kind.UNKEPT), *(name for name in _ids(Kind.REFUSED) if name.startswith("upstream-")), "stopping", "internal")),
+    Row("payonce_flight_waits", _COUNTER, "Flights that waited for another process that made the same call, by what came of it: its answer, nothing (it died, or its answer was not kept), or that it still was at it when the time was over.", "waits.", label="outcome", values=("brought", "nothing", "in_vain")),
+    Row("payonce_flight_wait_seconds", _COUNTER, "Seconds that those waited.", "waited.nanoseconds", _NANO),
     Row("payonce_model_changes", _COUNTER, "Answers of another model than before under the same name: the old ones were retired, or it was too soon after the last change.", "models.", label="kind", values=("retired", "unsettled")),
     # The provider's prompt cache. Amounts are gauges: a net amount may fall.
     Row("payonce_prompt_calls", _COUNTER, "Upstream answers whose prompt-cache usage was looked at.", "prompt.calls"),

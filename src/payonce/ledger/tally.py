@@ -155,7 +155,15 @@ class Ledger:
         """An upstream call ended; each follower avoided one like it. What it cost is told by `spent`, or here where
         nobody steers the call."""
         self.fresh = True
-        counts = self.now.counts
+        counts, waited = self.now.counts, landing.waited
+        if waited is not None:
+            counts["waits." + waited.came] += 1
+            counts["waited.nanoseconds"] += round(waited.seconds * 1e9)
+        if self.scribe is not None and ask is not None:
+            self.scribe.landed(landing, followers, ask)
+        if landing.brought and landing.facts is not None:
+            self.now.avoided(landing.facts.tokens, landing.took, followers + 1)
+            return
         counts["upstream.calls"] += 1
         counts["upstream.nanoseconds"] += round(landing.took * 1e9)
         if landing.reason is None:
@@ -170,8 +178,6 @@ class Ledger:
                 counts["paid.output_tokens"] += tokens.output or 0
             if followers:
                 self.now.avoided(tokens, landing.took, followers)
-        if self.scribe is not None and ask is not None:
-            self.scribe.landed(landing, followers, ask)
 
     def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
         """An upstream answered, and this is its bill (`payonce.ledger.money.price`). Once for every answer, never for a
@@ -304,6 +310,7 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
             name.removesuffix("_nano"): dollars(figure) if name.endswith("_nano") else figure
             for name, figure in prompt_figures(counts).items()
         },
+        "waits": {**_group(counts, "waits."), "seconds": round(counts["waited.nanoseconds"] / 1e9, 3)},
         "bytes_served": counts["bytes.served"],
         "reasons": _group(counts, "reasons."),
         "unkept": _group(counts, "unkept."),

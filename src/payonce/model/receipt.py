@@ -58,12 +58,38 @@ class Hits(NamedTuple):
     request: int = 0
 
 
+class Came(StrEnum):
+    """What came of waiting for another process that made the same call."""
+
+    BROUGHT = "brought"
+    """Its answer."""
+    NOTHING = "nothing"
+    """It died, or its answer was not kept, or nobody could tell any more."""
+    IN_VAIN = "in_vain"
+    """It was still at it when the time was over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """How long a flight waited for another process that made the same call, and what came of it."""
+
+    seconds: float
+    came: Came
+
+
 @dataclass(frozen=True, slots=True)
 class Landing:
     """One flight: what the upstream's answer said of itself (`facts`), and why it was not kept (`reason`). `entries`
-    is what a batch's answer was divided into, item by item, kept or not."""
+    is what a batch's answer was divided into, item by item, kept or not. `waited` is there where another process was
+    awaited."""
 
     facts: Facts | None
     reason: Reason | None
     took: float
     entries: tuple[Entry, ...] = ()
+    waited: Waited | None = None
+
+    @property
+    def brought(self) -> bool:
+        """Whether another process has paid for the answer."""
+        return self.waited is not None and self.waited.came is Came.BROUGHT

@@ -20,6 +20,7 @@ from payonce.model.reason import Reason
 from payonce.stores import memcached_words as words
 from payonce.stores import parcel
 from payonce.stores.memcached_books import Books, MemcachedNode
+from payonce.stores.memcached_leases import MemcachedLeases
 from payonce.stores.memcached_link import MemcachedLink
 from payonce.stores.memcached_notes import MemcachedNotes
 from payonce.stores.memcached_shares import MemcachedShares
@@ -44,6 +45,7 @@ class MemcachedMedium:
         self.nodes = [MemcachedNode(address, place.connect_timeout) for address in place.addresses]
         self._budget = 0.05
         self.books = Books(self.nodes, f"{place.prefix}book")
+        self.leases = MemcachedLeases(self.books, place.prefix, self._node)
         self.shares = MemcachedShares(self.books, place.prefix, self._node)
         self.figures = MemcachedNotes(place.prefix, lambda name: self._node(name.encode()))
 
@@ -77,7 +79,8 @@ class MemcachedMedium:
         for slot in slots:
             mine.setdefault(self._node(slot), []).append(slot)
         books = [node.book for node in mine]
-        if not all(node.breaker.open or (book and node.lanes.here()) for node, book in zip(mine, books, strict=True)):
+        lanes = [node.breaker.open or node.lanes.here() for node in mine]  # each is told that it is wanted
+        if not all(lanes) or not all(node.breaker.open or book for node, book in zip(mine, books, strict=True)):
             return None
         found: dict[bytes, bytes | StoreFault | None] = {}
         waits = []

@@ -24,6 +24,7 @@ from payonce.model.reason import Reason
 from payonce.stores import parcel
 from payonce.stores import redis_book as pages
 from payonce.stores import redis_words as words
+from payonce.stores.redis_leases import RedisLeases
 from payonce.stores.redis_map import RedisNode
 from payonce.stores.redis_shares import RedisShares
 from payonce.stores.redis_url import Place, read_place
@@ -48,6 +49,7 @@ class RedisMedium:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.wire = RedisWire(place)
+        self.leases = RedisLeases(self.wire, self._name_of)
         self.shares = RedisShares(self.wire, place.prefix)
         self._book_name = pages.book_name(place.prefix)
         self._lock = threading.Lock()
@@ -198,6 +200,9 @@ class RedisMedium:
     def _gets(self, slots: Sequence[bytes], generation: int) -> list[tuple[bytes, words.Command]]:
         names = [words.entry_name(self.place.prefix, generation, slot) for slot in slots]
         return [(name, words.get(name)) for name in names]
+
+    def _name_of(self, slot: bytes, deadline: float) -> bytes:
+        return words.entry_name(self.place.prefix, self._generation(deadline), slot)
 
     def _generation(self, deadline: float) -> int:
         book = self._book

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from redis.exceptions import MovedError, ReadOnlyError
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores import redis_words as words
+from payonce.stores.redis_link import RedisLink
 from payonce.stores.redis_map import Map, RedisNode, look, new_node
 from payonce.stores.redis_url import Address, Place
 from payonce.stores.redis_words import Command
@@ -26,6 +27,8 @@ LOOK_EVERY = 15.0
 LOOK_AGAIN = 0.2
 LOST_SECONDS = 1.0
 """For so long nobody asks again on the request path where the servers are."""
+
+T = TypeVar("T")
 
 
 class RedisWire:
@@ -73,7 +76,8 @@ class RedisWire:
         if not known.slots:
             return None
         groups = _by_node(known, asked, replies)
-        if not all(node.breaker.open or node.lanes.here() for node, _ in groups):
+        lanes = [node.breaker.open or node.lanes.here() for node, _ in groups]  # each is told that it is wanted
+        if not all(lanes):
             return None
         waits = []
         for node, places in groups:
@@ -115,6 +119,13 @@ class RedisWire:
                 raise _refused(refusal)
             self._follow(refusal)
         raise StoreUnavailableError("the cluster is changing its shape: try again")
+
+    def hold(self, name: bytes, job: Callable[[RedisLink], T], deadline: float) -> T:
+        """What `job` makes of a connection to the node that has `name`. Raises StoreError."""
+        node = self._known(deadline).node(name)
+        if node is None:
+            raise StoreUnavailableError("no node of the cluster has this name at the moment")
+        return node.use(job, deadline)
 
     def nodes(self, deadline: float) -> list[RedisNode]:
         """Every node that has entries."""

@@ -1,7 +1,8 @@
 """What is said to a Redis server and what its answers mean: builders of commands and readers of replies, all pure.
 
-Names: PREFIX`e:`GENERATION`:`KEY holds an entry, PREFIX`n:`DAY the figures of workers, PREFIX`book` the epochs
-(redis_book.py), whose generation stands in the names of entries. This room must never do I/O.
+Names: PREFIX`e:`GENERATION`:`KEY holds an entry, PREFIX`l:{`that name`}` its lease, PREFIX`n:`DAY the figures of
+workers, PREFIX`book` the epochs (redis_book.py), whose generation stands in the names of entries. This room must never
+do I/O.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FORMS: Mapping[str, tuple[type, ...]] = {
     "GET": (bytes, type(None)),
     "GETRANGE": (bytes,),
     "STRLEN": (int,),
-    "SET": (bytes,),
+    "SET": (bytes, type(None)),
     "UNLINK": (int,),
     "SCAN": (list,),
     "DBSIZE": (int,),
@@ -36,6 +37,8 @@ FORMS: Mapping[str, tuple[type, ...]] = {
     "ZCOUNT": (int,),
     "ZREVRANGEBYSCORE": (list,),
     "MULTI": (bytes,),
+    "WATCH": (bytes,),
+    "UNWATCH": (bytes,),
     "EXEC": (list, type(None)),
     "CLUSTER": (list,),
     "SENTINEL": (list, type(None)),
@@ -70,6 +73,11 @@ def slot_of(prefix: str, generation: int, name: bytes) -> bytes | None:
         return None
 
 
+def lease_name(prefix: str, entry: bytes) -> bytes:
+    """Where the lease for an entry stands: in a cluster, on the node that has the entry."""
+    return f"{prefix}l:{{".encode() + entry + b"}"
+
+
 def notes_name(prefix: str, day: int) -> bytes:
     """Where the figures stand that were noted on `day` (Unix days)."""
     return f"{prefix}n:{day}".encode()
@@ -100,6 +108,11 @@ def read_get(reply: object) -> bytes | None:
 def put(name: bytes, value: bytes, ttl: float) -> Command:
     """Keep an entry for `ttl` seconds; the server forgets it by itself."""
     return ("SET", name, value, "PX", max(1, int(ttl * 1000)))
+
+
+def claim(name: bytes, owner: bytes, seconds: float) -> Command:
+    """Take a lease for `seconds`, if nobody has it; answered with nothing where somebody has."""
+    return ("SET", name, owner, "NX", "PX", max(1, int(seconds * 1000)))
 
 
 def drop(name: bytes) -> Command:

@@ -24,6 +24,7 @@ from payonce.stores.notes import NOTE_DAYS
 from payonce.stores.registry import not_raised
 from payonce.stores.shared_book import EpochBook
 from payonce.stores.shared_keeper import Keeper
+from payonce.stores.shared_leases import SharedLeases
 from payonce.stores.shared_medium import Medium, StoreFault
 from payonce.stores.write_queue import Losses, WriteQueue
 
@@ -47,11 +48,27 @@ class _Live:
         self.medium = build()
         self.queue = WriteQueue(self.losses, max_rows=rows, max_bytes=size, batch_rows=256)
         self.book = EpochBook(self.medium, clock)
-        self.keeper = Keeper(self.medium, self.queue, clock, name)
+        self.clock = clock
+        self.ignored = 0  # what was packed before that (nanoseconds) is as good as deleted
+        self.leases = SharedLeases(self.medium.leases, self.queue, self.medium.trouble, self.opened)
+        self.keeper = Keeper(self.medium, self.queue, self.leases, clock, name)
+
+    def opened(self, slot: bytes, found: bytes | None) -> bytes | None:
+        """The bytes in a parcel, if it is whole and has not expired."""
+        if found is None:
+            return None
+        on = parcel.label(found)
+        value = None if on is None else parcel.unpack(found, on, MOST_BYTES)
+        if on is None or value is None:
+            self.losses.add(reason.DAMAGED)
+            self.queue.delete(slot)
+            return None
+        return value if on.expires_at > self.clock() and on.stamp > self.ignored else None
 
     def close(self, timeout: float) -> None:
         self.keeper.drain(timeout)
         self.keeper.stop(timeout)
+        self.leases.tend()
         self.medium.close()
 
 
@@ -77,17 +94,17 @@ class SharedStore:
         self._name = name
         self._budget = 0.05
         self._most_rows = queue_rows
-        self._ignored = 0
         self._quotas = Quotas()
         self._build: Callable[[], _Live] = lambda: _Live(build, clock, name, queue_rows, queue_bytes)
         self._live = self._build()
         self._box = [self._live]
+        self.leases = self._live.leases
         self._finalizer = weakref.finalize(self, _close_box, self._box)
         _stores.add(self)
 
     def pace(self, read_budget: float) -> None:
         """A read has so many seconds."""
-        self._budget = read_budget
+        self._budget = self.leases.budget = read_budget
         self._live.medium.pace(read_budget)
 
     def ration(self, quotas: Quotas) -> None:
@@ -114,7 +131,7 @@ class SharedStore:
         [found] = live.medium.read([slot], time.monotonic() + self._budget)
         if isinstance(found, StoreFault):
             raise StoreError(found.because)
-        return self._opened(live, slot, found)
+        return live.opened(slot, found)
 
     def get_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         """As `get` for each, in one round trip; raises StoreError only where nothing at all could be asked for."""
@@ -157,7 +174,7 @@ class SharedStore:
         """Queue a deletion; a get of this process sees it at once."""
         live = self._live
         if len(live.queue.pending) >= 2 * self._most_rows:
-            self._ignored = time.time_ns()  # too many to remember: whatever was written before now is forgotten
+            live.ignored = time.time_ns()  # too many to remember: whatever was written before now is forgotten
             live.queue.forget_deletions()
         live.queue.delete(slot)
         live.keeper.start()
@@ -259,26 +276,16 @@ class SharedStore:
             raise TimeoutError(faults[0].because) if faults[0].late else StoreError(faults[0].because)
         live.losses.add(reason.STORE_FAULT, len(faults))
         return {
-            slot: None if isinstance(item, StoreFault) else self._opened(live, slot, item)
+            slot: None if isinstance(item, StoreFault) else live.opened(slot, item)
             for slot, item in zip(asked, found, strict=True)
         }
-
-    def _opened(self, live: _Live, slot: bytes, found: bytes | None) -> bytes | None:
-        if found is None:
-            return None
-        on = parcel.label(found)
-        value = None if on is None else parcel.unpack(found, on, MOST_BYTES)
-        if on is None or value is None:
-            live.losses.add(reason.DAMAGED)
-            live.queue.delete(slot)
-            return None
-        return value if on.expires_at > self._clock() and on.stamp > self._ignored else None
 
     def _forked(self) -> None:
         _of_the_parent.append(self._live)  # its connections are the parent's: not to be used, nor closed, here
         self._live = self._box[0] = self._build()
+        self.leases = self._live.leases
         self.ration(self._quotas)
-        self._live.medium.pace(self._budget)
+        self.pace(self._budget)
 
 
 def _close_box(box: list[_Live]) -> None:

@@ -18,6 +18,7 @@ from payonce.model.ports import Clock
 from payonce.model.quota import Quotas
 from payonce.stores import parcel
 from payonce.stores.notes import NOTE_SECONDS
+from payonce.stores.shared_leases import SharedLeases
 from payonce.stores.shared_medium import Medium, Parcel, Puts
 from payonce.stores.write_queue import Batch, Write, WriteQueue
 
@@ -37,8 +38,8 @@ _log = logging.getLogger("payonce.stores")
 class Keeper:
     """Drains a `WriteQueue` into a `Medium`."""
 
-    def __init__(self, medium: Medium, queue: WriteQueue, clock: Clock, name: str) -> None:
-        self._medium, self._queue, self._clock, self._name = medium, queue, clock, name
+    def __init__(self, medium: Medium, queue: WriteQueue, leases: SharedLeases, clock: Clock, name: str) -> None:
+        self._medium, self._queue, self._leases, self._clock, self._name = medium, queue, leases, clock, name
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self.quotas = Quotas()
@@ -76,6 +77,7 @@ class Keeper:
                 self._await()
                 self._medium.tend()
                 self._round()
+                self._leases.tend()
             except Exception:  # noqa: BLE001 - whatever it is, the thread must live and no caller may see it
                 _log.exception("the keeper of %s stumbled; it goes on", self._name)
                 self._hold(reason.WRITE_FAULT)

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
+from payonce.stores.shared_leases import LeaseMedium
 
 
 class Parcel(NamedTuple):
@@ -43,6 +44,11 @@ class Medium(Protocol):
 
     largest: int
     """Bytes of a parcel; a larger one is not taken."""
+
+    @property
+    def leases(self) -> LeaseMedium:
+        """Who makes the call for a slot."""
+        ...
 
     def trouble(self, slot: bytes | None = None) -> str:
         """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is. At once."""

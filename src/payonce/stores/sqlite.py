@@ -12,6 +12,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +26,7 @@ from payonce.stores import sqlite_rows as rows
 from payonce.stores.registry import file_path, not_raised
 from payonce.stores.sieve import Sieve
 from payonce.stores.sqlite_epochs import EpochBook
+from payonce.stores.sqlite_leases import FileLeases
 from payonce.stores.sqlite_medium import Fault, Medium, fault_of
 from payonce.stores.sqlite_pool import ReaderPool
 from payonce.stores.sqlite_room import SHOWN, read_holdings, shown
@@ -45,10 +47,12 @@ class _Live:
         self.epochs = EpochBook(clock)
         self.losses = Losses()
         self.medium, self.queue, self.writer, self.pool = build(self.epochs, self.losses)
+        self.leases = FileLeases(self.medium.path, self.queue.pending.__contains__)
         self.sieve = Sieve(self.medium.path, self.medium.max_bytes, lambda: rows.slots(self.pool.query))
 
     def close(self, timeout: float) -> None:
         self.sieve.close()
+        self.leases.close()
         self.writer.drain(timeout)
         self.epochs.close()
         self.pool.close()
@@ -103,6 +107,7 @@ class SqliteStore:
             _log.warning("payonce: %s is read-only: it is served from, and nothing is kept", self._live.medium.path)
         self._live.sieve.start()
         self._box = [self._live]
+        self.leases = self._live.leases
         self._finalizer = weakref.finalize(self, _close_box, self._box)
         _stores.add(self)
 
@@ -148,6 +153,7 @@ class SqliteStore:
         """Every epoch; costs a few microseconds where nobody has written since the last call."""
         live = self._live
         live.sieve.start()
+        live.leases.tend()
         try:
             return live.epochs.read(live.medium)
         except apsw.Error as error:
@@ -223,12 +229,8 @@ class SqliteStore:
     def reclaim(self, dead: Callable[[Row], bool], limit: int = 1000, timeout: float = 5.0) -> int:
         """Delete up to `limit` entries that `dead` says can never be served again. How many were deleted."""
         live = self._live
-        chosen: list[int] = []
-        for entry, row in rows.listing(lambda sql, args: self._query(live, sql, args), self._clock()):
-            if dead(row):
-                chosen.append(entry)
-                if len(chosen) >= limit:
-                    break
+        listed = rows.listing(lambda sql, args: self._query(live, sql, args), self._clock())
+        chosen = list(islice((entry for entry, row in listed if dead(row)), limit))
         return live.writer.call(lambda db: rows.delete_ids(db, chosen), timeout) if chosen else 0
 
     def close(self, timeout: float = 5.0) -> None:
@@ -261,6 +263,7 @@ class SqliteStore:
     def _forked(self) -> None:
         _of_the_parent.append(self._live)  # closing its connections here would drop the parent's locks and log
         self._live = self._box[0] = _Live(self._build, self._clock)
+        self.leases = self._live.leases
         self.ration(self._quotas)
 
 

@@ -1,0 +1,84 @@
+"""What the players share of the leases: whether one is needed, and what a claim has brought.
+
+A store that has no leases, or is in trouble, costs nothing: the call is made at once. One that has just let the time
+for an answer pass is not asked again on behalf of the same request. This room must never wait, but in `claim`, for the
+player to call as it can.
+"""
+
+from __future__ import annotations
+
+import time
+from math import inf
+
+from payonce.core import effects as do
+from payonce.drive.tiers import Tiers
+from payonce.errors import StoreError
+from payonce.model import reason as why
+from payonce.model.call import Ask
+from payonce.model.entry import Entry
+from payonce.model.leasing import Claimed, Leasing
+from payonce.model.reason import Reason
+
+UNSURE = do.Claimed(True, sure=False)
+
+
+SHY_SECONDS = 0.02
+"""So long after a question that was not answered no lease is asked for: the request has waited for one budget."""
+
+
+class CrowdedError(TimeoutError):
+    """Too many wait to read: that says nothing of the store."""
+
+
+class Leases:
+    """Those on the store behind `tiers`."""
+
+    def __init__(self, tiers: Tiers) -> None:
+        self._tiers = tiers
+        self._store = _leasing(tiers.behind)
+        self._failed_at = -inf
+
+    def needed(self, slot: bytes) -> bool:
+        """Whether anybody else may make the call for `slot`, and can be asked."""
+        return self._store is not None and self._store.leases.needed(slot)
+
+    def claim(self, slot: bytes) -> Claimed:
+        """As the port has it, and always with what stands at the slot. May wait; raises StoreError."""
+        store = self._store
+        assert store is not None
+        claimed = store.leases.claim(slot)
+        return claimed if claimed.looked else Claimed(claimed.free, self._tiers.read_behind(slot), looked=True)
+
+    def judged(self, ask: Ask, claimed: Claimed) -> do.Claimed:
+        """The same for the story: what was found is an entry only if it proves to be one."""
+        if claimed.found is None:
+            return do.Claimed(claimed.free)
+        entry = self._tiers.prove(ask, claimed.found)
+        if not isinstance(entry, Entry):
+            return do.Claimed(claimed.free)
+        self._tiers.promote(ask, claimed.found, entry)
+        return do.Claimed(claimed.free, entry)
+
+    @property
+    def shy(self) -> bool:
+        """Whether an answer has just not come in time."""
+        return time.monotonic() - self._failed_at < SHY_SECONDS
+
+    def failed(self, error: StoreError | TimeoutError) -> Reason:
+        """A question that was not answered, counted; for a lookup, the reason of its miss."""
+        if isinstance(error, TimeoutError):
+            if not isinstance(error, CrowdedError):
+                self._failed_at = time.monotonic()
+            self._tiers.dropped["store-slow"] += 1
+            return why.STORE_SLOW
+        self._tiers.complain(error)
+        return why.STORE_FAULT
+
+    def release(self, flight: do.Flight) -> None:
+        """The flight has landed."""
+        if self._store is not None and flight.landing is not None:
+            self._store.leases.release(flight.ask.key.slot, kept=flight.landing.reason is None)
+
+
+def _leasing(store: object) -> Leasing | None:
+    return store if isinstance(store, Leasing) else None

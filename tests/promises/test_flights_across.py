@@ -1,0 +1,289 @@
+"""Identical requests on three gateways, each a process of its own, that share one store: one upstream call, whatever
+happens to the one that makes it, and nobody waits without a bound."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.promises.test_one_call import ask, request
+from tests.support.echo_upstream import EchoUpstream, misread
+from tests.support.process import GatewayProcess
+from tests.support.raw_client import RawClient, Seen
+from tests.support.servers import Server, memcached, redis_cluster, redis_server
+
+WAIT = 20.0
+GATEWAYS = 3
+
+
+@pytest.fixture(autouse=True)
+def _one_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(range(32)))
+    secret.chmod(0o600)
+    monkeypatch.setenv("PAYONCE_SECRET_FILE", str(secret))
+    monkeypatch.setenv("PAYONCE_FLIGHT_WAIT", str(WAIT))
+    monkeypatch.setenv("PAYONCE_READ_BUDGET", "1")  # these promises are not about time
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """The URL of a store of this kind, each time another one; servers are started once."""
+    with ExitStack() as stack:
+        urls: dict[str, str] = {}
+        numbers = iter(range(1000))
+
+        def url(kind: str) -> str:
+            folder = tmp_path_factory.mktemp(kind)
+            if kind == "sqlite":
+                return f"sqlite:{folder}/cache.db"
+            if kind not in urls:
+                start: Any = {"valkey": redis_server, "memcached": memcached, "cluster": redis_cluster}[kind]
+                urls[kind] = stack.enter_context(start(folder)).url
+            return f"{urls[kind]}?prefix=t{next(numbers)}:"
+
+        yield url
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[EchoUpstream]:
+    server = EchoUpstream(delay=0.0, gate=asyncio.Event())
+    await server.start()
+    yield server
+    await server.stop()
+
+
+@asynccontextmanager
+async def gateways(upstream: EchoUpstream, folder: Path, store: str) -> AsyncIterator[list[GatewayProcess]]:
+    async with AsyncExitStack() as stack:
+        made = [
+            await stack.enter_async_context(GatewayProcess(upstream.port, folder, store=store)) for _ in range(GATEWAYS)
+        ]
+        try:
+            yield made
+        finally:
+            assert upstream.gate is not None
+            upstream.gate.set()  # else they would wait for answers before they end
+
+
+async def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it never came true"
+        await asyncio.sleep(0.01)
+
+
+async def flights(gateway: GatewayProcess) -> int:
+    """How many flights are in the air there."""
+    return int(await metric(gateway, "payonce_flights"))
+
+
+async def metric(gateway: GatewayProcess, name: str) -> float:
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
+    text = (await reader.read()).decode()
+    writer.close()
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
+
+
+async def boarded(gateway: GatewayProcess, count: int = 1) -> None:
+    for _ in range(500):
+        if await flights(gateway) >= count:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("nobody flies")
+
+
+def right(answers: list[Seen]) -> None:
+    for answer in answers:
+        assert answer.status == 200
+        assert misread(answer.content(), "Bearer k", "q") == ""
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("kind", ["valkey", "memcached", "cluster", "sqlite"])
+async def test_a_thousand_identical_requests_over_three_gateways_make_one_upstream_call(
+    kind: str, stream: bool, upstream: EchoUpstream, tmp_path: Path, servers: Callable[[str], str]
+) -> None:
+    assert upstream.gate is not None
+    async with gateways(upstream, tmp_path, servers(kind)) as three:
+        await settled(three)
+        sent = [asyncio.ensure_future(ask(three[n % 3].port, request(stream=stream))) for n in range(1000)]
+        for gateway in three:
+            await boarded(gateway)
+        upstream.gate.set()
+        answers = await asyncio.gather(*sent)
+        assert upstream.calls == 1
+        right(answers)
+        assert len({answer.body for answer in answers}) == 1
+        said = Counter(answer.fields["cache-status"].partition("; ttl")[0] for answer in answers)
+        assert said["payonce; fwd=miss; stored"] == 1
+        assert set(said) <= {"payonce; fwd=miss; stored", "payonce; fwd=miss; collapsed", "payonce; hit"}
+        assert said["payonce; fwd=miss; collapsed"] > 2
+        brought = [await metric(gateway, 'payonce_flight_waits_total{outcome="brought"}') for gateway in three]
+        assert sorted(brought) == [0.0, 1.0, 1.0]
+
+
+async def settled(three: list[GatewayProcess]) -> None:
+    """Until each knows that the others are there: on a file, that is looked for four times a second."""
+    del three
+    await asyncio.sleep(2.0)
+
+
+async def test_without_leases_each_gateway_pays(
+    upstream: EchoUpstream, tmp_path: Path, servers: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAYONCE_FLIGHT_WAIT", "0")
+    assert upstream.gate is not None
+    async with gateways(upstream, tmp_path, servers("valkey")) as three:
+        sent = [asyncio.ensure_future(ask(three[n % 3].port, request())) for n in range(60)]
+        await until(lambda: upstream.calls >= 3)
+        upstream.gate.set()
+        right(await asyncio.gather(*sent))
+    assert upstream.calls == 3
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("kind", ["valkey", "memcached", "cluster", "sqlite"])
+async def test_a_leader_that_is_killed_mid_answer_costs_one_more_call(
+    kind: str, stream: bool, upstream: EchoUpstream, tmp_path: Path, servers: Callable[[str], str]
+) -> None:
+    assert upstream.gate is not None
+    async with gateways(upstream, tmp_path, servers(kind)) as three:
+        await settled(three)
+        lost = asyncio.ensure_future(ask(three[0].port, request(stream=stream)))
+        await until(lambda: upstream.calls == 1)
+        sent = [asyncio.ensure_future(ask(three[1 + n % 2].port, request(stream=stream))) for n in range(1000)]
+        for gateway in three[1:]:
+            await boarded(gateway)
+        await three[0].kill()
+        started = time.monotonic()
+        await until(lambda: upstream.calls >= 2)
+        assert time.monotonic() - started < 5.0, "a dead process is believed in for three seconds"
+        await asyncio.sleep(0.5)
+        upstream.gate.set()
+        answers = await asyncio.gather(*sent)
+        right(answers)
+        assert upstream.calls == 2, Counter(answer.fields["cache-status"] for answer in answers)
+        await asyncio.gather(lost, return_exceptions=True)
+
+
+@pytest.mark.parametrize("kind", ["valkey", "sqlite"])
+async def test_an_answer_that_is_not_kept_lets_all_go_at_once(
+    kind: str, upstream: EchoUpstream, tmp_path: Path, servers: Callable[[str], str]
+) -> None:
+    assert upstream.gate is not None
+    upstream.faults = 1.0
+    upstream._random.choice = lambda _of: "429"  # type: ignore[method-assign, assignment]
+    async with gateways(upstream, tmp_path, servers(kind)) as three:
+        await settled(three)
+        sent = [asyncio.ensure_future(ask(gateway.port, request())) for gateway in three]
+        for gateway in three:
+            await boarded(gateway)
+        assert upstream.calls == 1
+        upstream.gate.set()
+        answers = await asyncio.gather(*sent)
+        assert {answer.status for answer in answers} == {429}
+        assert upstream.calls == 3
+
+
+@pytest.mark.parametrize("kind", ["valkey", "sqlite"])
+async def test_what_is_purged_while_others_wait_for_it_is_not_served_to_them(
+    kind: str, upstream: EchoUpstream, tmp_path: Path, servers: Callable[[str], str]
+) -> None:
+    assert upstream.gate is not None
+    store = servers(kind)
+    async with gateways(upstream, tmp_path, store) as three:
+        await settled(three)
+        leader = asyncio.ensure_future(ask(three[0].port, request()))
+        await until(lambda: upstream.calls == 1)
+        waiting = [asyncio.ensure_future(ask(gateway.port, request())) for gateway in three[1:]]
+        for gateway in three[1:]:
+            await boarded(gateway)
+        purge = await asyncio.create_subprocess_exec(
+            *(three[0].arguments[0], "-m", "payonce", "purge", "--all", "--store", store),
+            stdout=asyncio.subprocess.DEVNULL,
+        )
+        assert await purge.wait() == 0
+        await asyncio.sleep(1.0)  # the promise: every process knows it within a second
+        upstream.gate.set()
+        first, *others = await asyncio.gather(leader, *waiting)
+        assert upstream.calls == 2
+        right([first, *others])
+        assert {answer.body for answer in others} == {others[0].body}
+        assert others[0].body != first.body
+
+
+async def test_a_client_that_leaves_while_its_gateway_waits_harms_nobody(
+    upstream: EchoUpstream, tmp_path: Path, servers: Callable[[str], str]
+) -> None:
+    assert upstream.gate is not None
+    async with gateways(upstream, tmp_path, servers("valkey")) as three:
+        leader = asyncio.ensure_future(ask(three[0].port, request()))
+        await until(lambda: upstream.calls == 1)
+        leaves = RawClient(three[1].port)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(
+                leaves.post("/api/v1/chat/completions", request(), {"authorization": "Bearer k"}), 0.3
+            )
+        leaves.leave()
+        upstream.gate.set()
+        right([await leader])
+        again = await ask(three[1].port, request())
+        assert upstream.calls == 1
+        right([again])
+        await until_landed(three[1])
+
+
+async def until_landed(gateway: GatewayProcess) -> None:
+    for _ in range(200):
+        if await flights(gateway) == 0:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it still waits")
+
+
+@pytest.mark.parametrize("fault", ["freeze", "kill"])
+@pytest.mark.parametrize("kind", [redis_server, memcached], ids=["valkey", "memcached"])
+async def test_a_server_of_leases_that_goes_away_lets_who_waits_go(
+    kind: Any, fault: str, upstream: EchoUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAYONCE_READ_BUDGET", "0.05")
+    assert upstream.gate is not None
+    with kind(tmp_path) as server:
+        assert isinstance(server, Server)
+        async with gateways(upstream, tmp_path, server.url) as three:
+            leader = asyncio.ensure_future(ask(three[0].port, request()))
+            await until(lambda: upstream.calls == 1)
+            waiting = [asyncio.ensure_future(ask(gateway.port, request())) for gateway in three[1:]]
+            for gateway in three[1:]:
+                await boarded(gateway)
+            getattr(server, fault)()
+            started = time.monotonic()
+            await until(lambda: upstream.calls == 3)
+            assert time.monotonic() - started < 2.0
+            upstream.gate.set()
+            right(await asyncio.gather(leader, *waiting))
+
+
+async def test_nobody_waits_longer_than_it_may(
+    upstream: EchoUpstream, tmp_path: Path, servers: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PAYONCE_FLIGHT_WAIT", "0.5")
+    assert upstream.gate is not None
+    async with gateways(upstream, tmp_path, servers("valkey")) as three:
+        leader = asyncio.ensure_future(ask(three[0].port, request()))
+        await until(lambda: upstream.calls == 1)
+        follower = asyncio.ensure_future(ask(three[1].port, request()))
+        await until(lambda: upstream.calls == 2)
+        assert await metric(three[1], "payonce_flights") == 1
+        upstream.gate.set()
+        right([await leader, await follower])
+        assert await metric(three[1], 'payonce_flight_waits_total{outcome="in_vain"}') == 1
