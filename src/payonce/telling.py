@@ -263,7 +263,7 @@ class Chorus:
 def chorus(journal: Journal | None, teller: Teller | None) -> Chorus | Journal | Teller | None:
     """Whoever of the two there is, as one scribe."""
     if journal is None or teller is None:
-        return teller if journal is None else journal  # an empty journal counts as false, and is one
+        return teller if journal is None else journal
     return Chorus(journal, teller)
 
 

@@ -14,7 +14,7 @@ from payonce.books.schema import Scene
 from payonce.doctor import Finding
 from payonce.ledger.money import Bill
 from payonce.ledger.unread import Expired
-from payonce.model.call import Ask, Call, Steering
+from payonce.model.call import Ask, Call, Headers, Steering
 from payonce.model.ports import Clock
 from payonce.model.receipt import Hits, Landing, Receipt
 from payonce.optimise import Advice
@@ -143,7 +143,13 @@ class Journal:
         """A request's number as it is filed."""
         return self.world << 32 | request & 0xFFFFFFFF
 
-    def __len__(self) -> int:
+    def named(self, request: int) -> Headers:
+        """The header field by which a client learns under which id its request is filed."""
+        return ((b"x-payonce-request-id", b"%016x" % self.id_of(request)),)
+
+    @property
+    def waiting(self) -> int:
+        """How many happenings wait for the clerk."""
         return len(self._waiting)
 
     def take(self, most: int) -> list[Event]:

@@ -26,7 +26,8 @@ MINUTE: Final = 60
 PATIENCE: Final = 5.0
 """For so many seconds one half of a call waits for the other."""
 FILED: Final = 100
-"""Of the answers that the fast lane gave within a second, so many get a receipt; all of them are in the sums."""
+"""So many hits get a receipt in a second (those of the fast lane one for each different answer); all of them are in
+the sums."""
 OPEN: Final = 4096
 """So many calls are remembered for a half that comes late."""
 _SERVED: Final = (Outcome.HIT, Outcome.STALE)
@@ -108,6 +109,7 @@ class Posting:
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
         self._open: OrderedDict[int, CallRow] = OrderedDict()
+        self._filed = 0
         self._how: dict[type, Callable[[Batch, Any], None]] = {
             Answered: self._answered,
             Shelved: self._shelved,
@@ -116,55 +118,71 @@ class Posting:
             Unread: self._unread,
         }
 
-    def post(self, events: Iterable[Event], now: float, *, last: bool = False) -> Batch:
-        """The batch that enters these events, and the calls that have waited long enough; with `last`, all of them."""
-        batch = Batch()
+    def post(self, events: Iterable[Event], batch: Batch) -> None:
+        """Add to `batch` what enters these events."""
+        alike: dict[tuple[object, ...], list[Answered]] = {}
         for event in events:
-            self._how[type(event)](batch, event)
-        self._settle(batch, now, last=last)
-        return batch
+            if type(event) is Answered and event.receipt.outcome is Outcome.HIT and event.receipt.entry is not None:
+                ask = event.asked
+                key = ask.key if isinstance(ask, Ask) else None
+                alike.setdefault((key, event.receipt.converted, int(event.at) // MINUTE), []).append(event)
+            else:
+                self._how[type(event)](batch, event)
+        for hits in alike.values():
+            self._hits(batch, hits)
+
+    def settle(self, batch: Batch, now: float, *, last: bool = False) -> None:
+        """Add the calls that have waited long enough for their other half; with `last`, all of them. Begins a new
+        second's share of filed hits."""
+        self._filed = 0
+        for call in self._open.values():
+            halves = {name for name in ("landed", "billed") if getattr(call, name) is not None}
+            if halves - call.counted and (last or now - call.since >= PATIENCE):
+                _count(batch, call)
+        while len(self._open) > OPEN:
+            _, oldest = self._open.popitem(last=False)
+            _count(batch, oldest)
+
+    def _hits(self, batch: Batch, events: list[Answered]) -> None:
+        """The same hit, some times: what they have in common is added up once."""
+        first = events[0]
+        entry, count = first.receipt.entry, len(events)
+        assert entry is not None
+        scene, _ = scene_of(first.asked)
+        sums = batch.at(first.at, scene, Outcome.HIT.value)
+        sums["requests"] += count
+        sums["answer_ns"] += round(sum(event.took for event in events) * 1e9)
+        sums["converted"] += first.receipt.converted * count
+        sums["served_bytes"] += len(entry.body) * count
+        avoid(sums, entry.facts.tokens, entry.took, count)
+        minute = int(first.at) // MINUTE * MINUTE
+        for event in events:
+            batch.latency[minute, Outcome.HIT.value, bisect_left(BUCKETS, event.took)] += 1
+        filed = events[: max(0, FILED - self._filed)]
+        self._filed += len(filed)
+        batch.receipts += [_receipt_row(event, scene, {}) for event in filed]
 
     def _answered(self, batch: Batch, event: Answered) -> None:
         receipt, asked = event.receipt, event.asked
-        scene, number = scene_of(asked)
+        scene, _ = scene_of(asked)
         outcome, reason = receipt.outcome.value, receipt.reason.id if receipt.reason is not None else ""
         sums = batch.at(event.at, scene, outcome, reason)
         sums["requests"] += 1
         sums["answer_ns"] += round(event.took * 1e9)
         batch.latency[int(event.at) // MINUTE * MINUTE, outcome, bisect_left(BUCKETS, event.took)] += 1
-        avoided, size = None, 0
-        if receipt.entry is not None and receipt.outcome in _SERVED:
-            avoided, size = receipt.entry.facts.tokens, len(receipt.entry.body)
+        entry, saved = receipt.entry, receipt.saved
+        if entry is not None and receipt.outcome in _SERVED:
             sums["converted"] += receipt.converted
-            sums["served_bytes"] += size
-            avoid(sums, avoided, receipt.entry.took, 1)
-        elif receipt.saved is not None:
-            saved = receipt.saved
-            avoided, size = saved.tokens, saved.size
-            sums["served_bytes"] += size
-            avoid(sums, avoided, saved.took, saved.calls)
+            sums["served_bytes"] += len(entry.body)
+            avoid(sums, entry.facts.tokens, entry.took, 1)
+        elif saved is not None:
+            sums["served_bytes"] += saved.size
+            avoid(sums, saved.tokens, saved.took, saved.calls)
             if not saved.calls:  # part of a batch: what was not paid counts, but a call was made
-                sums["avoided_input"] += avoided.input or 0
-                sums["avoided_nano"] += avoided.cost or 0
-        ask = asked if isinstance(asked, Ask) else None
-        batch.receipts.append(
-            ReceiptRow(
-                request=number,
-                follows=receipt.flight or (number if receipt.outcome is Outcome.BYPASS else 0),
-                at=event.at,
-                scene=scene,
-                outcome=outcome,
-                reason=reason,
-                times=1,
-                took=event.took,
-                stream=ask is not None and ask.key.stream,
-                converted=receipt.converted,
-                key=None if ask is None else ask.key.digest,
-                avoided=avoided,
-                served_bytes=size,
-                parts={} if ask is None or receipt.outcome in _SERVED else self._parts(ask),
-            )
-        )
+                sums["avoided_input"] += saved.tokens.input or 0
+                sums["avoided_nano"] += saved.tokens.cost or 0
+        parts = self._parts(asked) if isinstance(asked, Ask) and receipt.outcome not in _SERVED else {}
+        batch.receipts.append(_receipt_row(event, scene, parts))
 
     def _parts(self, ask: Ask) -> Parts:
         if not ask.intent.canonical:
@@ -178,7 +196,7 @@ class Posting:
             if count:
                 batch.latency[minute, Outcome.HIT.value, bucket] += count
         took = event.nanoseconds / (sum(event.histogram) or 1)
-        for place, hits in enumerate(event.hits):
+        for hits in event.hits:
             entry, times = hits.entry, hits.times
             scene = Scene(entry.tenant, entry.namespace, entry.endpoint, entry.model)
             sums = batch.at(event.at, scene, Outcome.HIT.value)
@@ -188,7 +206,8 @@ class Posting:
             sums["served_bytes"] += len(entry.body) * times
             sums["converted"] += times * hits.converted
             avoid(sums, entry.facts.tokens, entry.took, times)
-            if place < FILED:
+            if self._filed < FILED:
+                self._filed += 1
                 batch.receipts.append(_hit_row(hits, event.at, scene, took / 1e9))
 
     def _unread(self, batch: Batch, event: Unread) -> None:
@@ -218,15 +237,32 @@ class Posting:
         if call.whole or not event.request:
             _count(batch, call)
 
-    def _settle(self, batch: Batch, now: float, *, last: bool) -> None:
-        """Enter the calls whose other half does not come, and forget those that were entered long ago."""
-        for call in self._open.values():
-            halves = {name for name in ("landed", "billed") if getattr(call, name) is not None}
-            if halves - call.counted and (last or now - call.since >= PATIENCE):
-                _count(batch, call)
-        while len(self._open) > OPEN:
-            _, oldest = self._open.popitem(last=False)
-            _count(batch, oldest)
+
+def _receipt_row(event: Answered, scene: Scene, parts: Parts) -> ReceiptRow:
+    receipt, asked = event.receipt, event.asked
+    ask = asked if isinstance(asked, Ask) else None
+    avoided, size = None, 0
+    if receipt.entry is not None and receipt.outcome in _SERVED:
+        avoided, size = receipt.entry.facts.tokens, len(receipt.entry.body)
+    elif receipt.saved is not None:
+        avoided, size = receipt.saved.tokens, receipt.saved.size
+    _, number = scene_of(asked)
+    return ReceiptRow(
+        request=number,
+        follows=receipt.flight or (number if receipt.outcome is Outcome.BYPASS else 0),
+        at=event.at,
+        scene=scene,
+        outcome=receipt.outcome.value,
+        reason=receipt.reason.id if receipt.reason is not None else "",
+        times=1,
+        took=event.took,
+        stream=ask is not None and ask.key.stream,
+        converted=receipt.converted,
+        key=None if ask is None else ask.key.digest,
+        avoided=avoided,
+        served_bytes=size,
+        parts=parts,
+    )
 
 
 def _hit_row(hits: Hits, at: float, scene: Scene, took: float) -> ReceiptRow:
