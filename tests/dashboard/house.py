@@ -105,12 +105,13 @@ class House:
         assert until(self._booked, 20)
 
     def _booked(self) -> bool:
-        """Whether every upstream call stands beside its request."""
+        """Whether every upstream call stands beside its request, with its cost."""
         books = self.gateway.gateway.world.books
         assert books is not None
         books.clerk.flush()
         asked = [each for each in books.reader.recent(limit=200) if each.outcome in ("miss", "bypass") and each.id]
-        return all(each.call is not None for each in asked)
+        paid = books.reader.total(0).paid_nano == round(self.sim.bill.cost * 1_000_000_000)
+        return paid and all(each.call is not None for each in asked)
 
     def get(self, path: str = "", **fields: str) -> Reply:
         """A page, as a program on this machine asks for it."""
