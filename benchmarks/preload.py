@@ -11,7 +11,6 @@ from pathlib import Path
 
 from benchmarks import bodies
 from benchmarks.wrk import LoadError
-from payonce.assembly import load_secret
 from payonce.config import load
 from payonce.core.keying import derive
 from payonce.core.rules import make_entry
@@ -21,6 +20,7 @@ from payonce.intake import Admitted, Intake
 from payonce.model.call import Headers
 from payonce.model.entry import Facts
 from payonce.model.ports import Head
+from payonce.secret import load_secret
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store
 

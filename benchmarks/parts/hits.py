@@ -29,7 +29,7 @@ def assert_hit(port: int, header: str, path: str = bodies.PATH) -> None:
         raise LoadError(f"port {port} did not answer what the upstream sends")
 
 
-def _fill(port: int, header: str) -> None:
+def fill(port: int, header: str) -> None:
     """Have each of the different requests answered and stored, then see that the first is a hit."""
     template = bodies.request_template()
     with Client(port) as client:
@@ -53,7 +53,7 @@ def measure(bench: Bench) -> list[Row]:
     ):
         for server, header in ((ours, gateway.HIT_HEADER), (peer, nginx.HIT_HEADER)):
             assert_hit(server.port, header)
-            _fill(server.port, header)
+            fill(server.port, header)
         asked = origin.asked()
 
         def untouched(_: Run) -> None:

@@ -50,6 +50,12 @@ def means(rows: Sequence[Row]) -> dict[str, float]:
     return {name: mean(row.ratio(name) for row in rows) for name in rows[0].bills}
 
 
+def spread(rows: Sequence[Row]) -> dict[str, tuple[float, float]]:
+    """The least and the greatest of the geometric means over the workloads of one seed."""
+    seeds = [means([row for row in rows if row.seed == seed]) for seed in dict.fromkeys(row.seed for row in rows)]
+    return {name: (min(one[name] for one in seeds), max(one[name] for one in seeds)) for name in seeds[0]}
+
+
 def by_workload(rows: Sequence[Row]) -> list[list[Row]]:
     """The rows of each workload together: one for each seed."""
     return [[row for row in rows if row.workload == name] for name in dict.fromkeys(row.workload for row in rows)]
@@ -76,6 +82,8 @@ def show(console: Console, rows: Sequence[Row]) -> None:
             table.add_row(*_cells(same))
         table.add_section()
         table.add_row("geometric mean", "", "", *(f"{value:.3f}" for value in means(part).values()), style="bold")
+        if len({row.seed for row in part}) > 1:
+            table.add_row("of one seed", "", "", *(f"{low:.2f}..{high:.2f}" for low, high in spread(part).values()))
         console.print(table)
 
 
@@ -94,7 +102,10 @@ def markdown(rows: Sequence[Row], draw: str, reading: str) -> str:
     names = list(part[0].bills)
     lines = [f"| workload | requests | bound, $ | {' | '.join(names)} |", "|---|" + "---:|" * (len(names) + 2)]
     lines += [f"| {' | '.join(_cells(same))} |" for same in by_workload(part)]
-    lines.append("| **geometric mean** | | | " + " | ".join(f"**{v:.2f}**" for v in means(part).values()) + " |")
+    lines.append("| **geometric mean** | | | " + " | ".join(f"**{v:.3f}**" for v in means(part).values()) + " |")
+    lines.append(
+        "| of one seed | | | " + " | ".join(f"{low:.2f}..{high:.2f}" for low, high in spread(part).values()) + " |"
+    )
     return "\n".join(lines)
 
 

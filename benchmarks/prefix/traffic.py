@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -174,31 +175,58 @@ def _native(message: Json) -> tuple[str, Any]:
 
 Gap = Callable[[random.Random, str], float]
 """Seconds from the end of an answer to the next request, by what that request answers: `tool` or `user`."""
+Users = Callable[[random.Random], Gap]
+"""A kind of users: each draw of a workload meets others of them, with a rhythm of their own."""
 
 
-def fast(dice: random.Random, waits_for: str) -> float:
-    """A script, or somebody who types at once."""
-    return dice.uniform(0.3, 2.0) if waits_for == "tool" else dice.uniform(3.0, 20.0)
+def between(dice: random.Random, least: float, most: float) -> float:
+    """A value of any size between the two: each doubling is as likely as the next."""
+    return float(least * (most / least) ** dice.random())
 
 
-def human(dice: random.Random, waits_for: str) -> float:
-    """Minutes now and then: a median of 50 seconds, one in ten above five minutes."""
-    return dice.uniform(0.3, 3.0) if waits_for == "tool" else min(2400.0, dice.lognormvariate(3.9, 1.4))
+def _people(dice: random.Random, pause: Callable[[random.Random], float]) -> Gap:
+    """People pause as they do, tools answer within seconds."""
+    tools = between(dice, 2.0, 15.0)
+    return lambda throw, waits_for: throw.uniform(0.3, tools) if waits_for == "tool" else pause(throw)
 
 
-def slow(dice: random.Random, waits_for: str) -> float:
-    """Somebody who does something else meanwhile."""
-    return dice.uniform(0.3, 3.0) if waits_for == "tool" else dice.uniform(600.0, 3000.0)
+def fast(dice: random.Random) -> Gap:
+    """Scripts, or people who type at once."""
+    least, most = dice.uniform(1.0, 6.0), between(dice, 10.0, 40.0)
+    return _people(dice, lambda throw: throw.uniform(least, most))
 
 
-def recorded(dice: random.Random, waits_for: str) -> float:
+def human(dice: random.Random) -> Gap:
+    """Minutes now and then: a median of 20 to 150 seconds, up to a third above five minutes."""
+    middle, spread = math.log(between(dice, 20.0, 150.0)), dice.uniform(0.7, 1.5)
+    return _people(dice, lambda throw: min(3300.0, throw.lognormvariate(middle, spread)))
+
+
+def slow(dice: random.Random) -> Gap:
+    """People who do something else meanwhile; some are away for longer than an hour."""
+    least, most = between(dice, 330.0, 900.0), between(dice, 1500.0, 4500.0)
+    return _people(dice, lambda throw: throw.uniform(least, most))
+
+
+def coming_and_going(dice: random.Random) -> Gap:
+    """People who answer at once, or after a meeting."""
+    away, least, most = dice.uniform(0.08, 0.4), between(dice, 320.0, 900.0), between(dice, 1200.0, 3400.0)
+    usual = between(dice, 40.0, 200.0)
+    return _people(
+        dice,
+        lambda throw: throw.uniform(least, most) if throw.random() < away else throw.uniform(usual / 8, usual),
+    )
+
+
+def recorded(dice: random.Random) -> Gap:
     """Gaps of a real chat service."""
-    return dice.uniform(0.3, 3.0) if waits_for == "tool" else dice.choice(recorded_gaps())
+    return _people(dice, lambda throw: throw.choice(recorded_gaps()))
 
 
-def loop(dice: random.Random, _waits_for: str) -> float:
-    """An agent whose tools take seconds, sometimes a test run of minutes."""
-    return dice.uniform(60.0, 400.0) if dice.random() < 0.04 else dice.uniform(0.5, 15.0)  # fmt: skip
+def loop(dice: random.Random) -> Gap:
+    """Agents whose tools take seconds, sometimes a test run of minutes."""
+    usual, run, often = between(dice, 4.0, 30.0), between(dice, 150.0, 600.0), dice.uniform(0.0, 0.1)
+    return lambda throw, _: throw.uniform(run / 3, run) if throw.random() < often else throw.uniform(0.5, usual)
 
 
 def prose(dice: random.Random, tokens: int) -> str:
@@ -212,6 +240,8 @@ def prose(dice: random.Random, tokens: int) -> str:
 
 
 Make = Callable[[Conversation, Turn], Json]
+Maker = Callable[[random.Random, str], Iterable[Request]]
+"""What makes a workload, from the dice of one seed and the draw."""
 
 
 def played(

@@ -23,7 +23,7 @@ from payonce.books.reader import Reader
 from payonce.config import Settings
 from payonce.core.keying import derive
 from payonce.model.ports import Clock, Notebook
-from payonce.stores.registry import file_path, redact
+from payonce.stores.registry import file_path, is_shared, redact
 
 IN_MEMORY = 20_000
 """So many receipts are kept where the books are in memory."""
@@ -76,6 +76,16 @@ class Bookkeeping:
         except Exception as error:  # noqa: BLE001
             self._complain(error)
             return {}
+
+
+def open_reader(settings: Settings, clock: Clock, store: object) -> Reader | None:
+    """A reader of the books of the store that the settings name, for who is no gateway; `store` is that store, opened.
+    None where no books are kept, or they are in another process's memory."""
+    file = books_file(settings)
+    if file is None or file.path is None:
+        return None
+    shared = is_shared(settings.store) and isinstance(store, Notebook)
+    return Reader(file, clock, store.notes if shared else None)  # type: ignore[attr-defined]  # it is a notebook
 
 
 def books_file(settings: Settings) -> BooksFile | None:

@@ -6,7 +6,6 @@ and the key is made. One for the gateway and for the library. This room must nev
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -17,7 +16,7 @@ from payonce.core.keying import OPEN_SHARE, KeyParts, batch_key, item_keys, make
 from payonce.core.rules import may_cache, terms_of
 from payonce.dialects import DIALECTS
 from payonce.model import reason as why
-from payonce.model.call import Ask, Asked, Batch, Call, Headers, Steering
+from payonce.model.call import NUMBERS, Ask, Asked, Batch, Call, Headers, Steering
 from payonce.model.policy import policy_for
 from payonce.model.ports import Dialect
 from payonce.model.reason import Reason
@@ -31,9 +30,6 @@ KNOWN_HEADERS = 256
 
 KNOWN_STEERINGS = 256
 """How many values of the same kind are kept to be used again: making one costs more than finding it."""
-
-_numbers = itertools.count(1)
-"""Of the requests of this process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,7 @@ class Intake:
         directives = said.directives
         if isinstance(directives, Reason):
             return Refused(directives)
-        number = next(_numbers)
+        number = next(NUMBERS)
         dialect = DIALECTS.get(endpoint)
         intent = why.NO_DIALECT if dialect is None else said.unread or dialect.read(body)
         if isinstance(intent, Reason):

@@ -262,7 +262,9 @@ class Chorus:
 
 def chorus(journal: Journal | None, teller: Teller | None) -> Chorus | Journal | Teller | None:
     """Whoever of the two there is, as one scribe."""
-    return journal or teller if journal is None or teller is None else Chorus(journal, teller)
+    if journal is None or teller is None:
+        return teller if journal is None else journal
+    return Chorus(journal, teller)
 
 
 def _keep(known: OrderedDict[int, V], number: int, value: V) -> None:

@@ -326,7 +326,7 @@ def test_more_scenes_than_are_told_apart_share_one(desk: Desk, monkeypatch: pyte
 def test_what_finds_no_room_in_the_journal_is_counted(desk: Desk) -> None:
     for number in range(WAITING + 5):
         desk.journal.exchanged(Receipt(Outcome.BYPASS, why.CACHE_OFF), 0.1, None if number else ask_for())
-    assert len(desk.journal) == WAITING
+    assert desk.journal.waiting == WAITING
     assert desk.clerk.losses() == {"journal-full": 5}
 
 

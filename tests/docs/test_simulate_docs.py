@@ -31,5 +31,5 @@ def test_the_tables_name_every_workload_and_strategy_and_the_chart_is_there() ->
     page = PAGE.read_text()
     for name in (*WORKLOADS, *names()):
         assert f"| {name} |" in page or f" {name} |" in page
-    assert len(WORKLOADS) == 25
+    assert len(WORKLOADS) == 31
     assert CHART.read_text().startswith("<svg ")

@@ -21,12 +21,12 @@ import httpx2
 import pytest
 
 from payonce import MissError, RecordingError, Settings, SettingsError, StoreUnavailableError
-from payonce.assembly import load_secret
 from payonce.cli import main
 from payonce.core.keying import OPEN_SECRET, derive
 from payonce.errors import WrongClientError
 from payonce.intake import Admitted, Intake
 from payonce.library import open_worlds
+from payonce.secret import load_secret
 from payonce.testing.sim import SimulatedProvider, running_sim
 from tests.support.asgi import answer
 from tests.support.gateway import until

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from payonce.assembly import load_secret
 from payonce.cli import main
 from payonce.config import Settings
 from payonce.core.keying import derive
@@ -20,6 +19,7 @@ from payonce.model.entry import Entry, Facts, Tokens, seal, unseal
 from payonce.model.key import Key
 from payonce.model.ports import About, Notebook, Store
 from payonce.model.scopes import scopes_of
+from payonce.secret import load_secret
 from payonce.stores.registry import open_store
 
 STREAM = b': OPENROUTER PROCESSING\n\ndata: {"id":"gen-1"}\n\ndata: [DONE]\n\n'

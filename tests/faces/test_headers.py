@@ -164,7 +164,7 @@ def test_a_hit_repeats_what_belongs_to_the_answer_and_nothing_of_its_moment(
         assert {name for name, _ in reply.fields} == {
             *("date", "content-type", "content-length", "x-generation-id", "x-custom", "cache-status", "age"),
             *("x-openrouter-cache-status", "x-openrouter-cache-age", "x-openrouter-cache-ttl"),
-            "x-openrouter-cache-source-id",
+            *("x-openrouter-cache-source-id", "x-payonce-request-id"),
         }
         assert reply["age"] == reply["x-openrouter-cache-age"] == "0"
         assert "2000" not in reply["date"]

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payonce.assembly import load_secret
 from payonce.cli import main
 from payonce.config import Settings
 from payonce.core.keying import derive
@@ -24,6 +23,7 @@ from payonce.model.key import Key
 from payonce.model.ports import About, Store
 from payonce.model.scopes import of_key, scopes_of
 from payonce.moving import KEY_MEMORY_SECONDS, SKEW_SECONDS, Damage, Importer, Moved, Verdict, from_line, to_line
+from payonce.secret import load_secret
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store
 

@@ -212,11 +212,11 @@ def test_another_worker_finds_what_the_first_one_wrote() -> None:
 def test_memory_is_bounded() -> None:
     table = Table()
     memory = table.planner._memory
-    memory._most_places, memory._most_cells = 300, 50
+    memory._most_places, memory._most_talks, memory._habits._most = 300, 50, 50
     for number in range(400):
         table.say(ask(text(30, number), "x", "y", system=text(20, number)), number * 1.0, tenant=f"t{number}")
     assert len(memory._tree) <= 300
-    assert len(memory._cells) <= 50
+    assert len(memory._habits._cells) <= 50
     assert len(memory._talks) <= 50
 
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payonce.optimise.decide import Choice, Kept, Point, choose
+from payonce.optimise.decide import Allowed, Choice, Kept, Point, choose
 from payonce.optimise.traits import Catalogue, Traits
 
 SONNET = Catalogue().traits("anthropic/claude-sonnet-4.5")
-ALL = math.inf
+ALL = Allowed(math.inf, math.inf)
 NOTHING = Kept()
 
 
@@ -45,7 +45,7 @@ def test_one_lifetime_is_all_there_is_where_only_one_is_sold() -> None:
 
 
 def test_what_is_there_already_is_not_written_again() -> None:
-    assert chosen(0.9, kept=Kept(alive=4000.0)) == Choice(0, 0, 0.0, 0.0)
+    assert chosen(0.9, kept=Kept(alive=4000.0)) == Choice(0, 0, 0.0, 0.0, 0.0)
 
 
 def test_what_another_request_is_writing_is_not_written_twice() -> None:
@@ -63,8 +63,28 @@ def test_the_shared_part_is_kept_without_the_part_that_is_asked_once() -> None:
 def test_no_more_is_risked_than_allowed() -> None:
     points = [Point(1, 4000.0, 0.2, 0.7)]
     assert choose(points, Kept(), SONNET, 0.0, ALL).premium == 4000.0
-    assert choose(points, Kept(), SONNET, 0.0, 3999.0).premium <= 1000.0
-    assert choose(points, Kept(), SONNET, 0.0, 10.0).depth == 0
+    assert choose(points, Kept(), SONNET, 0.0, Allowed(3999.0, 0.0)).premium <= 1000.0
+    assert choose(points, Kept(), SONNET, 0.0, Allowed(10.0, 0.0)).depth == 0
+
+
+def test_what_nothing_was_seen_of_has_its_own_smaller_allowance() -> None:
+    seen = Point(1, 4000.0, 0.9, 0.0)
+    points = [seen, replace(seen, at=2, tokens=6000.0, seen=False)]
+    assert choose(points, Kept(), SONNET, 0.0, Allowed(2000.0, 500.0)).depth == 2
+    assert choose(points, Kept(), SONNET, 0.0, Allowed(2000.0, 499.0)).depth == 1
+    assert choose(points[1:], Kept(), SONNET, 0.0, Allowed(2000.0, 499.0)).depth == 0
+
+
+@pytest.mark.parametrize("read", [0.1, 0.05, 0.025])
+def test_a_beginning_is_kept_for_an_hour_where_others_come_late_though_its_own_conversation_goes_on(
+    read: float,
+) -> None:
+    traits = replace(SONNET, read=read)
+    lost = 0.2
+    even = 0.75 / (1.25 - read) * lost
+    for late, long in ((even + 0.01, 1), (even - 0.01, 0)):
+        own = Point(3, 4000.0, 0.95, 0.01, grows=0.8, late=late, lost=lost)
+        assert choose([own], NOTHING, traits, 0.65, ALL).long == long
 
 
 def test_a_growing_conversation_waits_with_the_hour_until_it_costs_little() -> None:
@@ -91,8 +111,11 @@ def test_a_choice_never_loses_by_its_own_reckoning(
     points: list[tuple[float, float, float, float]], alive: float, flight: float, reads: float
 ) -> None:
     ordered = sorted(points)
-    given_points = [Point(place, *values) for place, values in enumerate(ordered)]
-    found = choose(given_points, Kept(alive, alive / 2, flight), SONNET, reads, 5000.0)
+    given_points = [
+        Point(place, *values, late=values[2], lost=0.5, seen=place % 2 == 0) for place, values in enumerate(ordered)
+    ]
+    found = choose(given_points, Kept(alive, alive / 2, flight), SONNET, reads, Allowed(5000.0, 800.0))
     assert found.gain >= 0
     assert 0 <= found.long <= found.depth <= len(points)
     assert found.premium <= 5000.0
+    assert found.unseen <= min(800.0, found.premium)

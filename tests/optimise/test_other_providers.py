@@ -85,3 +85,34 @@ def test_a_plain_string_as_input_is_read_too() -> None:
     plan = responses(Planner(), "hello", 0.0)
     assert plan.body["input"] == "hello"
     assert "session_id" in plan.body
+
+
+def test_conversations_of_one_beginning_meet_where_writing_is_paid_and_they_are_few() -> None:
+    planner = Planner()
+    plans = [_talked(planner, number, 300.0 * number) for number in range(4)]
+    assert "prompt_cache_key" in plans[0][0].body  # nothing was seen of the beginning yet
+    for turns in plans[1:]:
+        for plan in turns:
+            assert "prompt_cache_key" not in plan.body
+            (part,) = plan.body["messages"][0]["content"]
+            assert part["prompt_cache_breakpoint"] == {"mode": "explicit"}
+            assert "prompt_cache_options" not in plan.body
+            assert {one.act for one in plan.advice} == {Act.LEAVE, Act.MARK}
+
+
+def test_conversations_of_one_beginning_stay_apart_where_they_are_many() -> None:
+    planner = Planner()
+    plans = [_talked(planner, number, 4.0 * number)[0] for number in range(40)]
+    assert all("prompt_cache_key" in plan.body for plan in plans[20:])
+    assert len({plan.body["prompt_cache_key"] for plan in plans[20:]}) == 20
+
+
+def _talked(planner: Planner, number: int, start: float) -> list[Plan]:
+    """A conversation of three turns, seconds apart, under a developer message that all share."""
+    said: list[Any] = [{"role": "developer", "content": text(3000)}]
+    plans = []
+    for turn in range(3):
+        said = [*said, {"role": "user", "content": text(900, 10 * number + turn)}]
+        plans.append(gpt(planner, said, start + turn))
+        said = [*said, {"role": "assistant", "content": "yes"}]
+    return plans

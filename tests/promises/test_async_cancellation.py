@@ -155,7 +155,7 @@ async def storm(client: Any, url: str, seed: int, wanted: int, most: int = MOST_
 async def test_thousands_of_cancellations_lose_nothing(name: str, seed: int) -> None:
     mod, ours = importlib.import_module(name), importlib.import_module(f"payonce.{name}")
     pool = pool_of(mod, SLOTS, seed=seed)
-    async with ours.AsyncClient(store="memory:", transport=pool, ttl=60) as client:
+    async with ours.AsyncClient(store="memory:", transport=pool, ttl=60, timeout=60) as client:
         await client.post(URL, content=request(random.Random(0))[2], headers=request(random.Random(0))[3])
         async with nothing_lost(client, pool):
             seen = await storm(client, URL, seed=seed, wanted=IN_PROCESS)

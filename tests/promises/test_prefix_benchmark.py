@@ -28,7 +28,7 @@ def test_a_workload_is_the_same_each_time_in_order_and_of_valid_requests(name: s
     times = [request.at for request in train]
     assert times == sorted(times)
     assert all(0 < request.first_token <= request.duration for request in train)
-    assert {len(train), len(held)} <= set(range(40, 600))
+    assert {len(train), len(held)} <= set(range(30, 600))
 
 
 def test_the_draws_share_no_conversation() -> None:
@@ -119,9 +119,9 @@ def test_an_answer_is_observed_when_it_has_ended_and_not_before() -> None:
 
 def test_the_command_prints_json_that_adds_up(capsys: pytest.CaptureFixture[str]) -> None:
     line = ["--json", "--draw", "train", "--reading", "optimistic", "--workload", "one-shot", "--strategy", "tail only"]
-    assert main(line) == 0
+    assert main([*line, "--seeds", "2"]) == 0
     figures = json.loads(capsys.readouterr().out)
-    assert len(figures["rows"]) == 3
+    assert [row["seed"] for row in figures["rows"]] == [0, 1] * 4
     for row in figures["rows"]:
         for strategy in row["strategies"].values():
             assert strategy["to_bound"] == pytest.approx(float(strategy["cost"]) / float(row["bound"]), rel=1e-3)
@@ -135,5 +135,5 @@ def test_the_command_says_what_it_does_not_know() -> None:
 
 def test_the_gate_fails_where_nothing_is_planned(capsys: pytest.CaptureFixture[str]) -> None:
     line = ["--gate", "--draw", "train", "--reading", "optimistic", "--workload", "one-shot", "--strategy", "tail only"]
-    assert main(line) == 1
+    assert main([*line, "--seeds", "1"]) == 1
     assert "no strategy 'payonce'" in capsys.readouterr().err

@@ -272,8 +272,15 @@ class Reply:
         return json.loads(self.body)
 
     def settled(self) -> dict[str, list[str]]:
-        """Its fields but those that tell the time, in lists by name."""
-        moving = ("date", "age", "x-openrouter-cache-age", "x-openrouter-cache-ttl", "cache-status")
+        """Its fields but those that tell the time or name the request, in lists by name."""
+        moving = (
+            "date",
+            "x-payonce-request-id",
+            "age",
+            "x-openrouter-cache-age",
+            "x-openrouter-cache-ttl",
+            "cache-status",
+        )
         found: dict[str, list[str]] = {}
         for name, value in self.fields:
             text = re.sub(r"ttl=\d+", "ttl=N", value) if name == "cache-status" else value

@@ -1,4 +1,4 @@
-"""The clerk: a thread that posts the journal into the file about twice a second, and prunes it.
+"""The clerk: a thread that posts the journal into the file once a second, and prunes it.
 
 Several processes post into one file. Whatever fails is tried again for a while and then counted as dropped: figures are
 lost, nothing else. A crash loses what was not yet posted. This room must never be called on the request path.
@@ -17,14 +17,16 @@ from typing import Final
 import apsw
 
 from payonce.books import schema
+from payonce.books.batch import Batch
 from payonce.books.entering import enter
 from payonce.books.file import BooksFile, transaction
 from payonce.books.journal import Journal
-from payonce.books.posting import Batch, Posting
+from payonce.books.posting import Posting
 from payonce.errors import StoreError
 from payonce.model.ports import Clock
 
-TICK: Final = 0.5
+TICK: Final = 1.0
+"""Seconds between two postings."""
 SLICE: Final = 500
 """So many happenings are posted before others have their turn."""
 HELD: Final = 40
@@ -114,16 +116,15 @@ class Clerk:
             self._drop_all()
 
     def _post(self, *, last: bool) -> None:
-        while True:
-            events = self.journal.take(SLICE)
-            batch = self._posting.post(events, self._clock(), last=last and not len(self.journal))
-            if batch:
-                self._held.append(batch)
-            while len(self._held) > HELD:
-                self._drop(self._held.popleft())
-            if not len(self.journal):
-                return
+        batch = Batch()
+        while events := self.journal.take(SLICE):
+            self._posting.post(events, batch)
             time.sleep(0)
+        self._posting.settle(batch, self._clock(), last=last)
+        if batch:
+            self._held.append(batch)
+        while len(self._held) > HELD:
+            self._drop(self._held.popleft())
 
     def _write(self) -> None:
         db = self._connected()

@@ -63,8 +63,8 @@ def seal_name(secret: bytes) -> str:
 
 
 def _secret(settings: Settings, *, create: bool) -> bytes:
-    from payonce.assembly import load_secret, secret_path
     from payonce.core.keying import derive
+    from payonce.secret import load_secret, secret_path
 
     try:
         return derive(load_secret(settings, create=create), "envelope")

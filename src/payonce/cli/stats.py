@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
+from payonce.bookkeeping import open_reader
+from payonce.books.words import BY
 from payonce.cli.entries import open_named
-from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
+from payonce.cli.flags import AsJson, ConfigFile, StoreUrl, Switch
 from payonce.cli.output import print_json, say, table
+from payonce.cli.stats_ledger import show, told
 from payonce.config_types import duration
 from payonce.errors import SettingsError
 from payonce.ledger.prices import MISSING_EXTRA
@@ -20,10 +26,14 @@ from payonce.model.quota import NEAR, SHOWN_TENANTS, Holding, Quotas, fullness
 from payonce.model.reason import REASONS
 from payonce.wording import size, span
 
+WATCH_SECONDS: Final = 2.0
+
 
 def stats(
     *,
-    since: Annotated[str | None, Parameter(help="Only the last 30m, 24h, 7d … (in whole hours).")] = None,
+    since: Annotated[str | None, Parameter(help="Only the last 30m, 24h, 7d … (tallies in whole hours).")] = None,
+    by: Annotated[str | None, Parameter(help=f"Tell figures apart by {', '.join(BY)}; several with commas.")] = None,
+    watch: Annotated[bool, Switch, Parameter(help="Print anew every two seconds, until interrupted.")] = False,
     json: AsJson = False,
     store: StoreUrl = None,
     config: ConfigFile = None,
@@ -32,20 +42,53 @@ def stats(
     length = None if since is None else duration(since)
     if since is not None and length is None:
         raise SettingsError(f"--since: {since!r} is not a length of time; write, for example, 30m, 24h or 7d")
+    wanted = tuple(name.strip() for name in by.split(",")) if by else ()
+    if unknown := [name for name in wanted if name not in BY]:
+        raise SettingsError(f"--by: {unknown[0]!r} can't be told apart; use {', '.join(BY)}")
+
+    def draw() -> None:
+        figures = _figures(store, config, length, wanted)
+        if json:
+            print_json(figures)
+        else:
+            _print(figures)
+            if figures["ledger"] is not None:
+                show(figures["ledger"], wanted)
+
+    draw()
+    return again(draw, time.sleep) if watch else 0
+
+
+def again(draw: Callable[[], None], wait: Callable[[float], None]) -> int:
+    """Draw every two seconds on a cleared screen, until interrupted."""
+    try:
+        while True:
+            wait(WATCH_SECONDS)
+            sys.stdout.write("\x1b[H\x1b[2J")
+            draw()
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return 0
+
+
+def _figures(store: str | None, config: Path | None, length: float | None, by: Sequence[str]) -> dict[str, Any]:
+    """Everything that is told, as plain values."""
+    since = 0.0 if length is None else time.time() - length
     with open_named(store, config, time.time) as (opened, settings):
         if not isinstance(opened, Notebook):
             raise SettingsError("store: this store keeps no figures; look at the gateway's /metrics instead")
         notes = opened.notes()
         volume = opened.volume()
         holdings = opened.holdings(SHOWN_TENANTS) if isinstance(opened, Rationing) else ()
-    figures = summary(add_up(notes, 0.0 if length is None else time.time() - length))
+        reader = open_reader(settings, time.time, opened)
+        ledger = told(reader, time.time(), since, by) if reader is not None else None
+        if reader is not None:
+            reader.close()
+    figures = summary(add_up(notes, since))
     figures["store"] = {"entries": volume.entries, "bytes": volume.used_bytes, "limit_bytes": volume.limit_bytes}
     figures["tenants"] = [_tenant(holding, settings.quotas) for holding in holdings]
-    if json:
-        print_json(figures)
-    else:
-        _print(figures)
-    return 0
+    figures["ledger"] = ledger if ledger is not None and (ledger["requests"] or ledger["calls"]) else None
+    return figures
 
 
 def _print(figures: dict[str, Any]) -> None:

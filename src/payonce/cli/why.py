@@ -1,4 +1,5 @@
-"""`payonce why A.json B.json`: which parts of two requests differ, and whether that gives them different keys.
+"""`payonce why A.json B.json`: which parts of two requests differ, and whether that gives them different keys; with one
+argument, the id or key of a request that was made (cli/why_request.py).
 
 This room must never decide what belongs to a key; dialects/explain.py and core/fields.py do.
 """
@@ -14,8 +15,9 @@ from typing import Annotated
 import orjson
 from cyclopts import Parameter
 
-from payonce.cli.flags import AsJson, ConfigFile
+from payonce.cli.flags import AsJson, ConfigFile, StoreUrl
 from payonce.cli.output import print_json, say, shortened
+from payonce.cli.why_request import explain_request
 from payonce.config import load
 from payonce.config_options import ENDPOINTS
 from payonce.config_types import did_you_mean
@@ -28,29 +30,34 @@ from payonce.model.reason import Reason
 
 
 def why(
-    a: Path,
-    b: Path,
+    a: str,
+    b: Path | None = None,
     /,
     *,
     endpoint: Annotated[str, Parameter(help="The endpoint that both requests are for.")] = "chat/completions",
     json: AsJson = False,
+    store: StoreUrl = None,
     config: ConfigFile = None,
 ) -> int:
-    """Which part of two requests makes their keys differ. Exit code 0: the same key; 1: two keys.
+    """Which part of two requests makes their keys differ, or why one that was made was no hit.
+
+    Exit code 0: the same key, or a hit; 1: two keys, or no hit.
 
     Parameters
     ----------
     a
-        A request body in JSON, or {"headers": {…}, "body": {…}}.
+        A request body in JSON, or {"headers": {…}, "body": {…}}; alone, a request's id (X-Payonce-Request-Id) or key.
     b
-        Another one.
+        Another request.
     """
+    if b is None:
+        return explain_request(a, store, config, json=json)
     endpoint = endpoint.strip("/").removeprefix("api/").removeprefix("v1/")
     if endpoint not in ENDPOINTS:
         hint = did_you_mean(endpoint, ENDPOINTS) or f"use one of {', '.join(ENDPOINTS)}"
         raise SettingsError(f"--endpoint: {endpoint!r} is not an endpoint that is cached; {hint}")
     settings = load({}, os.environ, config).settings
-    (headers_a, body_a), (headers_b, body_b) = _request(a), _request(b)
+    (headers_a, body_a), (headers_b, body_b) = _request(Path(a)), _request(b)
     inert = frozenset(name.encode() for name in settings.ignore_headers)
     found = explain_headers(headers_a, headers_b, inert, settings.share) + explain(endpoint, body_a, body_b)
     without = _without_key(endpoint, body_a, body_b)

@@ -18,9 +18,9 @@ from typing import Final
 import orjson
 from blake3 import blake3
 
-from payonce.assembly import secret_path
 from payonce.config import Settings
 from payonce.errors import SettingsError
+from payonce.secret import secret_path
 
 
 class Role(StrEnum):

@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 import payonce
-from payonce.assembly import SECRET_BYTES, World, load_secret, secret_path
+from payonce.assembly import World
 from payonce.dashboard.asking import Request, fields_of
 from payonce.dashboard.backstage import Backstage
 from payonce.dashboard.door import Door
@@ -30,6 +30,7 @@ from payonce.model import reason as why
 from payonce.model.key import Key
 from payonce.model.ports import Head, Notebook
 from payonce.purging import Selection, purge
+from payonce.secret import SECRET_BYTES, load_secret, secret_path
 from payonce.stores.registry import redact
 
 PATH: Final = ROOT.encode()

@@ -208,6 +208,9 @@ class Gateway:
         digest: bytes | None = None,
     ) -> Told:
         taken = self.intake.admit(route.upstream, route.endpoint, query, headers, body)
+        call = taken.ask.call if isinstance(taken, Admitted) else taken.call if isinstance(taken, Bypassed) else None
+        if call is not None and self.world.books is not None:
+            face.said = self.world.books.journal.named(call.number)
         if isinstance(taken, Admitted):
             before = self._moment()
             receipt = await self.world.player.exchange(taken.ask, taken.dialect, face)
@@ -235,7 +238,9 @@ class Gateway:
         body = receipt.entry.body
         if ask.hit_usage != "verbatim":
             body = taken.dialect.respend(body, ask.key.stream, ask.hit_usage)
-        ready = Ready(receipt.entry, body, ask.key.slot, self.world.tiers.purges, converted=receipt.converted)
+        books, key = self.world.books, ask.key
+        named = books.journal.named if books is not None else None
+        ready = Ready(receipt.entry, body, key.slot, self.world.tiers.purges, named, converted=receipt.converted)
         self.shelf.put(digest, ready)
 
     async def _body(self, receive: Receive, face: AsgiFace, headers: Headers) -> bytes | None:

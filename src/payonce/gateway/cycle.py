@@ -108,6 +108,8 @@ class LaneAnswer(Leaving):
         self._flow = flow
         self._default = default
         self._on_response = on_response
+        self.said: Headers = ()
+        """What is said of the request itself, with whatever answer."""
         self._chunked = False
         self.keep_alive = True
         self.disconnected = False
@@ -133,7 +135,7 @@ class LaneAnswer(Leaving):
 
     async def start(self, head: Head, fields: Headers, body: bytes | None) -> None:
         """Write the head; with `body`, the whole answer."""
-        listed = answer_fields(head, fields, None if body is None else len(body))
+        listed = answer_fields(head, (*fields, *self.said), None if body is None else len(body))
         bare = head.status in _NO_BODY
         self._chunked = body is None and not bare
         if self._chunked:

@@ -55,6 +55,8 @@ class AsgiFace:
         self._receive = receive
         self.endpoint = endpoint
         self.started = False
+        self.said: Headers = ()
+        """What is said of the request itself, with whatever answer."""
         self._line: Line | None = scope.get("extensions", {}).get("payonce")
         self._left = False
         self._calls: list[Callable[[], None]] = []
@@ -79,7 +81,7 @@ class AsgiFace:
     async def start(self, head: Head, fields: Headers, body: bytes | None) -> None:
         """Send the head; with `body`, the whole answer."""
         self.started = True
-        listed = answer_fields(head, fields, None if body is None else len(body))
+        listed = answer_fields(head, (*fields, *self.said), None if body is None else len(body))
         await self._put({"type": "http.response.start", "status": head.status, "headers": listed})
         if body is not None:
             await self._put({"type": "http.response.body", "body": body, "more_body": False})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from blake3 import blake3
@@ -19,6 +19,7 @@ from payonce.core.labels import headers as label_headers
 from payonce.core.labels import hit_label
 from payonce.gateway.wire import answer_fields, head_bytes
 from payonce.ledger.tally import BUCKETS, Ledger
+from payonce.model.call import NUMBERS, Headers
 from payonce.model.entry import Entry
 from payonce.model.key import DIGEST_BYTES
 from payonce.model.ports import Head
@@ -72,11 +73,24 @@ class Ready:
     """One answer, with its wire bytes for the present second."""
 
     __slots__ = (
-        *("_date", "_second", "_wire", "body", "converted", "entry"),
+        *("_date", "_earlier", "_name", "_request", "_second", "_wire", "body", "converted", "entry"),
         *("expires_at", "named", "purges", "size", "slot", "unsaid"),
     )
 
-    def __init__(self, entry: Entry, body: bytes, slot: bytes, purges: int, *, converted: bool = False) -> None:
+    def __init__(
+        self,
+        entry: Entry,
+        body: bytes,
+        slot: bytes,
+        purges: int,
+        name: Callable[[int], Headers] | None = None,
+        *,
+        converted: bool = False,
+    ) -> None:
+        """`name` gives the header field with the id of a request, by its number; those of one second share one."""
+        self._name = name
+        self._request = 0
+        self._earlier: list[tuple[int, int]] = []
         self.entry = entry
         self.converted = converted
         self.body = body
@@ -97,10 +111,25 @@ class Ready:
         if second != self._second or default is not self._date:
             entry = self.entry
             head = Head(entry.status, entry.headers)
-            fields = answer_fields(head, label_headers(hit_label(entry, now, converted=self.converted)), len(self.body))
+            said = label_headers(hit_label(entry, now, converted=self.converted))
+            if self._name is not None:
+                if self.unsaid:
+                    self._earlier.append((self._request, self.unsaid))
+                self._request = next(NUMBERS)
+                said += self._name(self._request)
+            fields = answer_fields(head, said, len(self.body))
             self._wire = head_bytes(entry.status, default, fields) + self.body
             self._second, self._date = second, default
         return self._wire
+
+    def settle(self) -> Iterator[Hits]:
+        """What was served since the last time, by the number that was said."""
+        earlier, self._earlier, told = self._earlier, [], 0
+        for request, count in (*earlier, (self._request, self.unsaid)):
+            if count > told:
+                yield Hits(self.entry, self.slot, count - told, self.converted, request)
+            told = count
+        self.unsaid = 0
 
 
 class Shelf:
@@ -166,10 +195,7 @@ class Shelf:
         said, self._said = self._said, []
         histogram, self._histogram = self._histogram, [0] * (len(BUCKETS) + 1)
         seconds, self._seconds = self._seconds, 0.0
-        hits = []
-        for ready in said:
-            hits.append(Hits(ready.entry, ready.slot, ready.unsaid, ready.converted))
-            ready.unsaid = 0
+        hits = [hit for ready in said for hit in ready.settle()]
         ledger.fast_hits(hits, histogram, round(seconds * 1e9))
 
     def _remove(self, digest: bytes) -> None:

@@ -5,11 +5,15 @@ This room must never know how a call travels, nor what a field of a body means.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from payonce.model.key import Key
 from payonce.model.policy import HitUsage, PromptCache, PromptCacheTtl
+
+NUMBERS: Final = itertools.count(1)
+"""Of the requests of this process."""
 
 Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order; names in lower case."""

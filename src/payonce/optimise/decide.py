@@ -20,13 +20,20 @@ from payonce.optimise.traits import Traits
 class Point:
     """A prefix that could be kept: it ends at block `at`, holds `tokens`, and is used again within five minutes with
     the chance `short`, after that within the hour with the chance `long`. `grows` is the share of these uses
-    that are a next turn of the same conversation, behind which more is written then."""
+    that are a next turn of the same conversation, behind which more is written then.
+
+    Of the next use by another conversation, `late` is the chance that it comes after a pause of more than five minutes
+    in all use, and none of more than an hour; `lost` that it comes later, or never."""
 
     at: int
     tokens: float
     short: float
     long: float
     grows: float = 0.0
+    late: float = 0.0
+    lost: float = 1.0
+    seen: bool = True
+    """Whether it, or another of its kind, was seen before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +47,50 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """The largest premium that may be paid now, in plain tokens: in all, and for what nothing was seen of before."""
+
+    all: float
+    unseen: float
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """Write the points before `depth`; those before `long` for an hour. `gain` is the expected saving, `premium` what
-    it costs now, both in plain tokens."""
+    it costs now, both in plain tokens; `unseen` is the part of it for points of which nothing was seen before."""
 
     depth: int
     long: int
     gain: float
     premium: float
+    unseen: float
 
 
-NOTHING = Choice(0, 0, 0.0, 0.0)
+NOTHING = Choice(0, 0, 0.0, 0.0, 0.0)
 _LEAST_END = 0.04
 """No conversation is believed to go on for ever: the least chance that this use was the last."""
 
 
-def mortal(short: float, long: float) -> tuple[float, float]:
+def mortal(short: float, long: float, least: float = _LEAST_END) -> tuple[float, float]:
     """The chances, with the least chance of an end left over."""
-    over = (short + long) / (1.0 - _LEAST_END)
+    over = (short + long) / (1.0 - least)
     return (short / over, long / over) if over > 1.0 else (short, long)
 
 
-def choose(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, allowed: float) -> Choice:
+def choose(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, allowed: Allowed) -> Choice:
     """The choice that saves most; nothing where nothing saves. `reads_short` is how far we believe that a marker of an
     hour reads a live entry of five minutes; `allowed` is the largest premium that may be paid now."""
     best = NOTHING
     for depth in range(1, len(points) + 1):
         for long in range(depth + 1 if traits.write_1h is not None else 1):
             choice = _weigh(points, kept, traits, reads_short, depth, long)
-            if choice.gain > best.gain and choice.premium <= allowed:
+            if choice.gain > best.gain and choice.premium <= allowed.all and choice.unseen <= allowed.unseen:
                 best = choice
     return best
 
 
 def _weigh(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: float, depth: int, long: int) -> Choice:
-    gain = premium = 0.0
+    gain = premium = unseen = 0.0
     done = kept.alive
     for number in range(depth):
         point = points[number]
@@ -86,18 +102,22 @@ def _weigh(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: flo
         hour = number < long
         cost = (traits.write_1h if hour and traits.write_1h is not None else traits.write_5m) - 1.0
         premium += new * cost
+        unseen += 0.0 if point.seen else new * cost
         gain += (new - twice) * _worth(point, traits, reads_short, hour=hour) - new * cost
     gain += _raised(points, kept, traits, reads_short, depth, long)
-    return Choice(depth, long, gain, premium)
+    return Choice(depth, long, gain, premium, unseen)
 
 
 def _worth(point: Point, traits: Traits, reads_short: float, *, hour: bool) -> float:
     """What a token saves later if it is written now: the chance of a use in time, times what not finding it costs."""
-    chance = point.short + point.long if hour else point.short
-    lasting = traits.write_1h if hour and traits.write_1h is not None else traits.write_5m
-    fixed = lasting - traits.read
     later = reads_short * point.grows
-    return chance * (later * _missed(point, traits) + (1.0 - later) * fixed)
+    missed = later * _missed(point, traits)
+    short = point.short * (missed + (1.0 - later) * (traits.write_5m - traits.read))
+    if not hour or traits.write_1h is None:
+        return short
+    long = (point.short + point.long) * (missed + (1.0 - later) * (traits.write_1h - traits.read))
+    more = traits.write_1h - traits.write_5m
+    return max(long, short + more + point.late * (traits.write_5m - traits.read) - point.lost * more)
 
 
 def _missed(point: Point, traits: Traits) -> float:
@@ -119,14 +139,15 @@ def _raised(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: fl
         return 0.0
     free = again = 0.0
     done = kept.long
+    tail = points[-1]
     lost, longer = traits.write_5m - traits.read, traits.write_1h - traits.read
     for point in points:
         exposed = min(point.tokens, kept.alive) - done
         if exposed <= 0:
             continue
         done += exposed
-        free += exposed * _missed(point, traits) * point.long
-        ever = point.long / max(_LEAST_END, 1.0 - point.short - point.long)
+        free += exposed * _missed(point, traits) * tail.long
+        ever = tail.long / max(_LEAST_END, 1.0 - tail.short - tail.long)
         again += exposed * (lost * ever - longer)
     if depth > long:
         return free

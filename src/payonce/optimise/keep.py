@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from payonce.optimise.chances import either
-from payonce.optimise.decide import Choice, Kept, Point, choose, mortal
+from payonce.optimise.crowds import next_of_others
+from payonce.optimise.decide import Allowed, Choice, Kept, Point, choose, mortal
 from payonce.optimise.learned import Account, Model
 from payonce.optimise.memory import Memory
 from payonce.optimise.nodes import Node, Sight
@@ -25,6 +26,8 @@ _NEARLY = 0.8
 """A marker that turns out to be under the minimum costs nothing: from this share of it on, one is tried."""
 _MARGIN = 1.0
 """Entries that end within so many seconds are not relied upon."""
+_LEAST_STOP = 0.1
+"""No beginning is believed to be used for ever: the least chance that nobody else comes within the hour."""
 _WEAK = (0.005, 0.3)
 _STRONG = (0.03, 2.5)
 _BACKED = (0.04, 8.0)
@@ -124,29 +127,38 @@ class Keeper:
         if last < 0 or self.tokens(last) < self.least:
             return
         goes_on = mortal(tail[0], tail[1] + tail[2])
+        expected = self.sight.continued or self.sight.backed
         near = next((at for at in range(last - 1, self.alive, -1) if prefix.able[at]), -1)
         near_seen = False
         for one in self.sight.beginnings:
             if one.at >= last or self.tokens(one.at) < self.least:
                 continue
             near_seen = near_seen or one.at == near
-            others = (one.chances[0], one.chances[1] + one.chances[2])
+            others = mortal(one.chances[0], one.chances[1] + one.chances[2], _LEAST_STOP)
             share = sum(goes_on) / max(sum(goes_on) + sum(others), 1e-9)
-            yield Point(one.at, self.tokens(one.at), *mortal(*either(goes_on, others)), share)
+            yield Point(
+                one.at,
+                self.tokens(one.at),
+                *mortal(*either(goes_on, others)),
+                share,
+                *next_of_others(goes_on, others),
+                expected or one.backed or one.node.uses > 1,
+            )
         if near >= 0 and not near_seen and self._is_after(near) and self.tokens(near) >= self.least:
-            yield Point(near, self.tokens(near), *goes_on, grows=1.0)
-        yield Point(last, self.tokens(last), *goes_on, grows=1.0)
+            yield Point(near, self.tokens(near), *goes_on, grows=1.0, seen=expected)
+        yield Point(last, self.tokens(last), *goes_on, grows=1.0, seen=expected)
 
     def _is_after(self, at: int) -> bool:
         return all(one.at < at for one in self.sight.beginnings) and self.alive >= 0
 
-    def _allowed(self, total: float) -> float:
+    def _allowed(self, total: float) -> Allowed:
         sight = self.sight
+        weak = max(0.0, min(self.account.allowance(total, *_WEAK), self.model.account.allowance(total, *_WEAK)))
         if sight.backed or any(one.backed for one in sight.beginnings):
-            return self.account.allowance(total, *_BACKED)
+            return Allowed(self.account.allowance(total, *_BACKED), weak)
         if sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in sight.beginnings):
-            return self.account.allowance(total, *_STRONG)
-        return min(self.account.allowance(total, *_WEAK), self.model.account.allowance(total, *_WEAK))
+            return Allowed(self.account.allowance(total, *_STRONG), weak)
+        return Allowed(weak, weak)
 
     # --------------------------------------------------------------------------------------------------- slots
 

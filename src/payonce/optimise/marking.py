@@ -201,15 +201,11 @@ def _points(asked: Asked, total: float) -> Marking:
         return Marking(asked.body, nothing(total), (Advice(Act.LEAVE, "under the minimum", tokens=round(total)),))
     pays = (traits.write_5m - 1.0) / (traits.write_5m - traits.read)
     chance = sight.tail[0] + sight.tail[1]
-    if chance > pays or sight.continued:
-        why = "the conversation goes on: the provider's own caching pays"
-        saving = round(max(0.0, total * (chance * (traits.write_5m - traits.read) - (traits.write_5m - 1.0))))
-        return Marking(
-            asked.body, nothing(total), (Advice(Act.LEAVE, why, tokens=round(total), chance=chance, saving=saving),)
-        )
     scale = asked.knows.per_character()
     least = asked.knows.minimum(traits.minimum, sight.talk.host)
     shared = [one for one in sight.beginnings if one.at >= prefix.tools and prefix.sizes[one.at] * scale >= least]
+    if chance > pays or sight.continued:
+        return _goes_on(asked, [one.at for one in shared if one.node.uses > 1], total, chance)
     shared = [one for one in shared if one.chances[0] + one.chances[1] > pays]
     options: Json = {"prompt_cache_options": {"mode": "explicit"}}
     kept = prefix.sizes[shared[-1].at] * scale if shared else 0.0
@@ -219,9 +215,32 @@ def _points(asked: Asked, total: float) -> Marking:
     body = asked.body
     if shared:
         one = shared[-1]
-        text = "input_text" if asked.dialect == "responses" else "text"
-        body = put(body, [(prefix.places[one.at], {"mode": "explicit"})], "prompt_cache_breakpoint", text)
+        body = _with_points(asked, [one.at])
         often = one.chances[0] + one.chances[1]
         gain = round(kept * (often * (traits.write_5m - traits.read) - (traits.write_5m - 1.0)))
         advice.append(Advice(Act.MARK, "shared by others", prefix.names[one.at], "", round(kept), often, gain))
     return Marking({**body, **options}, nothing(total), tuple(advice), changed=True)
+
+
+def _goes_on(asked: Asked, shared: list[int], total: float, chance: float) -> Marking:
+    """The provider's own caching is left on. It ends at whole messages of this conversation, so what others share gets
+    breakpoints: writing that apart costs nothing, as it is written anyhow."""
+    traits = asked.traits
+    saving = round(max(0.0, total * (chance * (traits.write_5m - traits.read) - (traits.write_5m - 1.0))))
+    why = "the conversation goes on: the provider's own caching pays"
+    advice = [Advice(Act.LEAVE, why, tokens=round(total), chance=chance, saving=saving)]
+    shared = shared[: traits.slots - 1]  # the provider's own takes one
+    if not shared:
+        return Marking(asked.body, nothing(total), tuple(advice))
+    scale = asked.knows.per_character()
+    advice += [
+        Advice(Act.MARK, "shared by others", asked.prefix.names[at], "", round(asked.prefix.sizes[at] * scale))
+        for at in shared
+    ]
+    return Marking(_with_points(asked, shared), nothing(total), tuple(advice), changed=True)
+
+
+def _with_points(asked: Asked, shared: list[int]) -> Json:
+    text = "input_text" if asked.dialect == "responses" else "text"
+    places = [(asked.prefix.places[at], {"mode": "explicit"}) for at in shared]
+    return put(asked.body, places, "prompt_cache_breakpoint", text)

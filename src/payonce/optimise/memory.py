@@ -11,12 +11,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable
 
-from payonce.optimise.chances import SHORT, Cell, Hazards, Waits, blend, chances, rhythm, spread
+from payonce.optimise.chances import Hazards, Waits, blend, chances, rhythm
+from payonce.optimise.crowds import Crowd
+from payonce.optimise.habits import Habits
 from payonce.optimise.nodes import Beginning, Beliefs, Node, Sight, Talk
 from payonce.optimise.prefix import Place, Prefix, openings
-
-_OFTEN = 3
-"""From so many uses on, a beginning counts as one that is used often."""
 
 
 class Memory:
@@ -28,12 +27,11 @@ class Memory:
         self.beliefs = beliefs or Beliefs()
         self._tree: OrderedDict[bytes, Node | None] = OrderedDict()
         self._talks: OrderedDict[tuple[bytes, int], Talk] = OrderedDict()
-        self._cells: OrderedDict[tuple[object, ...], Cell] = OrderedDict()
         self._waits = Waits(waits)
         self._most_places = places
-        self._most_cells = cells
+        self._most_talks = cells
+        self._habits = Habits(self.beliefs, cells)
         self._clock = float("-inf")
-        self._priors = {name: spread(*getattr(self.beliefs, name)) for name in _KINDS}
 
     def arrive(self, prefix: Prefix, seed: bytes, now: float, identity: str) -> tuple[Sight, float]:
         """Follow a request down the tree and leave its trace; `identity` names the conversation if it is a new one.
@@ -45,14 +43,15 @@ class Memory:
         talk, continued = self._conversation(prefix, seed, nodes, known, now, identity)
         follows = continued and talk.end is not None and any(node is talk.end for node in nodes.values())
         self._part(prefix, known, nodes)
-        beginnings = [self._begin(prefix, seed, at, nodes, now, follows=follows) for at in _candidates(prefix, nodes)]
+        beginnings = self._beginnings(prefix, seed, nodes, now, follows=follows)
         kind, prior = self._kind(prefix, talk, continued=continued)
         root = prefix.digests[prefix.system - 1] if prefix.system else seed
+        cell = self._habits.cell
         shared = (
-            self._cell(("tail", kind), 0.995),
-            self._cell((seed, "pace"), 0.98),
-            self._cell((seed, kind), 0.99),
-            self._cell((seed, root, kind), 0.98),
+            cell(("tail", kind), 0.995),
+            cell((seed, "pace"), 0.98),
+            cell((seed, kind), 0.99),
+            cell((seed, root, kind), 0.98),
         )
         b = self.beliefs
         hazards = blend(
@@ -133,7 +132,7 @@ class Memory:
         talk.turns += 1
         self._talks[seed, prefix.talk[-1] if prefix.talk else 0] = talk
         self._talks.move_to_end((seed, prefix.talk[-1] if prefix.talk else 0))
-        while len(self._talks) > self._most_cells:
+        while len(self._talks) > self._most_talks:
             self._talks.popitem(last=False)
         return talk, continued
 
@@ -149,71 +148,44 @@ class Memory:
 
     def _kind(self, prefix: Prefix, talk: Talk, *, continued: bool) -> tuple[str, Hazards]:
         if talk.broken:
-            return "broken", self._priors["broken"]
+            return "broken", self._habits.priors["broken"]
         if prefix.last == "tool":
-            return ("seen tool" if continued else "tool"), self._priors["after_tool" if continued else "later"]
+            return ("seen tool" if continued else "tool"), self._habits.priors["after_tool" if continued else "later"]
         if continued:
-            return "seen", self._priors["seen"]
+            return "seen", self._habits.priors["seen"]
         if prefix.turns:
-            return "later", self._priors["later"]
-        return ("first tools", self._priors["first_with_tools"]) if prefix.calls else ("first", self._priors["first"])
+            return "later", self._habits.priors["later"]
+        return (
+            ("first tools", self._habits.priors["first_with_tools"])
+            if prefix.calls
+            else ("first", self._habits.priors["first"])
+        )
 
-    def _begin(
-        self, prefix: Prefix, seed: bytes, at: int, nodes: dict[int, Node], now: float, *, follows: bool
-    ) -> Beginning:
-        """A beginning is used again. What it waits for are others than the conversation that used it last, whose next
-        turn finds more; that turn only ends the watch."""
-        node = self.node(prefix, at, nodes)
-        if node.wait is not None:
-            (self._waits.drop if follows else self._waits.end)(node.wait, now)
-        if not follows or not node.uses:
-            node.uses += 1
-        often = min(node.uses, _OFTEN)
-        name = prefix.names[at] if at < prefix.opening else "later"
-        cells = [self._cell((name, often), 0.995), self._cell((seed, name, often), 0.99)]
-        levels: list[tuple[Cell | None, float]] = [(cells[0], self.beliefs.everybody), (cells[1], self.beliefs.tenant)]
-        if at >= prefix.system > 0:
-            cells.append(self._cell((seed, prefix.digests[prefix.system - 1], name, often), 0.98))
-            levels.append((cells[-1], self.beliefs.place))
-        if node.habits is None:
-            node.habits = Cell(fade=0.9)
-        levels.append((node.habits, self.beliefs.beginning))
-        gaps = self._cell((seed, name, "gaps"), 0.99)
-        hazards = blend(self._before(seed, name, node.uses), levels, self._late(gaps))
-        node.wait = self._waits.begin(now, (*cells, gaps, node.habits))
-        return Beginning(at, node, chances(hazards, unread=0.7), backed=cells[1].any_ended())
-
-    def _late(self, gaps: Cell) -> float:
-        """How likely a beginning that surely is used again, and wasn't in five minutes, is used within the hour: what
-        is believed, by how many of this tenant's pauses between two uses were that long."""
-        late, share = self.beliefs.late, self.beliefs.late_share
-        seen = sum(gaps.ends[SHORT:]) + self.beliefs.gaps * share
-        return min(0.95, late * seen / ((sum(gaps.ends) + self.beliefs.gaps) * share))
-
-    def _before(self, seed: bytes, name: str, uses: int) -> Hazards:
-        """What is believed of a beginning used so often: at least what was seen of those used less often, since what
-        comes back is rather used again than what has not."""
-        often = min(uses, _OFTEN)
-        prior = self._priors[_USED[often - 1]]
-        if not 1 < uses <= 2 * _OFTEN:
-            return prior
-        less = blend(self._priors[_USED[often - 2]], [(self._cell((seed, name, often - 1), 0.99), self.beliefs.fewer)])
-        return tuple(map(max, prior, less))
-
-    def _cell(self, key: tuple[object, ...], fade: float) -> Cell:
-        cells = self._cells
-        cell = cells.get(key)
-        if cell is None:
-            cell = cells[key] = Cell(fade)
-            if len(cells) > self._most_cells:
-                cells.popitem(last=False)
-        else:
-            cells.move_to_end(key)
-        return cell
-
-
-_USED = ("once", "twice", "often")
-_KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", *_USED)
+    def _beginnings(
+        self, prefix: Prefix, seed: bytes, nodes: dict[int, Node], now: float, *, follows: bool
+    ) -> list[Beginning]:
+        """Every place where others may part from the way is used again. What it waits for are others than the
+        conversation that used it last, whose next turn finds more; that turn only ends the watch."""
+        above = self._tree.setdefault(seed, None) or Node()
+        self._tree[seed] = above
+        self._tree.move_to_end(seed)
+        found = []
+        for at in _candidates(prefix, nodes):
+            node = self.node(prefix, at, nodes)
+            if node.wait is not None:
+                node.paced(now - node.wait.start)
+                (self._waits.drop if follows else self._waits.end)(node.wait, now)
+            if not follows or not node.uses:
+                above.crowd = above.crowd or Crowd()
+                above.crowd.arrive(now, node, node.uses)
+                node.uses += 1
+            name = prefix.names[at] if at < prefix.opening else "later"
+            root = prefix.digests[prefix.system - 1] if at >= prefix.system > 0 else None
+            hazards, cells, backed = self._habits.of_beginning(seed, root, name, node, above.crowd)
+            node.wait = self._waits.begin(now, cells)
+            found.append(Beginning(at, node, chances(hazards, unread=0.7), backed))
+            above = node
+        return found
 
 
 def _one_message(places: list[Place]) -> bool:

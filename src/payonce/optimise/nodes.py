@@ -9,12 +9,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from payonce.optimise.chances import Cell, Exposure
+from payonce.optimise.crowds import Crowd
 
 
 class Talk:
     """One conversation: its habits, and what is known of the hosts that served it."""
 
-    __slots__ = ("broken", "end", "habits", "host", "identity", "misses", "pinned", "pinned_until", "turn", "turns")
+    __slots__ = (
+        "broken",
+        "end",
+        "habits",
+        "host",
+        "identity",
+        "keyed",
+        "misses",
+        "pinned",
+        "pinned_until",
+        "turn",
+        "turns",
+    )
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
@@ -24,24 +37,32 @@ class Talk:
         self.broken = False
         self.end: Node | None = None
         self.host = ""
+        self.keyed: bool | None = None
         self.misses = 0
         self.pinned = ""
         self.pinned_until = 0.0
 
 
 class Node:
-    """A place where requests end, may part or were marked. The times are when an entry of either lifetime ends, as far
-    as we know, and from when on it can be read."""
+    """A place where requests end, may part or were marked. `pace` is how many seconds lie between two requests through
+    it, of late. The times are when an entry of either lifetime ends, as far as we know, and from when on it can be
+    read."""
 
-    __slots__ = ("habits", "ready", "talk", "turn", "until_long", "until_short", "uses", "wait")
+    __slots__ = ("crowd", "habits", "pace", "ready", "talk", "turn", "until_long", "until_short", "uses", "wait")
 
     def __init__(self) -> None:
         self.uses = 0
         self.habits: Cell | None = None
+        self.crowd: Crowd | None = None
+        self.pace = float("inf")
         self.wait: Exposure | None = None
         self.turn: Exposure | None = None
         self.talk: Talk | None = None
         self.until_short = self.until_long = self.ready = float("-inf")
+
+    def paced(self, gap: float) -> None:
+        """The next request comes, so many seconds after the one before."""
+        self.pace = gap if self.pace == float("inf") else self.pace + 0.2 * (gap - self.pace)
 
     def until(self) -> float:
         """When the last of its entries ends."""
@@ -85,7 +106,8 @@ class Beliefs:
     pauses between two uses are longer than five minutes; `gaps` is how many pauses that share is worth against those
     that were seen of a tenant. The other numbers say how
     many exposures each level's estimate is worth to the next: that of everybody, of the tenant's pace, of the tenant,
-    of the place, and then what the conversation or the beginning itself shows. docs/design/planner.md says why.
+    of the place, and then what the conversation or the beginning itself shows; `crowd` is how many requests through a
+    place what is believed of the ways from it is worth. docs/design/planner.md says why.
     """
 
     first: tuple[float, float] = (0.08, 0.02)
@@ -107,3 +129,4 @@ class Beliefs:
     own: float = 3.0
     beginning: float = 1.5
     fewer: float = 1.5
+    crowd: float = 3.0

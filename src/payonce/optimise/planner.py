@@ -95,7 +95,8 @@ class Planner:
         )
         for one in (account, knows.account):
             one.open(marking.keeping.total, marking.keeping.paid)
-        together = sessions.stays_together(prefix, sight, traits.minimum / knows.per_character())
+        least = traits.minimum / knows.per_character()
+        together = sessions.stays_together(prefix, sight, least, paid=traits.kind == "paid-auto")
         bare = mode == "respect"
         sticky = sessions.stick(body, headers, name, traits, upstream, dialect, keyed=together, bare=bare)
         members, changes, more = _stuck(body, headers, sticky, None if bare else sight.talk, upstream, now)

@@ -25,6 +25,9 @@ _LONGEST: Final = 256
 """OpenRouter takes session ids of at most so many characters."""
 _LIKELY: Final = 0.25
 """From this chance on, a conversation is expected to go on."""
+_CROWDED: Final = 8.0
+"""Requests of one beginning that come faster than this, in seconds, spread over several machines: OpenAI's guide says
+from about 15 a minute on."""
 _PIN_FOR: Final = 3600.0
 _MISSES_BEFORE_PIN: Final = 2
 """So many turns that read too little from another host than before; then the host is asked for by name."""
@@ -77,15 +80,21 @@ def stick(
     return Sticky(members, tuple(changes))
 
 
-def stays_together(prefix: Prefix, sight: Sight, least: float) -> bool:
+def stays_together(prefix: Prefix, sight: Sight, least: float, *, paid: bool) -> bool:
     """Whether a request is better kept with its conversation than with others of the same beginning.
 
-    OpenAI chooses the machine by key and opening tokens, so a key for each of many single questions under one long
-    beginning would keep each from reading it. Without a key they meet. `least` is in characters.
+    OpenAI chooses the machine by key and opening tokens, so with a key of its own each conversation writes a long
+    beginning that others use again for itself. Without a key they meet: good for single questions, and for
+    conversations too where that writing is `paid`, as long as so few requests come that one machine takes them all.
+    What was decided for a conversation stays. `least` is in characters.
     """
-    if sight.continued or prefix.turns or sum(sight.tail[:2]) > _LIKELY:
-        return True
-    return not any(one.node.uses > 1 and prefix.sizes[one.at] >= least for one in sight.beginnings)
+    talk = sight.talk
+    if talk.keyed is None:
+        shared = [one.node for one in sight.beginnings if one.node.uses > 1 and prefix.sizes[one.at] >= least]
+        single = not (sight.continued or prefix.turns or sum(sight.tail[:2]) > _LIKELY)
+        quiet = paid and all(node.pace > _CROWDED for node in shared)
+        talk.keyed = not (shared and (single or quiet))
+    return talk.keyed
 
 
 def retired(headers: Headers) -> tuple[HeaderChange, ...]:

@@ -1,0 +1,141 @@
+"""What the books add to `payonce stats`: rates by count, tokens and money, where time and money went, and the trend.
+
+This room must never add up by itself what the reader adds up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from payonce.books.reader import Reader
+from payonce.books.words import CALL, PASSED, Figures, Spent, Total
+from payonce.cli.output import say, table
+from payonce.ledger.tally import dollars
+
+TOP: Final = 10
+STEPS: Final = 48
+"""So many columns the trend has, at most."""
+_BARS: Final = " ▁▂▃▄▅▆▇█"
+_LENGTHS: Final = (60, 300, 900, 3600, 6 * 3600, 86400, 7 * 86400, 28 * 86400)
+
+
+def told(reader: Reader, now: float, since: float, by: Sequence[str]) -> dict[str, Any]:
+    """The books' figures since then, as plain values; money in US dollars as decimal text."""
+    figures = reader.total(since)
+    latency = reader.latency(since)
+    models = [each for each in reader.totals(since, by=("model",)) if each.by[0]]
+    reasons = [each for each in reader.totals(since, by=("reason", "outcome")) if each.by[0]]
+    found = {
+        **_line(figures),
+        "tokens_hit_rate": figures.token_hit_rate,
+        "money_hit_rate": figures.money_hit_rate,
+        "prompt_cache_share": figures.read_share,
+        "discounted": dollars(figures.read_saving_nano),
+        "premium": dollars(figures.premium_nano),
+        "wasted": dollars(figures.unread_nano),
+        "missed": dollars(figures.missed_nano),
+        "seconds": {
+            outcome: {"p50": histogram.quantile(0.5), "p99": histogram.quantile(0.99)}
+            for outcome, histogram in latency.items()
+        },
+        "models": [{"model": each.by[0], **_line(each.figures)} for each in models[:TOP]],
+        "reasons": [
+            {"reason": each.by[0], "requests": each.figures.requests}
+            for each in reasons
+            if each.by[1] not in {CALL, PASSED}
+        ][:TOP],
+        "slowest": [_call(call) for call in reader.slowest(since, TOP)],
+        "trend": _trend(reader, now, since),
+    }
+    if by:
+        found["by"] = [_part(by, each) for each in reader.totals(since, by=by)]
+    return found
+
+
+def show(found: dict[str, Any], by: Sequence[str]) -> None:
+    """The same for people."""
+    rates = [found[name] for name in ("hit_rate", "tokens_hit_rate", "money_hit_rate", "prompt_cache_share")]
+    say()
+    table(
+        ("by the ledger", ""),
+        [
+            ("hits, by count, tokens, money", ", ".join(map(_percent, rates[:3]))),
+            ("read from the prompt cache", f"{_percent(rates[3])} of the input tokens that were paid for"),
+            ("avoided, discounted", f"{found['avoided']}, {found['discounted']} dollars"),
+            ("paid as premium, wasted, missed", f"{found['premium']}, {found['wasted']}, {found['missed']} dollars"),
+        ],
+    )
+    if found["trend"]:
+        say()
+        for title, name in (("requests", "requests"), ("hits", "served"), ("dollars avoided", "avoided")):
+            amounts = [float(point[name]) for point in found["trend"]]
+            say(f"{title:<16} {bars(amounts)}  most: {max(amounts):g}")
+    if by:
+        say()
+        rows = [[str(part[name]) for name in by] + _cells(part) for part in found["by"]]
+        table((*by, *_HEADS), rows, right=_HEADS)
+    if found["models"]:
+        say()
+        table(("model", *_HEADS), [[part["model"], *_cells(part)] for part in found["models"]], right=_HEADS)
+    if found["slowest"]:
+        say()
+        rows = [[one["request"], one["model"], f"{one['seconds']:.2f} s", one["dollars"]] for one in found["slowest"]]
+        table(("slowest call of request", "model", "took", "dollars"), rows, right=("took", "dollars"))
+
+
+_HEADS: Final = ("requests", "hits", "dollars paid", "avoided")
+
+
+def bars(amounts: Sequence[float]) -> str:
+    """Amounts as a line of bars, the largest one full; what is not nothing is never drawn as nothing."""
+    top = max(amounts, default=0.0)
+    if top <= 0:
+        return " " * len(amounts)
+    return "".join(_BARS[0 if amount <= 0 else max(1, round(amount / top * 8))] for amount in amounts)
+
+
+def _trend(reader: Reader, now: float, since: float) -> list[dict[str, Any]]:
+    """Steps of a length that suits people, from the first in which anything was."""
+    start = max(since, now - _LENGTHS[-1] * STEPS)
+    if not since:
+        busy = [point.at for point in reader.series(start, step=86400) if point.figures.requests]
+        start = max(busy[0], now - 400 * 86400) if busy else now
+    step = next((length for length in _LENGTHS if (now - start) / length <= STEPS), _LENGTHS[-1])
+    return [
+        {
+            "at": point.at,
+            "requests": point.figures.requests,
+            "served": point.figures.served,
+            "avoided": dollars(point.figures.avoided_nano),
+            "paid": dollars(point.figures.paid_nano),
+        }
+        for point in reader.series(start, step=step)
+    ]
+
+
+def _line(figures: Figures) -> dict[str, Any]:
+    return {
+        "requests": figures.requests,
+        "hit_rate": figures.hit_rate,
+        "paid": dollars(figures.paid_nano),
+        "avoided": dollars(figures.avoided_nano),
+        "calls": figures.calls,
+    }
+
+
+def _part(by: Sequence[str], total: Total) -> dict[str, Any]:
+    return dict(zip(by, total.by, strict=True)) | _line(total.figures)
+
+
+def _call(call: Spent) -> dict[str, Any]:
+    cost = "" if call.cost_nano is None else dollars(call.cost_nano)
+    return {"request": call.request, "model": call.model, "seconds": call.took, "dollars": cost, "at": call.at}
+
+
+def _cells(part: dict[str, Any]) -> list[str]:
+    return [str(part["requests"]), _percent(part["hit_rate"]), part["paid"], part["avoided"]]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"

@@ -1,0 +1,190 @@
+"""A full disk, a locked file, a place that can't be written, kill -9: figures are lost, no call and no entry."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import which
+
+import apsw
+import pytest
+
+from payonce.books.clerk import HELD, Clerk
+from payonce.books.file import BooksFile
+from payonce.books.journal import Journal
+from payonce.books.reader import Reader
+from payonce.model import reason as why
+from payonce.model.receipt import Outcome, Receipt
+from payonce.testing import FakeClock
+from payonce.testing.sim import SimulatedProvider, running_sim
+from tests.books.test_books import Desk, ask_for
+from tests.support import words
+from tests.support.gateway import GatewayChild, RunningGateway, running_gateway, until
+
+PATIENT = 10.0
+"""Seconds for a read of the store, so that a busy machine makes no miss of a hit."""
+
+
+@pytest.fixture
+def sim() -> Iterator[SimulatedProvider]:
+    with running_sim() as provider:
+        yield provider
+
+
+def asks(gateway: RunningGateway | GatewayChild, count: int, start: int = 0) -> list[str]:
+    """The cache status of so many different requests."""
+    found = []
+    for number in range(start, start + count):
+        reply = gateway.post(words.chat(model="sim/small", messages=[{"role": "user", "content": f"say {number}"}]))
+        assert reply.status == 200
+        found.append(reply["x-openrouter-cache-status"])
+    return found
+
+
+def reader_of(path: Path) -> Reader:
+    return Reader(BooksFile(path), time.time)
+
+
+def test_a_full_disk_costs_figures_only(tmp_path: Path, sim: SimulatedProvider) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if which("mount") is None or os.geteuid() != 0:
+        pytest.skip("a small disk can only be mounted by root")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(disk)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no disk can be mounted here: {mounted.stderr.decode()}")
+    try:
+        (disk / "filler").write_bytes(b"x" * (1900 << 10))
+        store = f"sqlite:{tmp_path / 'cache.db'}"
+        with running_gateway(sim.base_url, read_budget=PATIENT, store=store, ledger=str(disk / "ledger.db")) as gateway:
+            books = gateway.gateway.world.books
+            assert books is not None
+            assert asks(gateway, 200) == ["MISS"] * 200
+            assert until(lambda: bool(books.clerk.fault), 30), "the disk must have been full: a positive control"
+            assert asks(gateway, 200) == ["HIT"] * 200
+            (disk / "filler").unlink()
+            asks(gateway, 5)
+            assert until(lambda: not books.clerk.fault and books.reader.total(0).requests > 0, 30)
+            assert asks(gateway, 200) == ["HIT"] * 200
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_limit_on_the_files_size_is_a_full_disk_too(tmp_path: Path) -> None:
+    clock = FakeClock()
+    desk = Desk(tmp_path / "books.db", clock)
+    desk.journal.exchanged(Receipt(Outcome.MISS, why.ABSENT), 0.1, ask_for(1))
+    desk.clerk.flush()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (256 << 10, before[1]))
+        for number in range(5000):
+            desk.journal.exchanged(Receipt(Outcome.MISS, why.ABSENT), 0.1, ask_for(number + 2, key=bytes(32)))
+            if number % 100 == 0:
+                desk.clerk.flush()
+        desk.clerk.flush()
+        assert desk.clerk.fault, "the limit must have been met: a positive control"
+        assert len(desk.clerk._held) <= HELD
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    desk.clerk.flush()
+    assert desk.clerk.fault == ""
+    assert desk.reader.total(0).requests + desk.clerk.losses()["unwritten"] == 5001
+    assert desk.file.path is not None
+    with apsw.Connection(str(desk.file.path)) as db:
+        assert db.execute("PRAGMA integrity_check").get == "ok"
+    desk.close()
+
+
+def test_a_locked_file_is_waited_for_off_the_request_path(tmp_path: Path, sim: SimulatedProvider) -> None:
+    path = tmp_path / "cache.db.ledger"
+    with running_gateway(sim.base_url, read_budget=PATIENT, store=f"sqlite:{tmp_path / 'cache.db'}") as gateway:
+        books = gateway.gateway.world.books
+        assert books is not None
+        asks(gateway, 3)
+        assert until(lambda: books.reader.total(0).requests == 3, 30)
+        holder = apsw.Connection(str(path))
+        holder.execute("BEGIN EXCLUSIVE").fetchall()
+        try:
+            assert asks(gateway, 50, start=3) == ["MISS"] * 50
+            assert asks(gateway, 50, start=3) == ["HIT"] * 50
+            assert until(lambda: bool(books.clerk.fault), 30), "the file must have been locked: a positive control"
+        finally:
+            holder.execute("ROLLBACK").fetchall()
+            holder.close()
+        assert until(lambda: books.reader.total(0).requests == 103, 30)
+        assert books.clerk.losses() == {}
+
+
+def test_books_that_can_not_be_made_leave_the_gateway_as_it_is(tmp_path: Path, sim: SimulatedProvider) -> None:
+    (tmp_path / "file").write_text("no directory")
+    with running_gateway(sim.base_url, read_budget=PATIENT, ledger=str(tmp_path / "file" / "ledger.db")) as gateway:
+        books = gateway.gateway.world.books
+        assert books is not None
+        assert asks(gateway, 3) == ["MISS"] * 3
+        assert asks(gateway, 3) == ["HIT"] * 3
+        assert until(lambda: bool(books.clerk.fault), 30)
+        assert gateway.run(lambda: gateway.gateway.world.ledger.now.counts["requests.miss"]) == 3
+
+
+def test_with_the_ledger_off_nothing_is_written(tmp_path: Path, sim: SimulatedProvider) -> None:
+    with running_gateway(
+        sim.base_url, read_budget=PATIENT, store=f"sqlite:{tmp_path / 'cache.db'}", ledger="off"
+    ) as gateway:
+        assert asks(gateway, 2) == ["MISS"] * 2
+        assert gateway.gateway.world.books is None
+    assert not list(tmp_path.glob("*.ledger*"))
+
+
+def test_kill_9_costs_a_few_seconds_of_figures_and_no_entry(tmp_path: Path, sim: SimulatedProvider) -> None:
+    store, path = f"sqlite:{tmp_path / 'cache.db'}", tmp_path / "cache.db.ledger"
+    options = ("--port", "0", "--upstream", sim.base_url, "--store", store, "--cache", "all")
+    with GatewayChild(tmp_path, *options, PAYONCE_READ_BUDGET=f"{PATIENT}") as child:
+        asks(child, 60)
+        reader = reader_of(path)
+        assert until(lambda: reader.total(0).requests >= 60, 30)
+        asks(child, 40, start=60)
+        deadline = time.monotonic() + 3
+        while child.post(words.chat(model="sim/small")).status == 200 and time.monotonic() < deadline - 1.5:
+            pass
+        child.process.kill()
+        child.end()
+    survived = reader.total(0).requests
+    assert survived >= 60
+    reader.close()
+    with apsw.Connection(str(path)) as db:
+        assert db.execute("PRAGMA integrity_check").get == "ok"
+    with GatewayChild(tmp_path, *options, PAYONCE_READ_BUDGET=f"{PATIENT}") as child:
+        assert asks(child, 60) == ["HIT"] * 60
+        again = reader_of(path)
+        assert until(lambda: again.total(0).requests >= survived + 60, 30)
+        again.close()
+
+
+def test_a_clerk_that_stumbles_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    journal, file = Journal(clock, 1), BooksFile(tmp_path / "books.db")
+    clerk = Clerk(journal, file, b"s" * 32, clock)
+    broken = iter([True])
+
+    def enter(*args: object) -> list[object]:
+        if next(broken, False):
+            raise RuntimeError("a mistake of ours")
+        return []
+
+    monkeypatch.setattr("payonce.books.clerk.enter", enter)
+    for _ in range(2):
+        journal.exchanged(Receipt(Outcome.BYPASS, why.CACHE_OFF), 0.1, None)
+        clerk.flush()
+    assert clerk.losses() == {"unwritten": 1}
+    clerk.start()
+    clerk.stop()
