@@ -294,7 +294,7 @@ def test_on_a_file_too_everybody_goes_where_nothing_was_kept(file: tuple[SqliteS
 
 @pytest.fixture
 def looker(file: tuple[SqliteStore, Child], tmp_path: Path) -> Iterator[Child]:
-    """A third process, which stands still in the middle of its look whether the answer was kept, until it is told on."""
+    """A third process, which stands still in the middle of its look whether the answer was kept, until told on."""
     looking = Child(tmp_path / "c.db")
     looking.say("look")
     assert file[1].say("claim")
