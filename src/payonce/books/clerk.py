@@ -17,10 +17,11 @@ from typing import Final
 import apsw
 
 from payonce.books import schema
+from payonce.books.batch import Batch
 from payonce.books.entering import enter
 from payonce.books.file import BooksFile, transaction
 from payonce.books.journal import Journal
-from payonce.books.posting import Batch, Posting
+from payonce.books.posting import Posting
 from payonce.errors import StoreError
 from payonce.model.ports import Clock
 

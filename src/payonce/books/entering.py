@@ -14,8 +14,8 @@ import orjson
 from blake3 import blake3
 
 from payonce.books import schema
+from payonce.books.batch import Batch, CallRow, ReceiptRow
 from payonce.books.journal import Billed
-from payonce.books.posting import Batch, CallRow, ReceiptRow
 from payonce.books.schema import Place, Scene
 from payonce.books.words import SUMMED
 from payonce.doctor import Finding

@@ -15,8 +15,10 @@ from payonce.doctor import Finding
 from payonce.ledger.money import Bill
 from payonce.ledger.unread import Expired
 from payonce.model.call import Ask, Call, Headers, Steering
+from payonce.model.entry import Tokens
+from payonce.model.key import Key
 from payonce.model.ports import Clock
-from payonce.model.receipt import Hits, Landing, Receipt
+from payonce.model.receipt import Hits, Landing, Outcome, Receipt
 from payonce.optimise import Advice
 
 WAITING: Final = 20_000
@@ -32,6 +34,23 @@ class Answered(NamedTuple):
     took: float
     receipt: Receipt
     asked: Ask | Call | None
+
+
+class Hit(NamedTuple):
+    """A hit was told by the story: what counts of it, and nothing that would keep its ask and its entry alive."""
+
+    at: float
+    took: float
+    request: int
+    tenant: str
+    namespace: str
+    endpoint: str
+    model: str
+    key: Key
+    converted: bool
+    tokens: Tokens
+    spared: float
+    size: int
 
 
 class Shelved(NamedTuple):
@@ -89,7 +108,7 @@ class Unread(NamedTuple):
     expired: Expired
 
 
-Event = Answered | Shelved | Landed | Billed | Unread
+Event = Answered | Hit | Shelved | Landed | Billed | Unread
 
 
 class Journal:
@@ -109,8 +128,26 @@ class Journal:
         if len(self._waiting) >= WAITING:
             self.dropped["journal-full"] += 1
             return
-        call = asked.call if isinstance(asked, Ask) else asked
         entry = receipt.entry
+        if receipt.outcome is Outcome.HIT and entry is not None and isinstance(asked, Ask):
+            self._waiting.append(
+                Hit(
+                    self._clock(),
+                    seconds,
+                    asked.call.number,
+                    asked.tenant,
+                    asked.namespace,
+                    asked.call.endpoint,
+                    asked.intent.model,
+                    asked.key,
+                    receipt.converted,
+                    entry.facts.tokens,
+                    entry.took,
+                    len(entry.body),
+                )
+            )
+            return
+        call = asked.call if isinstance(asked, Ask) else asked
         weight = (len(call.body) if call is not None else 0) + (len(entry.body) if entry is not None else 0)
         if self._held + weight > WAITING_BYTES:
             self.dropped["parts"] += 1

@@ -1,0 +1,168 @@
+"""What the clerk enters at once, as values: sums, receipts, and upstream calls with both their halves.
+
+This room must never know SQL, nor decide what is counted.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from payonce.books.journal import Answered, Billed, Hit, Landed
+from payonce.books.schema import Place, Scene
+from payonce.dialects.parts import Parts
+from payonce.model.call import Ask, Call
+from payonce.model.entry import Tokens
+from payonce.model.receipt import Hits, Outcome
+
+MINUTE: Final = 60
+SERVED: Final = (Outcome.HIT, Outcome.STALE)
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptRow:
+    """One receipt to be filed; `request` is its number, `follows` that of the request whose call answered it."""
+
+    request: int
+    follows: int
+    at: float
+    scene: Scene
+    outcome: str
+    reason: str
+    times: int
+    took: float
+    stream: bool
+    converted: bool
+    key: bytes | None
+    avoided: Tokens | None
+    served_bytes: int
+    parts: Parts
+
+
+@dataclass(slots=True)
+class CallRow:
+    """What is known of one upstream call: either half, or both. `row` is where it stands in the file, if it does."""
+
+    request: int
+    landed: Landed | None = None
+    billed: Billed | None = None
+    since: float = 0.0
+    row: int | None = None
+    counted: set[str] = field(default_factory=set)
+    """Which halves are in the sums."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing more will come."""
+        if self.landed is None:
+            return self.billed is not None and not self.billed.steering.cacheable
+        return self.billed is not None or not self.landed.steered
+
+    @property
+    def scene(self) -> Scene:
+        """Who asked whom for what, as far as it is known."""
+        if self.billed is None:
+            return self.landed.scene if self.landed is not None else Scene()
+        return self.billed.scene
+
+
+@dataclass(slots=True)
+class Batch:
+    """What is to be entered at once."""
+
+    sums: dict[Place, Counter[str]] = field(default_factory=dict)
+    latency: Counter[tuple[int, str, int]] = field(default_factory=Counter)
+    receipts: list[ReceiptRow] = field(default_factory=list)
+    calls: list[CallRow] = field(default_factory=list)
+    turns: list[Billed] = field(default_factory=list)
+    """The bills of calls that belong to a conversation."""
+
+    def __bool__(self) -> bool:
+        return bool(self.sums or self.receipts or self.calls or self.latency)
+
+    def at(self, at: float, scene: Scene, outcome: str, reason: str = "") -> Counter[str]:
+        """The sums of this minute, scene, outcome and reason."""
+        place = int(at) // MINUTE * MINUTE, scene, outcome, reason
+        found = self.sums.get(place)
+        if found is None:
+            found = self.sums[place] = Counter()
+        return found
+
+
+def scene_of(asked: Ask | Call | None) -> tuple[Scene, int]:
+    """Who asked whom for what, and the number of the request."""
+    if asked is None:
+        return Scene(), 0
+    if isinstance(asked, Ask):
+        return Scene(asked.tenant, asked.namespace, asked.call.endpoint, asked.intent.model), asked.call.number
+    steering = asked.steering
+    if steering is None:
+        return Scene(endpoint=asked.endpoint), asked.number
+    return Scene(steering.tenant, steering.namespace, asked.endpoint, steering.model), asked.number
+
+
+def answered_row(event: Answered, scene: Scene, parts: Parts) -> ReceiptRow:
+    receipt, asked = event.receipt, event.asked
+    ask = asked if isinstance(asked, Ask) else None
+    avoided, size = None, 0
+    if receipt.entry is not None and receipt.outcome in SERVED:
+        avoided, size = receipt.entry.facts.tokens, len(receipt.entry.body)
+    elif receipt.saved is not None:
+        avoided, size = receipt.saved.tokens, receipt.saved.size
+    _, number = scene_of(asked)
+    return ReceiptRow(
+        request=number,
+        follows=receipt.flight or (number if receipt.outcome is Outcome.BYPASS else 0),
+        at=event.at,
+        scene=scene,
+        outcome=receipt.outcome.value,
+        reason=receipt.reason.id if receipt.reason is not None else "",
+        times=1,
+        took=event.took,
+        stream=ask is not None and ask.key.stream,
+        converted=receipt.converted,
+        key=None if ask is None else ask.key.digest,
+        avoided=avoided,
+        served_bytes=size,
+        parts=parts,
+    )
+
+
+def told_row(hit: Hit, scene: Scene) -> ReceiptRow:
+    return ReceiptRow(
+        request=hit.request,
+        follows=0,
+        at=hit.at,
+        scene=scene,
+        outcome=Outcome.HIT.value,
+        reason="",
+        times=1,
+        took=hit.took,
+        stream=hit.key.stream,
+        converted=hit.converted,
+        key=hit.key.digest,
+        avoided=hit.tokens,
+        served_bytes=hit.size,
+        parts={},
+    )
+
+
+def shelved_row(hits: Hits, at: float, scene: Scene, took: float) -> ReceiptRow:
+    entry = hits.entry
+    return ReceiptRow(
+        request=hits.request,
+        follows=0,
+        at=at,
+        scene=scene,
+        outcome=Outcome.HIT.value,
+        reason="",
+        times=hits.times,
+        took=took,
+        stream=hits.slot[-1:] == b"s",
+        converted=hits.converted,
+        key=hits.slot[:-1],
+        avoided=entry.facts.tokens,
+        served_bytes=len(entry.body),
+        parts={},
+    )

@@ -1,0 +1,102 @@
+"""What each happening adds to the sums. This room must never know a receipt."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from payonce.books.batch import Batch, CallRow
+from payonce.books.journal import Billed, Landed
+from payonce.books.schema import Scene
+from payonce.books.words import CALL, PASSED
+from payonce.ledger.money import Bill, nano_dollars
+from payonce.model.entry import Tokens
+from payonce.model.receipt import Outcome
+
+
+def avoid(sums: Counter[str], tokens: Tokens, took: float, calls: int) -> None:
+    """`calls` upstream calls of this size were not made."""
+    sums["avoided_calls"] += calls
+    sums["avoided_input"] += (tokens.input or 0) * calls
+    sums["avoided_output"] += (tokens.output or 0) * calls
+    sums["avoided_nano"] += (tokens.cost or 0) * calls
+    sums["avoided_ns"] += round(took * 1e9) * calls
+    if tokens.cost is None:
+        sums["avoided_unpriced"] += calls
+
+
+def count_call(batch: Batch, call: CallRow) -> None:
+    """Enter what is new of a call."""
+    scene, fresh = call.scene, not call.counted
+    passed = call.landed is None and call.billed is not None and not call.billed.steering.cacheable
+    outcome = PASSED if passed else CALL
+    if call.landed is not None and "landed" not in call.counted:
+        _count_landing(batch, call, scene, outcome)
+    if call.billed is not None and "billed" not in call.counted:
+        _count_bill(batch.at(call.billed.at, scene, outcome, ""), call.billed)
+        if call.billed.session:
+            batch.turns.append(call.billed)
+        if call.landed is None and fresh:
+            batch.at(call.billed.at, scene, outcome, "")["calls"] += 1
+    elif fresh and call.landed is not None and not call.landed.steered:
+        _count_facts(batch.at(call.landed.at, scene, outcome, ""), call.landed)
+    call.counted = {name for name in ("landed", "billed") if getattr(call, name) is not None}
+    batch.calls.append(call)
+
+
+def _count_landing(batch: Batch, call: CallRow, scene: Scene, outcome: str) -> None:
+    landed = call.landed
+    assert landed is not None
+    landing = landed.landing
+    sums = batch.at(landed.at, scene, outcome, landing.reason.id if landing.reason is not None else "")
+    if not call.counted:
+        sums["calls"] += 1
+    sums["call_ns"] += round(landing.took * 1e9)
+    sums["kept"] += landing.reason is None
+    if landed.followers and landing.facts is not None:
+        avoided = batch.at(landed.at, scene._replace(provider=""), Outcome.COLLAPSED.value)
+        avoid(avoided, landing.facts.tokens, landing.took, landed.followers)
+
+
+def _count_facts(sums: Counter[str], landed: Landed) -> None:
+    """An answer that is not billed apart: what it says of itself counts."""
+    if landed.landing.facts is None:
+        return
+    tokens = landed.landing.facts.tokens
+    sums["billed"] += 1
+    sums["unpriced"] += tokens.cost is None
+    sums["paid_nano"] += tokens.cost or 0
+    sums["input_tokens"] += tokens.input or 0
+    sums["plain_tokens"] += tokens.input or 0
+    sums["output_tokens"] += tokens.output or 0
+
+
+def _count_bill(sums: Counter[str], billed: Billed) -> None:
+    for finding in billed.findings:
+        if finding.wrong and finding.tokens:
+            sums["missed_tokens"] += finding.tokens
+            sums["missed_nano"] += nano_dollars(finding.cost)
+    for bill in billed.bills:
+        _add_bill(sums, bill)
+
+
+def _add_bill(sums: Counter[str], bill: Bill) -> None:
+    usage = bill.usage
+    saving, premium = nano_dollars(bill.read_saving), nano_dollars(bill.write_premium)
+    sums["billed"] += 1
+    sums["unpriced"] += bill.cost is None
+    sums["paid_nano"] += nano_dollars(bill.cost)
+    if bill.estimated:
+        sums["estimated_calls"] += 1
+        sums["estimated_nano"] += nano_dollars(bill.cost)
+    sums["input_tokens"] += usage.input_total or 0
+    sums["output_tokens"] += usage.output or 0
+    sums["read_tokens"] += usage.cache_read or 0
+    sums["written_tokens"] += usage.cache_write or 0
+    sums["plain_tokens"] += usage.input_uncached or 0
+    sums["read_saving_nano"] += saving
+    sums["premium_nano"] += premium
+    if not bill.ours:
+        sums["unaided_nano"] += saving - premium
+    sums["anomalies"] += bool(usage.anomaly)
+    if bill.unknown:
+        sums["unknown_" + bill.unknown] += 1
