@@ -1,8 +1,8 @@
-"""A cluster of six nodes that loses a primary under the load of 64 clients on three gateways: no error, no wrong answer,
-and what stood on the lost node is served again within the node timeout and five seconds.
+"""A cluster of six nodes loses a primary under the load of 64 clients on three gateways: no error, no wrong answer, and
+what stood on the lost node is served again within the node timeout and five seconds.
 
-It is known of every entry on which node it stands, so what is asked for afterwards is what was lost: each entry once, on
-a gateway that has never seen it, so that a hit comes from the replica and not from a memory.
+It is known of every entry on which node it stands, so what is asked for afterwards is what was lost: each entry once,
+on a gateway that has never seen it, so that a hit comes from the replica and not from a memory.
 """
 
 from __future__ import annotations
@@ -127,21 +127,25 @@ async def until(true: Callable[[], object], seconds: float) -> float:
     end = time.monotonic() + seconds
     while not await asyncio.to_thread(true):
         assert time.monotonic() < end, "it never came true"
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.01)
     return time.monotonic()
 
 
 async def kept(gateway: GatewayProcess, cluster: Cluster, tally: Tally) -> list[list[str]]:
-    """Ask `KEPT` questions of one gateway: those whose answers stand on the first primary, on the second, on the third."""
-    client, before = RawClient(gateway.port), [0, 0, 0]
+    """Ask `KEPT` questions of one gateway: those whose answers stand on the first primary, the second, the third."""
+    client, now = RawClient(gateway.port), [0, 0, 0]
     places: list[list[str]] = [[], [], []]
+
+    def more() -> bool:
+        now[:] = [entries(node) for node in cluster.nodes[:3]]
+        return now != before
+
     for number in range(KEPT):
+        before = list(now)
         await tally.ask(client, f"kept {number}")
-        while (now := [entries(node) for node in cluster.nodes[:3]]) == before:
-            await asyncio.sleep(0.001)
+        await until(more, 10.0)
         [place] = [at for at in range(3) if now[at] > before[at]]
         places[place].append(f"kept {number}")
-        before = now
     client.leave()
     return places
 

@@ -189,8 +189,12 @@ async def test_an_answer_that_is_not_kept_lets_all_go_at_once(
             await boarded(gateway)
         assert upstream.calls == 1
         upstream.gate.set()
+        upstream.gate.clear()  # one answer is given; the next two are asked for while neither is
+        await until(lambda: upstream.calls == 3)
+        upstream.gate.set()
         answers = await asyncio.gather(*sent)
         assert {answer.status for answer in answers} == {429}
+        assert sum([await metric(gateway, 'payonce_flight_waits_total{outcome="in_vain"}') for gateway in three]) == 0
         assert upstream.calls == 3
 
 
