@@ -76,6 +76,8 @@ class Teller:
         self._billed: OrderedDict[int, Billed] = OrderedDict()
         self._lock = threading.Lock()
         self._lost = 0
+        self.filed_as: Callable[[int], str] | None = None
+        """Under which id a request's receipt is filed, by its number; None where none is."""
 
     @property
     def dropped(self) -> int:
@@ -170,7 +172,7 @@ class Teller:
             outcome=receipt.outcome.value if receipt is not None else seen.kind,
             reason=receipt.reason.id if receipt is not None and receipt.reason is not None else seen.reason,
             unkept=landing.reason.id if landing is not None and landing.reason is not None else "",
-            request=call.number if call is not None else 0,
+            request=self._id(call),
             endpoint=call.endpoint if call is not None else "",
             upstream=call.upstream if call is not None else "",
             model=ask.intent.model if ask is not None else steering.model if steering is not None else "",
@@ -191,6 +193,9 @@ class Teller:
             tracestate=headers.get(b"tracestate", b"").decode("latin-1"),
             context=seen.context,
         )
+
+    def _id(self, call: Call | None) -> str:
+        return "" if call is None or not call.number or self.filed_as is None else self.filed_as(call.number)
 
 
 def _number(seen: _Seen) -> int:
@@ -264,6 +269,7 @@ def chorus(journal: Journal | None, teller: Teller | None) -> Chorus | Journal |
     """Whoever of the two there is, as one scribe."""
     if journal is None or teller is None:
         return teller if journal is None else journal
+    teller.filed_as = journal.filed_as
     return Chorus(journal, teller)
 
 

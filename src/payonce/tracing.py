@@ -98,7 +98,7 @@ def attributes(visit: Visit) -> dict[str, Any]:
         "payonce.outcome": visit.outcome,
         "payonce.reason": visit.reason,
         "payonce.unkept": visit.unkept,
-        "payonce.request": visit.request or None,
+        "payonce.request": visit.request,
         "payonce.tenant": visit.tenant[:16],
         "payonce.namespace": visit.namespace,
         "payonce.upstream": visit.upstream,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import time
@@ -17,7 +18,7 @@ from payonce.model.about import about_entry
 from payonce.model.entry import Entry, Facts, Tokens, seal
 from payonce.testing.sim import CacheMeter, SimulatedProvider, running_sim
 from tests.doctor.scenes import scenes
-from tests.support.gateway import Reply, RunningGateway, running_gateway
+from tests.support.gateway import Reply, RunningGateway, running_gateway, until
 
 MODEL = "anthropic/claude-sonnet-4.5"
 ADMIN = "/_payonce/"
@@ -96,9 +97,21 @@ class House:
         """Wait until what was answered is stored, noted, and in the books."""
         world = self.gateway.gateway.world
         assert world.tiers.keeper.flush(5.0)
-        self.gateway.run(world.settle)
+        if world.navigator._loading is not None:  # what waits for prices is judged when they are there
+            world.navigator._loading.join(10)
+        asyncio.run_coroutine_threadsafe(world.tally(), self.gateway.loop).result(10)
+        assert world.tiers.keeper.flush(5.0)
         assert world.books is not None
-        world.books.clerk.flush()
+        assert until(self._booked, 20)
+
+    def _booked(self) -> bool:
+        """Whether every upstream call stands beside its request, with its cost."""
+        books = self.gateway.gateway.world.books
+        assert books is not None
+        books.clerk.flush()
+        asked = [each for each in books.reader.recent(limit=200) if each.outcome in ("miss", "bypass") and each.id]
+        paid = books.reader.total(0).paid_nano == round(self.sim.bill.cost * 1_000_000_000)
+        return paid and all(each.call is not None for each in asked)
 
     def get(self, path: str = "", **fields: str) -> Reply:
         """A page, as a program on this machine asks for it."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from payonce.cli import main
 from payonce.gateway.access_log import AccessLog, line
 from payonce.model.visit import Spent, Visit
 from payonce.telling import WAITING, Teller
@@ -67,6 +68,36 @@ def test_every_kind_of_request_has_its_line(tmp_path: Path) -> None:
             assert 0 <= each.get("first_ms", 0) <= each["ms"] < 20_000
         assert sim.bill.calls > 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_line_names_the_receipt_of_its_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, store = tmp_path / "access.log", f"sqlite:{tmp_path}/cache.db"
+    embed = {"model": "sim/embed", "input": ["a", "b"]}
+    with running_sim() as sim, running_gateway(sim.base_url, access_log=str(path), store=store) as gateway:
+        replies = [
+            *[gateway.post(ask("one"), **fields) for fields in ({}, {}, {"X_OpenRouter_Cache": "false"})],
+            gateway.post(ask("two", stream=True)),
+            *[gateway.post(embed, "/api/v1/embeddings") for _ in range(2)],
+            gateway.post(b"no request"),
+            gateway.post(ask("one"), X_Payonce_Sample="x"),
+            gateway.post(ask("one"), "/api/v1/completions"),
+        ]
+        found = logged(path, len(replies))
+        assert gateway.gateway.world.books is not None
+        gateway.gateway.world.books.clerk.flush()
+        for each, reply in zip(found[:7], replies, strict=False):
+            assert each["request"] == reply["x-payonce-request-id"] != ""
+            main(["why", each["request"], "--store", store, "--json"])
+            why = json.loads(capsys.readouterr().out)
+            assert (why["id"], why["outcome"]) == (each["request"], each["outcome"])
+        assert not any("request" in each for each in found[7:])
+
+
+def test_without_a_ledger_a_line_names_no_receipt(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with running_sim() as sim, running_gateway(sim.base_url, access_log=str(path), ledger="off") as gateway:
+        assert not gateway.post(ask("one"))["x-payonce-request-id"]
+        assert "request" not in logged(path, 1)[0]
 
 
 def test_a_moved_file_is_left_alone_and_a_new_one_begun(tmp_path: Path) -> None:

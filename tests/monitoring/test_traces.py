@@ -78,7 +78,7 @@ def test_the_names_are_those_of_the_conventions() -> None:
 def test_each_request_is_a_span_with_what_it_used(collected: Collected) -> None:
     with running_sim() as sim, _gateway(sim.base_url) as gateway:
         gateway.post(ask(PROMPT), traceparent=f"00-{TRACE}-{PARENT}-01")
-        gateway.post(ask(PROMPT), traceparent=f"00-{TRACE}-{PARENT}-01")
+        second = gateway.post(ask(PROMPT), traceparent=f"00-{TRACE}-{PARENT}-01")
         gateway.post(ask(PROMPT), X_OpenRouter_Cache="false")
         gateway.post(ask(PROMPT, model="sim/fault-500"))
         gateway.post({"model": "sim/embed", "input": [PROMPT]}, "/api/v1/embeddings")
@@ -98,6 +98,7 @@ def test_each_request_is_a_span_with_what_it_used(collected: Collected) -> None:
     assert told[tracing.REQUEST_MODEL] == "sim/small"
     assert (told["payonce.outcome"], again["payonce.outcome"]) == ("miss", "hit")
     assert told["payonce.reason"] == "absent"
+    assert again["payonce.request"] == second["x-payonce-request-id"] != told["payonce.request"]
     assert told[tracing.INPUT_TOKENS] == again["payonce.avoided.input_tokens"]
     assert told["payonce.spent.dollars"] == again["payonce.avoided.dollars"]
     assert told[tracing.CACHE_READ_TOKENS] == 0

@@ -18,7 +18,7 @@ from tests.support.servers import REDIS, memcached, redis_cluster, redis_server
 
 from payonce.errors import StoreError
 from payonce.model.ports import About
-from payonce.stores import redis_leases, shared_leases
+from payonce.stores import redis_leases, shared_leases, sqlite_leases
 from payonce.stores.registry import open_store
 from payonce.stores.shared import SharedStore
 from payonce.stores.shared_leases import UNKEPT, Seen
@@ -203,10 +203,18 @@ from payonce.stores.sqlite import SqliteStore
 store = SqliteStore(sys.argv[1], 1 << 26)
 store.epochs()
 slot = bytes(range(32)) + b"w"
+unlock = store.leases._unlock
+def slowly(place):  # it has looked, and is about to let go
+    print(True, flush=True)
+    sys.stdin.readline()
+    store.leases._unlock = unlock
+    unlock(place)
 for line in sys.stdin:
     word = line.strip()
     if word == "claim":
         print(store.leases.claim(slot).free, flush=True)
+    elif word == "stop":
+        store.leases._unlock = slowly; print(True, flush=True)
     elif word == "look":
         store.epochs(); print(store.leases.needed(slot), flush=True)
     elif word == "put":
@@ -282,6 +290,49 @@ def test_on_a_file_too_everybody_goes_where_nothing_was_kept(file: tuple[SqliteS
     assert store.leases.claim(SLOT).free
     assert child.say("claim")
     assert store.leases.claim(SLOT).free
+
+
+@pytest.fixture
+def looker(file: tuple[SqliteStore, Child], tmp_path: Path) -> Iterator[Child]:
+    """A third process, which stands still in the middle of its look whether the answer was kept, until told on."""
+    looking = Child(tmp_path / "c.db")
+    looking.say("look")
+    assert file[1].say("claim")
+    looking.say("stop")
+    looking.say("claim")
+    yield looking
+    looking.kill()
+
+
+def test_who_looks_while_it_is_said_that_nothing_was_kept_does_not_hide_it(
+    file: tuple[SqliteStore, Child], looker: Child, tmp_path: Path
+) -> None:
+    store, child = file
+    child.say("unkept")
+    assert not store.leases.claim(SLOT).free, "it could not be said yet: nobody gets the lease for himself"
+    assert child.say("claim"), "who knows it goes"
+    assert not looker.say("go on")
+    child.say("look")  # as each does several times a second
+    third = Child(tmp_path / "c.db")
+    third.say("look")
+    assert [store.leases.claim(SLOT).free, looker.say("claim"), third.say("claim")] == [True] * 3, "all go at once"
+    third.kill()
+
+
+def test_who_stands_still_while_he_looks_keeps_the_lease_from_nobody_for_long(
+    file: tuple[SqliteStore, Child], looker: Child
+) -> None:
+    store, child = file
+    child.say("unkept")
+    waited = until(lambda: (child.say("look"), store.leases.claim(SLOT).free)[1], 10)
+    assert waited < sqlite_leases.UNKEPT_SECONDS + 2.0
+
+
+def test_two_looks_at_once_do_not_look_like_the_mark(file: tuple[SqliteStore, Child], looker: Child) -> None:
+    store, child = file
+    assert not store.leases.claim(SLOT).free
+    assert not looker.say("go on")
+    assert child.say("claim"), "it still has it"
 
 
 def test_a_process_that_is_killed_gives_its_lock_back_at_once(file: tuple[SqliteStore, Child]) -> None:

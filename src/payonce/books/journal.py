@@ -180,6 +180,10 @@ class Journal:
         """A request's number as it is filed."""
         return self.world << 32 | request & 0xFFFFFFFF
 
+    def filed_as(self, request: int) -> str:
+        """The same as it is told to people: 16 hexadecimal digits."""
+        return f"{self.id_of(request):016x}"
+
     def named(self, request: int) -> Headers:
         """The header field by which a client learns under which id its request is filed."""
         return ((b"x-payonce-request-id", b"%016x" % self.id_of(request)),)

@@ -5,8 +5,9 @@ All of them are the ledger's own sums, so that they are those of `payonce stats`
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Final
 
 from payonce.books.words import Figures, Histogram, Point, Total
@@ -68,18 +69,40 @@ def overview(stage: Backstage, name: str) -> Overview:
     """The figures of a span; of the usual one where `name` is none. Raises StoreError."""
     span, books, now = SPANS.get(name, SPANS[USUAL]), stage.books, stage.clock()
     since = now - span.seconds
-    models = [one for one in books.totals(since, now, by=("model",)) if one.by[0]]
-    reasons = [one for one in books.totals(since, now, by=("outcome", "reason")) if one.by[1] and one.figures.requests]
+    parts = books.totals(since, now, by=("model", "outcome", "reason"))  # one look at the sums for three questions
+    models = [one for one in grouped(parts, (0,)) if one.by[0]]
+    reasons = [one for one in grouped(parts, (1, 2)) if one.by[1] and one.figures.requests]
+    latency = books.latency_series(since, now, span.step)
     return Overview(
         span=span,
         since=since,
-        total=books.total(since, now),
+        total=reduce(Figures.plus, (one.figures for one in parts), Figures()),
         series=tuple(books.series(since, now, span.step)),
-        latency=books.latency(since, now),
-        latency_series=tuple(books.latency_series(since, now, span.step)),
+        latency=added_up(latency),
+        latency_series=tuple(latency),
         models=tuple(models[:MODELS]),
         reasons=tuple(reasons[:REASONS]),
     )
+
+
+def grouped(parts: Iterable[Total], places: Sequence[int]) -> list[Total]:
+    """Figures added up by some of what they are told apart by, the most requests first, then the most money."""
+    held: dict[tuple[str, ...], Figures] = {}
+    for one in parts:
+        by = tuple(one.by[place] for place in places)
+        held[by] = held[by].plus(one.figures) if by in held else one.figures
+    found = [Total(by, figures) for by, figures in held.items()]
+    return sorted(found, key=lambda one: (-one.figures.requests, -one.figures.paid_nano, one.by))
+
+
+def added_up(series: Iterable[tuple[int, Mapping[str, Histogram]]]) -> dict[str, Histogram]:
+    """The histograms of all steps as one for each outcome."""
+    held: dict[str, Histogram] = {}
+    for _, step in series:
+        for outcome, found in step.items():
+            before = held.get(outcome, Histogram())
+            held[outcome] = Histogram(tuple(a + b for a, b in zip(before.counts, found.counts, strict=True)))
+    return held
 
 
 def as_json(shown: Overview) -> dict[str, Any]:

@@ -69,7 +69,10 @@ class Panel:
             return denied(wait) if request.path.startswith(API) else leads_to("login", to=request.path)
         if request.path.startswith(API):
             return data(serving(DATA, request.path.removeprefix(API))(self._stage, request, visitor))
-        shown = serving(PAGES, request.path)(self._stage, request, visitor)
+        try:
+            shown = serving(PAGES, request.path)(self._stage, request, visitor)
+        except NoLedgerError as error:
+            shown = Framed(request.path.partition("/")[0], "No figures", (notice(str(error), look="warning"),))
         return framed(shown, visitor) if isinstance(shown, Framed) else shown
 
     def _change(self, request: Request, visitor: Visitor) -> Answer:

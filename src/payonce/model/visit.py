@@ -39,8 +39,8 @@ class Visit:
 
     `outcome` is one of `Outcome`, or `pass` for what the cache never takes part in and `own` for the gateway's own
     pages. `spent` is what this request made the upstream charge; `avoided` what an answer that was not asked for again
-    had used and cost. `traceparent` is the client's own, as it came;
-    `context` is whatever a tracer wanted to remember of the moment.
+    had used and cost. `request` is the id under which its receipt is filed, empty where none is. `traceparent` is the
+    client's own, as it came; `context` is whatever a tracer wanted to remember of the moment.
     """
 
     at: float
@@ -48,7 +48,7 @@ class Visit:
     outcome: str
     reason: str = ""
     unkept: str = ""
-    request: int = 0
+    request: str = ""
     endpoint: str = ""
     upstream: str = ""
     model: str = ""

@@ -38,6 +38,7 @@ class FileLeases:
         self._closed = False
         self._held: set[bytes] = set()
         self._done: set[bytes] = set()
+        self._unsaid: dict[bytes, float] = {}
         self._unkept: dict[bytes, float] = {}
         self._alone = True
 
@@ -49,7 +50,8 @@ class FileLeases:
         """As the port has it; a second claim of this process is free: who waits for whom in it, its tower knows."""
         with self._lock:
             self._give_back()
-            return Claimed(self._alone or slot in self._held or slot in self._unkept or self._take(slot))
+            ours = slot in self._held or slot in self._unsaid or slot in self._unkept
+            return Claimed(self._alone or ours or self._take(slot))
 
     def release(self, slot: bytes, *, kept: bool) -> None:
         """As the port has it."""
@@ -57,9 +59,10 @@ class FileLeases:
             if slot not in self._held:
                 return
             self._held.discard(slot)
-            if not kept and self._marked(_place(slot) + _UNKEPT):
-                self._unkept[slot] = time.monotonic() + UNKEPT_SECONDS
-            self._done.add(slot)
+            if kept:
+                self._done.add(slot)
+            else:
+                self._unsaid[slot] = time.monotonic() + UNKEPT_SECONDS
             self._give_back()
 
     def tend(self) -> None:
@@ -91,13 +94,21 @@ class FileLeases:
         self._done.discard(slot)
         return True
 
-    def _marked(self, place: int) -> bool:
-        """Say so on this byte; who looks at it is in the way for a moment."""
-        return any(self._locked(fcntl.LOCK_EX, place) for _ in range(_TRIES))
+    def _say_unkept(self, now: float) -> None:
+        """Mark the bytes, and only then give the leases back. Who looks at a byte is in the way for a moment, or for as
+        long as the kernel lets its process wait there: then it is tried again, but not for ever."""
+        for slot, until in list(self._unsaid.items()):
+            said = any(self._locked(fcntl.LOCK_EX, _place(slot) + _UNKEPT) for _ in range(_TRIES))
+            if said:
+                self._unkept[slot] = now + UNKEPT_SECONDS
+            if said or until <= now:
+                del self._unsaid[slot]
+                self._done.add(slot)
 
     def _give_back(self) -> None:
         """Unlock what is released and written, and forget what was said long enough."""
         now = time.monotonic()
+        self._say_unkept(now)
         for slot in [slot for slot in self._done if not self._waits(slot)]:
             self._done.discard(slot)
             self._unlock(_place(slot))
