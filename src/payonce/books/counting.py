@@ -40,7 +40,8 @@ def count_call(batch: Batch, call: CallRow) -> None:
     elif fresh and call.landed is not None and not call.landed.steered:
         _count_facts(batch.at(call.landed.at, scene, outcome, ""), call.landed)
     call.counted = {name for name in ("landed", "billed") if getattr(call, name) is not None}
-    batch.calls.append(call)
+    if call.filed:
+        batch.calls.append(call)
 
 
 def _count_landing(batch: Batch, call: CallRow, scene: Scene, outcome: str) -> None:
