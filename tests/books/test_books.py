@@ -15,6 +15,7 @@ from payonce.books import schema
 from payonce.books.clerk import Clerk, Limits
 from payonce.books.file import BooksFile, transaction
 from payonce.books.journal import WAITING, Billed, Journal
+from payonce.books.posting import ROWS
 from payonce.books.reader import Reader, Which
 from payonce.books.words import BY, Figures, Histogram
 from payonce.ledger.money import Bill
@@ -171,6 +172,28 @@ def test_the_fast_lane_is_counted_in_full_and_filed_in_part(desk: Desk) -> None:
     assert filed[0].took == pytest.approx(0.0004)
 
 
+def test_a_storm_of_misses_is_in_the_sums_in_full_and_filed_in_part(desk: Desk, clock: FakeClock) -> None:
+    """A row costs more than a sum: of one second so many get one, and of the next second so many again."""
+    for second in range(2):
+        first = 1 + second * 3 * ROWS
+        for number in range(first, first + 3 * ROWS):
+            ask = ask_for(number)
+            desk.journal.landed(Landing(entry_of().facts, None, 2.0), 0, ask)
+            desk.journal.exchanged(Receipt(Outcome.MISS, why.ABSENT, flight=number), 2.1, ask)
+        for number in reversed(range(first, first + 3 * ROWS)):
+            desk.journal.billed(billed(number, clock(), session=""))
+        desk.clerk.flush()
+        clock.advance(1)
+    total = desk.reader.total(NOON - 60)
+    assert (total.requests, total.misses, total.calls, total.kept) == (6 * ROWS,) * 4
+    assert total.paid_nano == 6 * ROWS * 2_000_000
+    filed = desk.reader.recent(limit=10 * ROWS)
+    assert len(filed) == 2 * ROWS
+    assert all(receipt.call is not None and receipt.call.cost_nano == 2_000_000 for receipt in filed), "both halves"
+    assert len(desk.reader.calls(limit=10 * ROWS)) == 2 * ROWS
+    assert desk.clerk.losses() == {"unfiled": 8 * ROWS}
+
+
 def test_turns_of_a_conversation_are_read_in_order_with_their_sums(desk: Desk, clock: FakeClock) -> None:
     for number in range(1, 6):
         desk.journal.landed(Landing(entry_of().facts, None, 2.0), 0, ask_for(number))
@@ -300,7 +323,8 @@ def test_a_file_that_is_too_large_lets_go_of_its_oldest_receipts(tmp_path: Path,
     desk = Desk(tmp_path / "books.db", clock)
     for number in range(1, 4001):
         desk.journal.exchanged(Receipt(Outcome.MISS, why.ABSENT), 0.1, ask_for(number, key=number.to_bytes(32)))
-    desk.clerk.flush()
+        if number % ROWS == 0:
+            desk.clerk.flush()
     db = desk.file.writer()
     for _ in range(200):
         with transaction(db):

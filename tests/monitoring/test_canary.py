@@ -1,12 +1,13 @@
 """An API key, a prompt and an answer are put through every path; none of them comes out anywhere it should not.
 
 Looked at: the log at its most talkative, the access log, spans and metrics of a real SDK, /metrics, /readyz, what the
-store knows of its entries, its notes, the ledger's file, and every page of the dashboard as somebody sees it who may
-not see content.
+store knows of its entries, its notes, the ledger's file, and every page of the dashboard as anybody on
+this machine sees it. What `view` sees is for test_canary_pages.py, what the library says for test_canary_library.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -95,6 +96,15 @@ def asked() -> list[Callable[[RunningGateway], Any]]:
     ]
 
 
+def go_everywhere(gateway: RunningGateway) -> list[Callable[[RunningGateway], Any]]:
+    """Go all of these paths, and say which they were."""
+    calls = asked()
+    for call in calls:
+        with contextlib.suppress(CutError, EOFError):
+            call(gateway)
+    return calls
+
+
 class PlantedError(Exception):
     """What a mistake of ours would raise."""
 
@@ -114,12 +124,7 @@ def told(
     with raw_upstream(behave) as upstream:
         upstreams = (("", upstream.base_url), ("dead", DEAD))
         with running_gateway(upstreams, store=store, access_log=str(access), prompt_cache="auto") as gateway:
-            calls = asked()
-            for call in calls:
-                try:
-                    call(gateway)
-                except (CutError, EOFError):
-                    continue
+            calls = go_everywhere(gateway)
             with monkeypatch.context() as broken:
                 intake = gateway.gateway.intake
 

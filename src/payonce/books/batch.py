@@ -48,6 +48,8 @@ class CallRow:
     landed: Landed | None = None
     billed: Billed | None = None
     since: float = 0.0
+    filed: bool = True
+    """Whether it gets a row of its own."""
     row: int | None = None
     counted: set[str] = field(default_factory=set)
     """Which halves are in the sums."""

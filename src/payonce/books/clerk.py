@@ -93,8 +93,8 @@ class Clerk:
 
     def losses(self) -> Counter[str]:
         """What is missing in the books, by why: `journal-full`, `parts` (a request too large to be told apart),
-        `unwritten`."""
-        return Counter(self.journal.dropped) + self.dropped
+        `unwritten`, `unfiled` (a receipt or a call that is in the sums only)."""
+        return Counter(self.journal.dropped) + self.dropped + Counter(unfiled=self._posting.unfiled)
 
     def _run(self) -> None:
         while not self._stop.wait(TICK):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from payonce.books.batch import Batch, CallRow
 from payonce.books.journal import Billed, Landed
@@ -24,6 +25,17 @@ def avoid(sums: Counter[str], tokens: Tokens, took: float, calls: int) -> None:
         sums["avoided_unpriced"] += calls
 
 
+def avoid_each(sums: Counter[str], tokens: Sequence[Tokens], took: Iterable[float]) -> None:
+    """One upstream call of each of these sizes was not made."""
+    sums["avoided_calls"] += len(tokens)
+    sums["avoided_input"] += sum([each.input or 0 for each in tokens])
+    sums["avoided_output"] += sum([each.output or 0 for each in tokens])
+    sums["avoided_nano"] += sum([each.cost or 0 for each in tokens])
+    sums["avoided_ns"] += sum([round(seconds * 1e9) for seconds in took])
+    if unpriced := sum([each.cost is None for each in tokens]):
+        sums["avoided_unpriced"] += unpriced
+
+
 def count_call(batch: Batch, call: CallRow) -> None:
     """Enter what is new of a call."""
     scene, fresh = call.scene, not call.counted
@@ -40,7 +52,8 @@ def count_call(batch: Batch, call: CallRow) -> None:
     elif fresh and call.landed is not None and not call.landed.steered:
         _count_facts(batch.at(call.landed.at, scene, outcome, ""), call.landed)
     call.counted = {name for name in ("landed", "billed") if getattr(call, name) is not None}
-    batch.calls.append(call)
+    if call.filed:
+        batch.calls.append(call)
 
 
 def _count_landing(batch: Batch, call: CallRow, scene: Scene, outcome: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from payonce.books.batch import MINUTE, SERVED, Batch, CallRow, answered_row, scene_of, shelved_row, told_row
-from payonce.books.counting import avoid, count_call
+from payonce.books.counting import avoid, avoid_each, count_call
 from payonce.books.journal import Answered, Billed, Event, Hit, Landed, Shelved, Unread
 from payonce.books.schema import Scene
 from payonce.books.words import CALL
@@ -27,6 +27,9 @@ PATIENCE: Final = 5.0
 FILED: Final = 100
 """So many hits get a receipt in a second (those of the fast lane one for each different answer); all of them are in
 the sums."""
+ROWS: Final = 500
+"""So many other requests, and so many upstream calls, get a row of their own in a second; all of them are in the sums.
+No upstream is asked as often; a storm of refusals or a benchmark is not to cost more than it tells."""
 OPEN: Final = 4096
 """So many calls are remembered for a half that comes late."""
 
@@ -36,8 +39,10 @@ class Posting:
 
     def __init__(self, secret: bytes) -> None:
         self._secret = secret
+        self.unfiled = 0
+        """How many receipts and calls are in the sums only."""
         self._open: OrderedDict[int, CallRow] = OrderedDict()
-        self._filed = 0
+        self._filed = self._receipts = self._calls = 0
         self._how: dict[type, Callable[[Batch, Any], None]] = {
             Answered: self._answered,
             Shelved: self._shelved,
@@ -51,7 +56,8 @@ class Posting:
         alike: dict[tuple[object, ...], list[Hit]] = {}
         for event in events:
             if isinstance(event, Hit):
-                alike.setdefault((event.key, event.converted, int(event.at) // MINUTE), []).append(event)
+                place = (int(event.at) // MINUTE, event.tenant, event.namespace, event.endpoint, event.model)
+                alike.setdefault(place, []).append(event)
             else:
                 self._how[type(event)](batch, event)
         for hits in alike.values():
@@ -59,8 +65,8 @@ class Posting:
 
     def settle(self, batch: Batch, now: float, *, last: bool = False) -> None:
         """Add the calls that have waited long enough for their other half; with `last`, all of them. Begins a new
-        second's share of filed hits."""
-        self._filed = 0
+        second's share of rows."""
+        self._filed = self._receipts = self._calls = 0
         for call in self._open.values():
             halves = {name for name in ("landed", "billed") if getattr(call, name) is not None}
             if halves - call.counted and (last or now - call.since >= PATIENCE):
@@ -70,15 +76,15 @@ class Posting:
             count_call(batch, oldest)
 
     def _hits(self, batch: Batch, events: list[Hit]) -> None:
-        """The same hit, some times: what they have in common is added up once."""
-        first, count = events[0], len(events)
+        """Hits of one minute and scene: what they have in common is looked for once."""
+        first = events[0]
         scene = Scene(first.tenant, first.namespace, first.endpoint, first.model)
         sums = batch.at(first.at, scene, Outcome.HIT.value)
-        sums["requests"] += count
-        sums["answer_ns"] += round(sum(event.took for event in events) * 1e9)
-        sums["converted"] += first.converted * count
-        sums["served_bytes"] += first.size * count
-        avoid(sums, first.tokens, first.spared, count)
+        sums["requests"] += len(events)
+        sums["answer_ns"] += round(sum([event.took for event in events]) * 1e9)
+        sums["converted"] += sum([event.converted for event in events])
+        sums["served_bytes"] += sum([event.size for event in events])
+        avoid_each(sums, [event.tokens for event in events], [event.spared for event in events])
         minute = int(first.at) // MINUTE * MINUTE
         for event in events:
             batch.latency[minute, Outcome.HIT.value, bisect_left(BUCKETS, event.took)] += 1
@@ -105,6 +111,10 @@ class Posting:
             if not saved.calls:  # part of a batch: what was not paid counts, but a call was made
                 sums["avoided_input"] += saved.tokens.input or 0
                 sums["avoided_nano"] += saved.tokens.cost or 0
+        self._receipts += 1
+        if self._receipts > ROWS:
+            self.unfiled += 1
+            return
         parts = self._parts(asked) if isinstance(asked, Ask) and receipt.outcome not in SERVED else {}
         batch.receipts.append(answered_row(event, scene, parts))
 
@@ -151,7 +161,9 @@ class Posting:
     def _half(self, batch: Batch, event: Landed | Billed) -> None:
         call = self._open.get(event.request)
         if call is None or not event.request or (isinstance(event, Landed) and call.landed is not None):
-            call = CallRow(event.request, since=event.at)
+            self._calls += 1
+            call = CallRow(event.request, since=event.at, filed=self._calls <= ROWS)
+            self.unfiled += not call.filed
             if event.request:
                 self._open[event.request] = call
         if isinstance(event, Landed):

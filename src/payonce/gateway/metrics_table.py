@@ -104,7 +104,7 @@ ROWS = (
     Row("payonce_connections", _GAUGE, "Client connections, of all workers.", "workers.connections"),
     Row("payonce_flights", _GAUGE, "Upstream calls under way, of all workers.", "workers.flights"),
     Row("payonce_shelf_entries", _GAUGE, "Answers on the fast lane's shelves, of all workers.", "workers.shelf"),
-    Row("payonce_ledger_dropped", _COUNTER, "Receipts and figures that are missing in the ledger's books, by why.", "books.", label="why", values=("journal-full", "parts", "unwritten")),
+    Row("payonce_ledger_dropped", _COUNTER, "Receipts and figures that are missing in the ledger's books, by why.", "books.", label="why", values=("journal-full", "parts", "unwritten", "unfiled")),
     Row("payonce_ledger_trouble", _GAUGE, "Workers whose ledger can't be written at the moment.", "workers.ledger_trouble"),
     Row("payonce_lines_dropped", _COUNTER, "Lines (and spans) that a log could not take, by log.", "lines.", label="log", values=("access", "requests")),
     Row("payonce_build_info", _GAUGE, "1, for the version that serves.", "build", label="version"),
