@@ -29,6 +29,7 @@ from tests.support.gateway import (
     RunningGateway,
     ask,
     chunk,
+    event,
     good,
     good_stream,
     raw_upstream,
@@ -41,6 +42,15 @@ KEY = "sk-or-v1-CANARYkeyCANARYkey0123456789"
 PROMPT = "canary-prompt-that-nobody-may-tell"
 ANSWER = "canary-answer-that-nobody-may-tell"
 SECRETS = {"key": KEY, "prompt": PROMPT, "answer": ANSWER}
+
+HALTING = {
+    "halts": b"",
+    "halts-in-a-chunk": chunk(event({"choices": [{"index": 0, "delta": {"content": ANSWER}}]}))[:-9],
+    "garbles": f"{ANSWER}\r\n".encode(),
+    "errs": chunk(event({"error": {"code": 502, "message": f"{ANSWER} {PROMPT} {KEY}"}})) + b"0\r\n\r\n",
+    "babbles": chunk(b"data: {" + ANSWER.encode() + b"\n\n" + b"event: " + PROMPT.encode() + b"\n\n") + b"0\r\n\r\n",
+}
+"""Streams that the upstream breaks off in the middle, or spoils: what it sends behind the beginning, by model."""
 
 
 def behave(conn: socket.socket, request: Request) -> None:
@@ -60,6 +70,8 @@ def behave(conn: socket.socket, request: Request) -> None:
         conn.sendall(f"{ANSWER}\r\n\r\n".encode())
     elif model == "breaks":
         conn.sendall(whole(good(ANSWER))[:-20])
+    elif model in HALTING:
+        conn.sendall(STREAM_HEAD + b"".join(map(chunk, good_stream(ANSWER)[:2])) + HALTING[model])
     elif body.get("stream"):
         conn.sendall(STREAM_HEAD + b"".join(map(chunk, good_stream(ANSWER))) + b"0\r\n\r\n")
     else:
@@ -83,6 +95,7 @@ def asked() -> list[Callable[[RunningGateway], Any]]:
         call(ask(PROMPT), X_OpenRouter_Cache="false"),
         call(ask(PROMPT), X_Api_Key=KEY, authorization="-"),
         *[call(ask(PROMPT, model=model)) for model in ("fails", "garbled", "breaks")],
+        *[call(ask(PROMPT, model=model, stream=True)) for model in ("fails", "garbled", *HALTING)],
         call(ask(PROMPT), "/dead/v1/chat/completions"),
         *[call({"model": "e", "input": [PROMPT, PROMPT + "2"]}, "/api/v1/embeddings")] * 2,
         call(ask(PROMPT), "/api/v1/completions"),
