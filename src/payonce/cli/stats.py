@@ -103,7 +103,7 @@ def _print(figures: dict[str, Any]) -> None:
         ("hit rate", rate),
         ("upstream calls", f"{figures['upstream_calls'] + passed['calls']} made, {avoided['calls']} avoided"),
         ("dollars", f"{bill} paid, {avoided['dollars']} avoided"),
-        *([("  past the cache", f"{passed['dollars']} of it, {passed['calls']} calls")] if passed["calls"] else []),
+        *([("  past the cache", f"{passed['dollars']} paid, calls: {passed['calls']}")] if passed["calls"] else []),
         ("tokens avoided", tokens),
         ("waiting avoided", span(avoided["seconds"])),
         *_waits(figures["waits"]),
