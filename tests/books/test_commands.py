@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -86,6 +88,18 @@ def test_stats_print_them_for_people(played: tuple[str, Any], capsys: pytest.Cap
         assert text in shown
     assert main(["stats", "--store", played[0], "--by", "colour"]) == 2
     assert "'colour' can't be told apart; use tenant" in capsys.readouterr().err
+
+
+def test_a_run_of_one_call_is_billed_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-test")
+    (tmp_path / "one.jsonl").write_text(json.dumps(json.loads(words.chat(model="sim/small", temperature=0))))
+    store = ["--store", f"sqlite:{tmp_path}/c.db"]
+    with running_sim() as sim:
+        line = ["warm", str(tmp_path / "one.jsonl"), "--upstream", sim.base_url, "--json", *store]
+        done = json.loads(subprocess.check_output([sys.executable, "-m", "payonce", *line]))
+    told = json.loads(subprocess.check_output([sys.executable, "-m", "payonce", "stats", "--json", *store]))
+    assert (told["paid"]["dollars"], told["ledger"]["paid"]) == (done["dollars"], done["dollars"])
+    assert float(done["dollars"]) > 0
 
 
 def test_stats_are_watched_until_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
