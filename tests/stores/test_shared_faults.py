@@ -210,10 +210,10 @@ def test_a_server_that_is_silent_adds_the_budget_and_then_nothing(
     else:
         any_server.freeze()
     silent, calm = beside(gateway, control, texts(how + " first", 100))
-    assert p99(silent) < 0.100 + p99(calm)
+    assert p99(silent) < 0.5 + p99(calm), "bounded; benchmarks/parts/shared.py says by how much"
     assert until(lambda: gateway.gateway.world.trouble() != "", 5), "the breaker opens"
     silent, calm = beside(gateway, control, texts(how + " later", 200))
-    assert statistics.median(silent) - statistics.median(calm) < 0.005
+    assert statistics.median(silent) - statistics.median(calm) < 0.025
     assert reasons(gateway)["store-slow"] + reasons(gateway).get("store-fault", 0) >= 1
     assert reasons(gateway)["store-down"] >= 200
     proxy.heal()
@@ -310,7 +310,7 @@ def test_a_server_that_swaps_values_costs_counted_misses(
     told = reasons(other)
     assert told["damaged"] + told.get("store-slow", 0) == 200, "a busy machine may not answer in time"
     assert told["damaged"] > 100
-    assert ready(other)["dropped"]["damaged"] == told["damaged"]
+    assert ready(other)["dropped"]["damaged"] >= told["damaged"], "who claims a flight looks once more"
 
 
 def test_flipped_bits_and_cut_values_are_misses(start: Callable[..., RunningGateway], server: RedisServer) -> None:
