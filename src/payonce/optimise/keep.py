@@ -31,11 +31,13 @@ _LEAST_STOP = 0.1
 """No beginning is believed to be used for ever: the least chance that nobody else comes within the hour."""
 _WEAK = (0.005, 0.3)
 _STRONG = (0.02, 2.5)
-_BACKED = (0.02, 8.0)
+_BACKED = (0.01, 8.0)
+_BACKED_HOUR = (0.01, 4.0)
 """How much more than without a cache may have been paid: a share of everything, and so many requests to begin with.
 Where nothing was seen of the prefix or the conversation before, where something was, and where such a prefix or turn of
-this tenant was seen to be used again."""
-_LOST = (0.02, 0.5)
+this tenant was seen to be used again: less for an hour, which costs four times as much and shows late whether it pays.
+"""
+_LOST = (0.01, 0.5)
 """How much of that may have been lost for good: then no premium is paid, whatever is believed."""
 
 
@@ -160,7 +162,8 @@ class Keeper:
             return Allowed(0.0, 0.0)
         weak = max(0.0, min(self.account.allowance(total, *_WEAK), self.model.account.allowance(total, *_WEAK)))
         if sight.backed or any(one.backed for one in sight.beginnings):
-            return Allowed(self.account.allowance(total, *_BACKED), weak)
+            most, hour = self.account.allowance(total, *_BACKED), self.account.allowance(total, *_BACKED_HOUR)
+            return Allowed(most, weak, hour)
         if sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in sight.beginnings):
             return Allowed(self.account.allowance(total, *_STRONG), weak)
         return Allowed(weak, weak)
