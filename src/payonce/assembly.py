@@ -142,6 +142,8 @@ class Ground:
 
     def _leaves(self, *, last: bool = False) -> Leaves:
         """What is new in the figures and in the doctor's findings, as records to note."""
+        if last:
+            self.navigator.await_prices()
         self.settle()
         with self.books_lock:
             leaf = self.ledger.leaf(self.clock())

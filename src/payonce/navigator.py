@@ -123,6 +123,11 @@ class PrefixNavigator:
             except Exception as error:  # noqa: BLE001
                 self._stumble(error)
 
+    def await_prices(self, seconds: float = 5.0) -> None:
+        """Before the last settling: wait for the prices that answers wait for, so that a run of one call is billed."""
+        if self._waiting and not self._ready() and self._loading is not None:
+            self._loading.join(seconds)
+
     def page(self, *, last: bool = False) -> tuple[str, bytes] | None:
         """What the doctor found, as a record to note, if something is new; `last`, if anything is."""
         with self._booking:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -142,7 +143,7 @@ class Reckoning:
 
     def _biller(self, base: str) -> str | None:
         """Whose prices hold: those of the upstream, where they are known to be its own; else who made the model."""
-        return base if base in self._published or urlsplit(base).hostname in _BILLERS else None
+        return base if base in self._published or _hostname(base) in _BILLERS else None
 
     def _follow(self, outcome: Outcome, bill: Bill) -> None:
         """Each marker that writes is watched until somebody reads it, by the hash of its prefix."""
@@ -217,3 +218,8 @@ def _named(plan: Plan, headers: Headers) -> str | None:
     ours = {advice.where for advice in plan.advice if advice.act is Act.STICK}
     body = {name: value for name, value in plan.body.items() if name not in ours}
     return own_name(body, headers, None) or None
+
+
+@lru_cache(64)
+def _hostname(base: str) -> str | None:
+    return urlsplit(base).hostname

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -80,10 +82,24 @@ def test_stats_tell_rates_by_count_tokens_and_money(
 def test_stats_print_them_for_people(played: tuple[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stats", "--store", played[0], "--by", "reason"]) == 0
     shown = capsys.readouterr().out
+    assert "  past the cache" in shown
+    assert "5 made, 1 avoided" in shown, "calls past the cache are calls"
     for text in ("by the ledger", "hits, by count, tokens, money", "slowest call of request", "█", "not-deterministic"):
         assert text in shown
     assert main(["stats", "--store", played[0], "--by", "colour"]) == 2
     assert "'colour' can't be told apart; use tenant" in capsys.readouterr().err
+
+
+def test_a_run_of_one_call_is_billed_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENROUTER_API_KEY", "sk-test")
+    (tmp_path / "one.jsonl").write_text(json.dumps(json.loads(words.chat(model="sim/small", temperature=0))))
+    store = ["--store", f"sqlite:{tmp_path}/c.db"]
+    with running_sim() as sim:
+        line = ["warm", str(tmp_path / "one.jsonl"), "--upstream", sim.base_url, "--json", *store]
+        done = json.loads(subprocess.check_output([sys.executable, "-m", "payonce", *line]))
+    told = json.loads(subprocess.check_output([sys.executable, "-m", "payonce", "stats", "--json", *store]))
+    assert (told["paid"]["dollars"], told["ledger"]["paid"]) == (done["dollars"], done["dollars"])
+    assert float(done["dollars"]) > 0
 
 
 def test_stats_are_watched_until_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,11 +159,11 @@ def test_why_takes_a_key_too_and_says_what_it_does_not_know(
     store, ids = played
     _, found = ran(capsys, "why", ids[3], "--store", store)
     assert ran(capsys, "why", found["key"], "--store", store)[1] == found
-    assert ran(capsys, "why", found["key"][:23], "--store", store)[1]["id"] == found["id"]
+    assert ran(capsys, "why", found["key"][:15], "--store", store)[1]["id"] == found["id"]
     assert main(["why", "0" * 16, "--store", store]) == 1
     assert "there is no receipt" in capsys.readouterr().err
     assert main(["why", "what", "--store", store]) == 2
-    assert "is no request's id" in capsys.readouterr().err
+    assert "is neither a request's id" in capsys.readouterr().err
     status, bypassed = ran(capsys, "why", ids[5], "--store", store)
     assert (status, bypassed["reason"], bypassed["fix"] != "") == (1, "not-deterministic", True)
 

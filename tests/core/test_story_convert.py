@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from payonce.core.labels import headers, hit_label, stale_label
 from payonce.core.tape import COMPLETE, Tape
 from payonce.dialects import ChatDialect
 from payonce.model import reason as why
-from payonce.model.call import Ask
+from payonce.model.call import Ask, Sought
 from payonce.model.ports import Head
 from payonce.model.receipt import Landing, Outcome, Receipt
 
@@ -28,8 +27,8 @@ SSE_HEADERS = ((b"content-type", b"text/event-stream"), (b"x-id", b"1"))
 SWR: Any = {"stale_while_revalidate": 50}
 
 
-def turned(of: Ask) -> Ask:
-    return replace(of, key=of.key.turned)
+def turned(of: Ask) -> Sought:
+    return Sought(of.key.turned, of.tenant)
 
 
 def flown(of: Ask) -> list[tuple[Any, Any]]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,6 +15,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from payonce.books.journal import Journal
 from payonce.core.directives import NAMES
 from payonce.core.header_table import REQUEST, RESPONSE
 from payonce.core.labels import Label, headers
@@ -135,4 +137,5 @@ def test_the_table_of_headers_has_every_directive_and_every_label() -> None:
         for items in (None, (1, 2))
     ]
     said = {name.decode() for label in labels for name, _ in headers(label)}
-    assert {row.name for row in RESPONSE} == said | {"x-payonce-error"}
+    filed = {name.decode() for name, _ in Journal(time.time, 1).named(1)}
+    assert {row.name for row in RESPONSE} == said | filed | {"x-payonce-error"}

@@ -173,6 +173,16 @@ def test_what_all_workers_noted_in_the_store_is_added_up(tmp_path: Path, capsys:
     assert said["unreadable"] == 1
 
 
+def test_of_a_file_that_can_not_be_read_at_all_nothing_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.jsonl").write_text("{bad\n")
+    assert main(["doctor", str(tmp_path / "bad.jsonl")]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "line 1" in captured.err
+
+
 def test_a_store_without_findings_says_so_and_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--live"]) == 0
     assert capsys.readouterr().out.startswith("nothing is wrong")

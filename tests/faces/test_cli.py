@@ -57,6 +57,7 @@ def test_every_verb_exists_and_has_help(name: str, capsys: pytest.CaptureFixture
         ("ls --limt 3", "--limit"),
         ("ls --limit x", "--limit"),
         ("show", "show"),
+        ("serve now", "'now' is one word too many"),
         ("show nothex", "hexadecimal"),
         ("show b3:ab", "hexadecimal"),
         ("serve --port x", "flag --port: port: 'x'"),

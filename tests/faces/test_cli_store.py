@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -137,11 +139,42 @@ def test_ls_leaves_out_what_does_not_prove_itself(shop: Shop, capsys: pytest.Cap
     assert numbers(capsys) == [1]
 
 
+@pytest.mark.parametrize("line", ["ls", "stats", "export", "purge --all --dry-run", "doctor --live"])
+def test_who_only_looks_makes_no_store(line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*line.split(), "--store", f"sqlite:{tmp_path}/typo.db"]) == 0
+    assert f"there is no sqlite:{tmp_path}/typo.db yet" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_only_looks_leaves_the_files_of_others_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with closing(sqlite3.connect(tmp_path / "theirs.db")) as theirs:
+        theirs.execute("CREATE TABLE mine (a)")
+        theirs.execute("PRAGMA user_version = 1")
+    (tmp_path / "notes.txt").write_text("no database at all, and long enough to be looked at " * 20)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name, said in (("theirs.db", "another program's database"), ("notes.txt", "file is not a database")):
+        assert main(["ls", "--store", f"sqlite:{tmp_path}/{name}"]) == 2
+        assert main(["purge", "--all", "--yes", "--store", f"sqlite:{tmp_path}/{name}"]) == 2
+        assert said in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_store_that_a_gateway_has_open_is_looked_at(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    shop.put(1)  # most of it is still in the write-ahead log
+    assert numbers(capsys) == [1]
+
+
+def test_ls_refuses_a_negative_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "--limit", "-1"]) == 2
+    assert "0 lists all" in capsys.readouterr().err
+
+
 def test_an_unused_store_is_empty_and_says_why(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ls", "--json"]) == 0
     captured = capsys.readouterr()
     assert json.loads(captured.out) == []
-    assert "no gateway has used this store yet" in captured.err
+    assert "no gateway has used this store" in captured.err
+    assert captured.err.count("\n") == 1
 
 
 def test_show_prints_facts_headers_and_body_and_obeys_no_escape(shop: Shop, capsys: pytest.CaptureFixture[str]) -> None:

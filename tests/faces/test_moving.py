@@ -466,6 +466,7 @@ def test_an_export_that_fails_leaves_the_old_file(
 def test_what_can_not_be_done_is_one_sentence(
     line: str, said: str, a: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    a.put(1)
     Path("out.jsonl").write_text("")
     Path("nowhere").write_text("")
     monkeypatch.setenv("PAYONCE_STORE", a.url)

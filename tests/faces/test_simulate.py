@@ -194,6 +194,14 @@ def test_what_can_not_be_done_is_a_usage_error(
     assert said in capsys.readouterr().err
 
 
+def test_a_file_of_nothing_but_bad_lines_has_no_figures(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.jsonl").write_text("{bad\n")
+    assert main(["simulate", "bad.jsonl"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "line 1: it is not JSON" in captured.err
+
+
 def test_a_file_that_is_not_there_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "nowhere.jsonl"]) == 2
     assert "nowhere.jsonl can't be read" in capsys.readouterr().err

@@ -114,14 +114,23 @@ def test_a_moved_file_is_left_alone_and_a_new_one_begun(tmp_path: Path) -> None:
     assert log.dropped == 0
 
 
-def test_what_can_not_be_written_is_counted_and_written_again_when_it_can(tmp_path: Path) -> None:
+def test_what_can_not_be_written_is_counted_said_once_and_written_again_when_it_can(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "not-yet"
     log = AccessLog(str(folder / "access.log"))
+    log.start()
+    said = f"access_log: {folder}/access.log can't be written (No such file or directory): lines are dropped"
+    assert [record.getMessage() for record in caplog.records] == [f"{said} and counted until it can"]
     log.tell([Visit(at=1.0, took=0.1, outcome="hit")] * 3)
-    assert log.dropped == 3
+    assert (log.dropped, len(caplog.records)) == (3, 1)
     folder.mkdir()
     log.tell([Visit(at=2.0, took=0.1, outcome="hit")])
     assert (log.dropped, len(lines(folder / "access.log"))) == (3, 1)
+    (folder / "access.log").unlink()
+    folder.rmdir()
+    log.tell([Visit(at=3.0, took=0.1, outcome="hit")])
+    assert len(caplog.records) == 2, "trouble that begins anew is said anew"
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
 """An API key, a prompt and an answer are put through every path; none of them comes out anywhere it should not.
 
 Looked at: the log at its most talkative, the access log, spans and metrics of a real SDK, /metrics, /readyz, what the
-store knows of its entries, its notes, the ledger's file, and every page of the dashboard as somebody sees it who may
-not see content.
+store knows of its entries, its notes, the ledger's file, and every page of the dashboard as anybody on
+this machine sees it. What `view` sees is for test_canary_pages.py, what the library says for test_canary_library.py.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -28,6 +29,7 @@ from tests.support.gateway import (
     RunningGateway,
     ask,
     chunk,
+    event,
     good,
     good_stream,
     raw_upstream,
@@ -40,6 +42,15 @@ KEY = "sk-or-v1-CANARYkeyCANARYkey0123456789"
 PROMPT = "canary-prompt-that-nobody-may-tell"
 ANSWER = "canary-answer-that-nobody-may-tell"
 SECRETS = {"key": KEY, "prompt": PROMPT, "answer": ANSWER}
+
+HALTING = {
+    "halts": b"",
+    "halts-in-a-chunk": chunk(event({"choices": [{"index": 0, "delta": {"content": ANSWER}}]}))[:-9],
+    "garbles": f"{ANSWER}\r\n".encode(),
+    "errs": chunk(event({"error": {"code": 502, "message": f"{ANSWER} {PROMPT} {KEY}"}})) + b"0\r\n\r\n",
+    "babbles": chunk(b"data: {" + ANSWER.encode() + b"\n\n" + b"event: " + PROMPT.encode() + b"\n\n") + b"0\r\n\r\n",
+}
+"""Streams that the upstream breaks off in the middle, or spoils: what it sends behind the beginning, by model."""
 
 
 def behave(conn: socket.socket, request: Request) -> None:
@@ -59,6 +70,8 @@ def behave(conn: socket.socket, request: Request) -> None:
         conn.sendall(f"{ANSWER}\r\n\r\n".encode())
     elif model == "breaks":
         conn.sendall(whole(good(ANSWER))[:-20])
+    elif model in HALTING:
+        conn.sendall(STREAM_HEAD + b"".join(map(chunk, good_stream(ANSWER)[:2])) + HALTING[model])
     elif body.get("stream"):
         conn.sendall(STREAM_HEAD + b"".join(map(chunk, good_stream(ANSWER))) + b"0\r\n\r\n")
     else:
@@ -82,6 +95,7 @@ def asked() -> list[Callable[[RunningGateway], Any]]:
         call(ask(PROMPT), X_OpenRouter_Cache="false"),
         call(ask(PROMPT), X_Api_Key=KEY, authorization="-"),
         *[call(ask(PROMPT, model=model)) for model in ("fails", "garbled", "breaks")],
+        *[call(ask(PROMPT, model=model, stream=True)) for model in ("fails", "garbled", *HALTING)],
         call(ask(PROMPT), "/dead/v1/chat/completions"),
         *[call({"model": "e", "input": [PROMPT, PROMPT + "2"]}, "/api/v1/embeddings")] * 2,
         call(ask(PROMPT), "/api/v1/completions"),
@@ -93,6 +107,15 @@ def asked() -> list[Callable[[RunningGateway], Any]]:
         call(f'{{"model": "{PROMPT}", "model": "x"}}'.encode()),
         call(urlencode({"token": KEY}).encode(), "/_payonce/login", Content_Type="application/x-www-form-urlencoded"),
     ]
+
+
+def go_everywhere(gateway: RunningGateway) -> list[Callable[[RunningGateway], Any]]:
+    """Go all of these paths, and say which they were."""
+    calls = asked()
+    for call in calls:
+        with contextlib.suppress(CutError, EOFError):
+            call(gateway)
+    return calls
 
 
 class PlantedError(Exception):
@@ -114,12 +137,7 @@ def told(
     with raw_upstream(behave) as upstream:
         upstreams = (("", upstream.base_url), ("dead", DEAD))
         with running_gateway(upstreams, store=store, access_log=str(access), prompt_cache="auto") as gateway:
-            calls = asked()
-            for call in calls:
-                try:
-                    call(gateway)
-                except (CutError, EOFError):
-                    continue
+            calls = go_everywhere(gateway)
             with monkeypatch.context() as broken:
                 intake = gateway.gateway.intake
 

@@ -22,7 +22,7 @@ from payonce.ledger.tally import BUCKETS, HOUR, MODELS, OTHER, Ledger, Tally
 from payonce.model.reason import REASONS
 from payonce.model.receipt import Landing, Outcome, Receipt
 from payonce.testing.sim import running_sim
-from tests.support.gateway import GatewayChild, ask, running_gateway, until
+from tests.support.gateway import GatewayChild, ask, replies, running_gateway, until
 from tests.support.servers import binary
 from tests.support.words import entry
 
@@ -208,3 +208,25 @@ def test_tenants_near_their_quota_are_labels_few_and_never_a_credential(tmp_path
             assert until(lambda: metrics(gateway)["payonce_dropped_total", "over-quota"] == 2, 10)
             assert not any(name == "payonce_tenant_quota_ratio" for name, _ in before), "a control"
             assert gateway.get("/readyz").json()["status"] == "ok", "a tenant at its quota is no trouble of the store"
+
+
+def test_who_is_refused_by_the_connection_itself_is_counted_by_reason_and_leaves_no_receipt() -> None:
+    with running_sim() as sim, running_gateway(sim.base_url, max_connections=1, header_timeout=1.0) as gateway:
+        large = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 200_000 + b"\r\n\r\n"
+        for sent, status in ((large, 431), (b"GET /healthz HT", 408), (b"\0\r\n\r\n", 400)):
+            assert replies(gateway.talk(sent)) == [status]
+            assert gateway.until(lambda: not gateway.gateway.connections)
+        with gateway.wire() as first:
+            first.send(b"GET ")
+            assert gateway.until(lambda: len(gateway.gateway.connections) == 1)
+            assert replies(gateway.talk()) == [503]
+            assert replies(first.rest()) == [408]
+        assert gateway.until(lambda: not gateway.gateway.connections)
+        counts = gateway.run(lambda: dict(gateway.gateway.world.ledger.now.counts))
+        found = {name: count for name, count in counts.items() if name.startswith(("reasons.", "requests."))}
+        assert found == {
+            "reasons.head-too-large": 1,
+            "reasons.head-slow": 2,
+            "reasons.bad-request": 1,
+            "reasons.busy": 1,
+        }

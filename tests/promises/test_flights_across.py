@@ -15,6 +15,8 @@ import pytest
 
 from tests.promises.test_one_call import ask, request
 from tests.support.echo_upstream import EchoUpstream, misread
+from tests.support.fault_proxy import fault_proxy
+from tests.support.flights import boarded, landed, metric, reached, until
 from tests.support.process import GatewayProcess
 from tests.support.raw_client import RawClient, Seen
 from tests.support.servers import Server, memcached, redis_cluster, redis_server
@@ -73,34 +75,6 @@ async def gateways(upstream: EchoUpstream, folder: Path, store: str) -> AsyncIte
             upstream.gate.set()  # else they would wait for answers before they end
 
 
-async def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it never came true"
-        await asyncio.sleep(0.01)
-
-
-async def flights(gateway: GatewayProcess) -> int:
-    """How many flights are in the air there."""
-    return int(await metric(gateway, "payonce_flights"))
-
-
-async def metric(gateway: GatewayProcess, name: str) -> float:
-    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-    writer.write(b"GET /metrics HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
-    text = (await reader.read()).decode()
-    writer.close()
-    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
-
-
-async def boarded(gateway: GatewayProcess, count: int = 1) -> None:
-    for _ in range(500):
-        if await flights(gateway) >= count:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("nobody flies")
-
-
 def right(answers: list[Seen]) -> None:
     for answer in answers:
         assert answer.status == 200
@@ -129,6 +103,23 @@ async def test_a_thousand_identical_requests_over_three_gateways_make_one_upstre
         assert said["payonce; fwd=miss; collapsed"] > 2
         brought = [await metric(gateway, 'payonce_flight_waits_total{outcome="brought"}') for gateway in three]
         assert sorted(brought) == [0.0, 1.0, 1.0]
+
+
+async def test_a_thousand_identical_requests_over_the_workers_of_one_file_make_one_upstream_call(
+    upstream: EchoUpstream, tmp_path: Path
+) -> None:
+    assert upstream.gate is not None
+    async with GatewayProcess(upstream.port, tmp_path, "--workers", "3") as gateway:
+        await reached(gateway, "payonce_workers", lambda workers: workers == 3)
+        await settled([gateway])
+        sent = [asyncio.ensure_future(ask(gateway.port, request())) for _ in range(1000)]
+        await boarded(gateway, 3)
+        upstream.gate.set()
+        answers = await asyncio.gather(*sent)
+        assert upstream.calls == 1
+        right(answers)
+        assert len({answer.body for answer in answers}) == 1
+        await reached(gateway, 'payonce_flight_waits_total{outcome="brought"}', lambda waits: waits == 2)
 
 
 async def settled(three: list[GatewayProcess]) -> None:
@@ -189,8 +180,12 @@ async def test_an_answer_that_is_not_kept_lets_all_go_at_once(
             await boarded(gateway)
         assert upstream.calls == 1
         upstream.gate.set()
+        upstream.gate.clear()  # one answer is given; the next two are asked for while neither is
+        await until(lambda: upstream.calls == 3)
+        upstream.gate.set()
         answers = await asyncio.gather(*sent)
         assert {answer.status for answer in answers} == {429}
+        assert sum([await metric(gateway, 'payonce_flight_waits_total{outcome="in_vain"}') for gateway in three]) == 0
         assert upstream.calls == 3
 
 
@@ -239,36 +234,32 @@ async def test_a_client_that_leaves_while_its_gateway_waits_harms_nobody(
         again = await ask(three[1].port, request())
         assert upstream.calls == 1
         right([again])
-        await until_landed(three[1])
+        await landed(three[1])
 
 
-async def until_landed(gateway: GatewayProcess) -> None:
-    for _ in range(200):
-        if await flights(gateway) == 0:
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("it still waits")
-
-
-@pytest.mark.parametrize("fault", ["freeze", "kill"])
+@pytest.mark.parametrize("fault", ["freeze", "kill", "hole"])
 @pytest.mark.parametrize("kind", [redis_server, memcached], ids=["valkey", "memcached"])
 async def test_a_server_of_leases_that_goes_away_lets_who_waits_go(
     kind: Any, fault: str, upstream: EchoUpstream, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PAYONCE_READ_BUDGET", "0.05")
     assert upstream.gate is not None
-    with kind(tmp_path) as server:
+    with kind(tmp_path) as server, fault_proxy(server.port) as proxy:
         assert isinstance(server, Server)
-        async with gateways(upstream, tmp_path, server.url) as three:
+        url = server.url.replace(str(server.port), str(proxy.port))
+        async with gateways(upstream, tmp_path, url) as three:
             leader = asyncio.ensure_future(ask(three[0].port, request()))
             await until(lambda: upstream.calls == 1)
             waiting = [asyncio.ensure_future(ask(gateway.port, request())) for gateway in three[1:]]
             for gateway in three[1:]:
                 await boarded(gateway)
-            getattr(server, fault)()
+            if fault == "hole":
+                proxy.hole = True  # connections stay, new ones are accepted, and nothing is ever said
+            else:
+                getattr(server, fault)()
             started = time.monotonic()
             await until(lambda: upstream.calls == 3)
-            assert time.monotonic() - started < 2.0
+            assert time.monotonic() - started < WAIT / 5, "three questions that are not answered end the waiting"
             upstream.gate.set()
             right(await asyncio.gather(leader, *waiting))
 

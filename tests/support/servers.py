@@ -38,8 +38,8 @@ def binary(kind: str) -> str:
 
 def free_ports(count: int) -> list[int]:
     """Ports that were free a moment ago, all different; below the range from which the system itself hands out."""
-    held = []
-    ports = []
+    held: list[socket.socket] = []
+    ports: list[int] = []
     try:
         while len(ports) < count:
             port = int.from_bytes(os.urandom(2), "big") % 12000 + 20000
@@ -61,7 +61,10 @@ def free_ports(count: int) -> list[int]:
 class Server:
     """One server process on `port`; `stop` ends it, `kill` and `freeze` are faults."""
 
-    url = ""
+    @property
+    def url(self) -> str:
+        """What a store is opened with."""
+        return ""
 
     def __init__(self, command: Sequence[str], port: int, folder: Path) -> None:
         self.command, self.port, self.folder = list(command), port, folder
@@ -127,7 +130,7 @@ class RedisServer(Server):
         """One command, on a connection of its own."""
         client = self.client(**options)
         try:
-            return client.execute_command(*command)
+            return client.execute_command(*command)  # type: ignore[no-untyped-call]
         finally:
             client.close()
 
@@ -152,7 +155,7 @@ class Cluster:
             for port, bus in zip(ports[:6], ports[6:], strict=True):
                 place = folder / str(port)
                 place.mkdir(parents=True)
-                options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout))
+                options = ["--cluster-enabled", "yes", "--cluster-node-timeout", str(node_timeout)]
                 options += ("--cluster-port", str(bus), "--cluster-replica-validity-factor", "0")
                 self.nodes.append(RedisServer(place, *options, kind=kind, port=port))
             self._join(ports)
@@ -201,7 +204,7 @@ class Cluster:
 
 def _raw(server: RedisServer, *command: Any) -> bytes:
     """The reply as it came."""
-    connection = redis.connection.Connection(port=server.port, protocol=2, driver_info=None)
+    connection: Any = redis.connection.Connection(port=server.port, protocol=2, driver_info=None)  # type: ignore[no-untyped-call]
     try:
         connection.send_command(*command)
         reply = connection.read_response()

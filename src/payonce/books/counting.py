@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from payonce.books.batch import Batch, CallRow
 from payonce.books.journal import Billed, Landed
@@ -22,6 +23,17 @@ def avoid(sums: Counter[str], tokens: Tokens, took: float, calls: int) -> None:
     sums["avoided_ns"] += round(took * 1e9) * calls
     if tokens.cost is None:
         sums["avoided_unpriced"] += calls
+
+
+def avoid_each(sums: Counter[str], tokens: Sequence[Tokens], took: Iterable[float]) -> None:
+    """One upstream call of each of these sizes was not made."""
+    sums["avoided_calls"] += len(tokens)
+    sums["avoided_input"] += sum([each.input or 0 for each in tokens])
+    sums["avoided_output"] += sum([each.output or 0 for each in tokens])
+    sums["avoided_nano"] += sum([each.cost or 0 for each in tokens])
+    sums["avoided_ns"] += sum([round(seconds * 1e9) for seconds in took])
+    if unpriced := sum([each.cost is None for each in tokens]):
+        sums["avoided_unpriced"] += unpriced
 
 
 def count_call(batch: Batch, call: CallRow) -> None:

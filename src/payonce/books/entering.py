@@ -176,7 +176,7 @@ def _advice(one: Advice) -> dict[str, object]:
 
 
 def _finding(one: Finding) -> dict[str, object]:
-    told = {"id": one.id, "where": one.where[:200], "tokens": one.tokens, "nano": _nano([one.cost])}
+    told = {"id": one.id, "where": one.place[:200], "tokens": one.tokens, "nano": _nano([one.cost])}
     return {name: value for name, value in told.items() if value}
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from payonce.books.batch import MINUTE, SERVED, Batch, CallRow, answered_row, scene_of, shelved_row, told_row
-from payonce.books.counting import avoid, count_call
+from payonce.books.counting import avoid, avoid_each, count_call
 from payonce.books.journal import Answered, Billed, Event, Hit, Landed, Shelved, Unread
 from payonce.books.schema import Scene
 from payonce.books.words import CALL
@@ -56,7 +56,8 @@ class Posting:
         alike: dict[tuple[object, ...], list[Hit]] = {}
         for event in events:
             if isinstance(event, Hit):
-                alike.setdefault((event.key, event.converted, int(event.at) // MINUTE), []).append(event)
+                place = (int(event.at) // MINUTE, event.tenant, event.namespace, event.endpoint, event.model)
+                alike.setdefault(place, []).append(event)
             else:
                 self._how[type(event)](batch, event)
         for hits in alike.values():
@@ -75,15 +76,15 @@ class Posting:
             count_call(batch, oldest)
 
     def _hits(self, batch: Batch, events: list[Hit]) -> None:
-        """The same hit, some times: what they have in common is added up once."""
-        first, count = events[0], len(events)
+        """Hits of one minute and scene: what they have in common is looked for once."""
+        first = events[0]
         scene = Scene(first.tenant, first.namespace, first.endpoint, first.model)
         sums = batch.at(first.at, scene, Outcome.HIT.value)
-        sums["requests"] += count
-        sums["answer_ns"] += round(sum(event.took for event in events) * 1e9)
-        sums["converted"] += first.converted * count
-        sums["served_bytes"] += first.size * count
-        avoid(sums, first.tokens, first.spared, count)
+        sums["requests"] += len(events)
+        sums["answer_ns"] += round(sum([event.took for event in events]) * 1e9)
+        sums["converted"] += sum([event.converted for event in events])
+        sums["served_bytes"] += sum([event.size for event in events])
+        avoid_each(sums, [event.tokens for event in events], [event.spared for event in events])
         minute = int(first.at) // MINUTE * MINUTE
         for event in events:
             batch.latency[minute, Outcome.HIT.value, bisect_left(BUCKETS, event.took)] += 1

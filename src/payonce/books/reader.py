@@ -112,9 +112,9 @@ class Reader:
 
     def of_key(self, digest: bytes, limit: int = 50) -> list[Filed]:
         """The newest receipts of a key (`payonce.model.key.parse_key` reads its text), or of all keys that begin with
-        at least 8 bytes, newest first."""
+        at least 6 bytes, newest first."""
         with self._open() as db:
-            return rows.of_key(db, digest, limit) if db is not None and len(digest) >= 8 else []
+            return rows.of_key(db, digest, limit) if db is not None and len(digest) >= 6 else []
 
     def calls(self, conversation: str = "", before: int | None = None, limit: int = 50) -> list[Spent]:
         """The newest upstream calls, newest first; with `conversation` (its id) only those of that one, which are its

@@ -81,12 +81,12 @@ def of_id(db: apsw.Connection, number: int) -> Filed | None:
 
 
 def of_key(db: apsw.Connection, digest: bytes, limit: int) -> list[Filed]:
-    """The newest receipts of a key, or of all keys that begin so (at least 8 bytes), newest first."""
+    """The newest receipts of a key, or of all keys that begin so, newest first."""
     query = (
         f"SELECT {_RECEIPT} FROM receipt r JOIN scene s USING (scene) WHERE r.key IS NOT NULL"
-        " AND substr(r.key, 1, 8) = ? AND substr(r.key, 1, ?) = ? ORDER BY r.n DESC LIMIT ?"
+        " AND substr(r.key, 1, 8) BETWEEN ? AND ? AND substr(r.key, 1, ?) = ? ORDER BY r.n DESC LIMIT ?"
     )
-    return _read(db, query, (digest[:8], len(digest), digest, limit))
+    return _read(db, query, (digest[:8], digest[:8].ljust(8, b"\xff"), len(digest), digest, limit))
 
 
 def calls(db: apsw.Connection, conversation: bytes | None, before: int | None, limit: int) -> list[Spent]:

@@ -172,7 +172,8 @@ def prune(db: apsw.Connection, now: int, *, receipts: int, minutes: int, hours: 
             continue
         over = max(last - receipts, first + (last - first) // 50 if full else 0)
         db.execute(f"DELETE FROM {table} WHERE n <= ?", (min(over, first + PRUNED),))
-    db.execute("DELETE FROM conversation WHERE ended < (SELECT at FROM call ORDER BY n LIMIT 1)")
+    # Calls are entered in the order in which both halves were known, which is not quite that in which they ended.
+    db.execute("DELETE FROM conversation WHERE ended < (SELECT at FROM call ORDER BY n LIMIT 1) - 60")
 
 
 def _number(db: apsw.Connection, query: str) -> int | None:

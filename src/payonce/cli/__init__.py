@@ -63,12 +63,14 @@ def _run(arguments: list[str]) -> int:
         raise MissingExtraError("The payonce command", "gateway")
     if arguments and arguments[0] not in VERBS and arguments[0] not in _ROOT_FLAGS:
         return _fail(_unknown(arguments[0]))
-    from cyclopts import CycloptsError
+    from cyclopts import CycloptsError, UnusedCliTokensError
 
     try:
         result = make_app()(
             arguments or ["--help"], exit_on_error=False, print_error=False, result_action="return_value"
         )
+    except UnusedCliTokensError as error:
+        return _fail(f"{(error.unused_tokens or [''])[0]!r} is one word too many  (payonce {arguments[0]} --help)")
     except CycloptsError as error:
         return _fail(f"{error}  (payonce {arguments[0]} --help)" if arguments else str(error))
     return result if isinstance(result, int) else 0

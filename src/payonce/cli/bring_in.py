@@ -63,7 +63,7 @@ def bring_in(
     tally = _Tally()
     with (
         _input(file) as (lines, total),
-        open_shelf(store, config, secret_file=secret_file, create_secret=True) as shelf,
+        open_shelf(store, config, secret_file=secret_file, create=True, create_secret=True) as shelf,
         progress("importing", total) as gauge,
     ):
         importer, mark, place = Importer(shelf.store, shelf.secret, shelf.clock), seal_name(shelf.secret), 0

@@ -98,6 +98,8 @@ def _file(file: Path, dialect: str | None, *, as_json: bool) -> int:
             report, bad = _judge(records, dialect, gauge, lines.tell)
         if single is not None:  # there is but one to speak of
             report = Report(report.counts, tuple(dataclasses.replace(one, requests=()) for one in report.findings))
+    if bad and not report.counts["seen"] and not as_json:
+        return 2  # nothing was read, so nothing is said of it
     code = _end(report, as_json=as_json)
     return 2 if bad else code
 

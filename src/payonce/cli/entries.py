@@ -21,9 +21,13 @@ from payonce.model.ports import Clock, Rationing, Store
 
 @contextmanager
 def open_named(
-    store: str | None, config: Path | None, clock: Clock, secret_file: str | None = None
+    store: str | None, config: Path | None, clock: Clock, secret_file: str | None = None, *, create: bool = False
 ) -> Iterator[tuple[Store, Settings]]:
-    """The store that flags, environment and file name, and their settings; closed at the end."""
+    """The store that flags, environment and file name, and their settings; closed at the end.
+
+    Who only looks makes no file: without `create`, a store that is not there yet is an empty one, which is said. A file
+    that is no store of this version is refused and left as it is.
+    """
     from payonce.stores.registry import open_store, redact
 
     settings = load({"store": store, "secret_file": secret_file}, os.environ, config).settings
@@ -32,7 +36,10 @@ def open_named(
             f"store: {redact(settings.store)} lives and dies with its gateway, so no command can read it; "
             "serve with --store sqlite:PATH and name the same store here"
         )
-    opened = open_store(settings.store, clock=clock, max_bytes=settings.max_bytes)
+    there = _is_there(settings.store) or create
+    if not there:
+        complain(f"there is no {redact(settings.store)} yet: no gateway has used this store, or --store is wrong")
+    opened = open_store(settings.store if there else "memory:", clock=clock, max_bytes=settings.max_bytes)
     if isinstance(opened, Rationing):
         opened.ration(settings.quotas)
     try:
@@ -48,11 +55,35 @@ def open_shelf(
     clock: Clock = time.time,
     *,
     secret_file: str | None = None,
+    create: bool = False,
     create_secret: bool = False,
 ) -> Iterator[Shelf]:
-    """The entries of the store that flags, environment and file name; `create_secret` where it has none yet."""
-    with open_named(store, config, clock, secret_file) as (opened, settings):
+    """The entries of the store that flags, environment and file name; `create` it, or its secret, where there is none
+    yet."""
+    with open_named(store, config, clock, secret_file, create=create) as (opened, settings):
         yield Shelf(opened, _secret(settings, create=create_secret), clock)
+
+
+def _file_of(store: str) -> Path | None:
+    """The file of a SQLite store; None for all others."""
+    from payonce.stores.registry import file_path
+
+    scheme, _, rest = store.partition(":")
+    return file_path(rest) if scheme.lower() == "sqlite" else None
+
+
+def _is_there(store: str) -> bool:
+    """Whether there is a store to look at. Raises SettingsError where another kind of file stands at its path."""
+    path = _file_of(store)
+    if path is None:
+        return True
+    if not path.exists():
+        return False
+    from payonce.stores.sqlite_look import strange
+
+    if found := strange(path):
+        raise SettingsError(f"store: {path} is no store of this version of Payonce ({found}); correct --store")
+    return True
 
 
 def seal_name(secret: bytes) -> str:
@@ -69,8 +100,9 @@ def _secret(settings: Settings, *, create: bool) -> bytes:
     try:
         return derive(load_secret(settings, create=create), "envelope")
     except FileNotFoundError:
-        path = secret_path(settings)
-        complain(f"there is no secret at {path}: no gateway has used this store yet, or secret_file is wrong")
+        path, file = secret_path(settings), _file_of(settings.store)
+        if file is None or file.exists():  # else it has been said that there is no store
+            complain(f"there is no secret at {path}: no gateway has used this store yet, or secret_file is wrong")
         return secrets.token_bytes(32)
     except OSError as error:
         raise SettingsError(

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from payonce.cli.entries import open_shelf
 from payonce.cli.flags import AsJson, ConfigFile, OnlyModel, OnlyNamespace, OnlyTag, StoreUrl
 from payonce.cli.output import complain, print_json, say, table
+from payonce.errors import SettingsError
 from payonce.listing import Listed, fitting
 from payonce.wording import size, span
 
@@ -24,6 +25,8 @@ def ls(
     config: ConfigFile = None,
 ) -> int:
     """List the stored answers, newest first; what was purged is not listed."""
+    if limit < 0:
+        raise SettingsError("--limit: write a whole number; 0 lists all")
     with open_shelf(store, config) as shelf:
         now = shelf.clock()
         wanted = fitting(model, tag, namespace)

@@ -40,7 +40,7 @@ def purge(
         raise SettingsError(f"purge takes exactly one of {SELECTORS}, and {len(chosen)} were given")
     name, value = chosen[0]
     purging.check(name, value)
-    with open_shelf(store, config) as shelf:
+    with open_shelf(store, config, create=not dry_run) as shelf:  # a purge also concerns what is brought in later
         selection = purging.select(shelf, name, value)
         if selection is None:
             complain(f"nothing is stored under {value}; payonce ls lists what is")

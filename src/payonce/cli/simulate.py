@@ -53,7 +53,7 @@ def simulate(
         with progress("reading", size) as gauge:
             index = Index(model, gap)
             index.read(lines, gauge)
-        if not index.places and not index.bad:
+        if not index.places:
             raise PayonceError(f"{file} holds no requests{_wanted(model)}; write one request a line as JSON")
         pricing = Pricing(Prices())
 

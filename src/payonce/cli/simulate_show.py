@@ -37,7 +37,7 @@ def show(found: Simulation, index: Index, notes: Iterable[str]) -> None:
     lanes = found.lanes
     length = span((found.last or 0.0) - (found.first or 0.0))
     tokens = f"{lanes[UNCACHED].tokens:,} input tokens"
-    say(f"{found.requests} requests over {length}, {tokens}, {_models(len(index.facts))}\n")
+    say(f"{_counted(found.requests, 'request')} over {length}, {tokens}, {_counted(len(index.facts), 'model')}\n")
     most = max((lane.cost for lane in lanes.values()), default=Decimal(0))
     for name, lane in lanes.items():
         cost = lane.cost
@@ -56,12 +56,8 @@ def show(found: Simulation, index: Index, notes: Iterable[str]) -> None:
         say(f"\n{note}")
 
 
-def _lines(number: int) -> str:
-    return "1 line" if number == 1 else f"{number} lines"
-
-
-def _models(number: int) -> str:
-    return "1 model" if number == 1 else f"{number} models"
+def _counted(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def _row(name: str, lane: Lane, plain: Lane) -> tuple[str, ...]:
@@ -74,7 +70,7 @@ def notes_on(index: Index, found: Simulation, pricing: Pricing) -> list[str]:
     """What a reader has to know to believe the figures, as sentences."""
     notes = []
     if index.untimed:
-        many = f"Without a time: {_lines(index.untimed)}"
+        many = f"Without a time: {_counted(index.untimed, 'line')}"
         notes.append(f'{many}, counted as {index.gap:g} s after the line before; add "at" for true gaps.')
     if pricing.assumed:
         names = ", ".join(sorted(pricing.assumed)[:5]) + (" …" if len(pricing.assumed) > 5 else "")
@@ -82,17 +78,17 @@ def notes_on(index: Index, found: Simulation, pricing: Pricing) -> list[str]:
         notes.append(f"At list prices of the model family, as no price is known: {names}{hint}.")
     if found.compared:
         notes.append(
-            f"By the recorded usage of {found.compared} requests their input cost {_dollars(found.measured)}; "
-            f"these models of the providers say {_dollars(found.modelled)} for the same."
+            f"By its recorded usage, the input of {_counted(found.compared, 'request')} cost "
+            f"{_dollars(found.measured)}; these models of the providers say {_dollars(found.modelled)} for the same."
         )
     notes += [f"Refused {times} x: {sentence}" for sentence, times in found.refusals.most_common(3)]
     if marked := sum(facts.marked for facts in index.facts.values()):
         notes.append(
-            f"{marked} requests carry markers of their own, and Payonce leaves those as they are. "
-            f"'{_NAMES[FREED]}' shows what it would do if they did not."
+            f"With markers of their own: {_counted(marked, 'request')}. Payonce leaves those as they are; "
+            f"'{_NAMES[FREED]}' shows what it would do without them."
         )
     if index.bad:
-        notes.append(f"{_lines(len(index.bad))} could not be read and so are not in these figures.")
+        notes.append(f"Not in these figures, as it could not be read: {_counted(len(index.bad), 'line')}.")
     return notes
 
 

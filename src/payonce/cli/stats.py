@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -92,15 +93,17 @@ def _figures(store: str | None, config: Path | None, length: float | None, by: S
 
 
 def _print(figures: dict[str, Any]) -> None:
-    avoided, paid, kept = figures["avoided"], figures["paid"], figures["store"]
+    avoided, paid, passed, kept = figures["avoided"], figures["paid"], figures["passed"], figures["store"]
     rate = "-" if figures["hit_rate"] is None else f"{figures['hit_rate']:.1%}"
-    tokens = f"{avoided['input_tokens']} in, {avoided['output_tokens']} out"
+    tokens = f"{avoided['input_tokens']:,} in, {avoided['output_tokens']:,} out"
+    bill = format(Decimal(paid["dollars"]) + Decimal(passed["dollars"]), "f")
     rows = [
         ("requests", str(figures["requests"])),
         *((f"  {name}", str(count)) for name, count in figures["outcomes"].items() if count),
         ("hit rate", rate),
-        ("upstream calls", f"{figures['upstream_calls']} made, {avoided['calls']} avoided"),
-        ("dollars", f"{paid['dollars']} paid, {avoided['dollars']} avoided"),
+        ("upstream calls", f"{figures['upstream_calls'] + passed['calls']} made, {avoided['calls']} avoided"),
+        ("dollars", f"{bill} paid, {avoided['dollars']} avoided"),
+        *([("  past the cache", f"{passed['dollars']} paid, calls: {passed['calls']}")] if passed["calls"] else []),
         ("tokens avoided", tokens),
         ("waiting avoided", span(avoided["seconds"])),
         *_waits(figures["waits"]),
@@ -151,17 +154,17 @@ def _waits(waits: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _prompt(cache: dict[str, Any]) -> list[tuple[str, str]]:
-    share = "-" if cache["read_share"] is None else f"{cache['read_share']:.1%} of {cache['input_tokens']} input tokens"
+    share = "-" if cache["read_share"] is None else f"{cache['read_share']:.1%}"
     rows = [
-        ("read", share),
+        ("read", f"{share} of {cache['input_tokens']:,} input tokens"),
         ("saved, net of premiums", f"{cache['net']} dollars, {cache['unaided']} of it without Payonce"),
         ("  discount on reads", cache["read_saving"]),
         ("  premium on writes", cache["write_premium"]),
     ]
     if cache["unread_tokens"]:
-        rows.append(("  of that never read", f"{cache['unread']}, {cache['unread_tokens']} tokens"))
+        rows.append(("  of that never read", f"{cache['unread']}, {cache['unread_tokens']:,} tokens"))
     if cache["missed_tokens"]:
-        rows.append(("avoidable misses", f"{cache['missed']} dollars, {cache['missed_tokens']} tokens"))
+        rows.append(("avoidable misses", f"{cache['missed']} dollars, {cache['missed_tokens']:,} tokens"))
     for name, what in (("unknown_usage", "usage"), ("unknown_price", "price")):
         if cache[name]:
             rows.append((f"of unknown {what}", f"{cache[name]} of {cache['calls']} calls"))

@@ -73,9 +73,9 @@ def show(found: dict[str, Any], by: Sequence[str]) -> None:
             say(f"{title:<16} {bars(amounts)}  most: {max(amounts):g}")
     if by:
         say()
-        rows = [[str(part[name]) for name in by] + _cells(part) for part in found["by"]]
+        rows = [[_name(name, part) for name in by] + _cells(part) for part in found["by"]]
         table((*by, *_HEADS), rows, right=_HEADS)
-    if found["models"]:
+    if found["models"] and tuple(by) != ("model",):  # which has just been told
         say()
         table(("model", *_HEADS), [[part["model"], *_cells(part)] for part in found["models"]], right=_HEADS)
     if found["slowest"]:
@@ -131,6 +131,10 @@ def _part(by: Sequence[str], total: Total) -> dict[str, Any]:
 def _call(call: Spent) -> dict[str, Any]:
     cost = "" if call.cost_nano is None else dollars(call.cost_nano)
     return {"request": call.request, "model": call.model, "seconds": call.took, "dollars": cost, "at": call.at}
+
+
+def _name(by: str, part: dict[str, Any]) -> str:
+    return str(part[by])[:16] if by == "tenant" else str(part[by])  # of a digest, enough to know it by
 
 
 def _cells(part: dict[str, Any]) -> list[str]:

@@ -24,6 +24,8 @@ from payonce.wording import money, span
 COMPARED: Final = 5000
 """So many of the latest receipts of the tenant and endpoint are looked through for the nearest one."""
 _ID: Final = 16
+_SHOWN: Final = 12
+"""So many digits of a key `payonce ls` shows."""
 
 
 def explain_request(name: str, store: str | None, config: Path | None, *, json: bool) -> int:
@@ -66,8 +68,11 @@ def _found(reader: Reader, name: str) -> Filed | None:
     if len(name) == _ID and (filed := reader.receipt(name.lower())) is not None:
         return filed
     digest = parse_key(name)
-    if digest is None or len(digest) < _ID // 2:
-        raise SettingsError(f"{name!r} is no request's id (16 hexadecimal digits) and no key (b3: and at least 16)")
+    if digest is None or 2 * len(digest) < _SHOWN:
+        raise SettingsError(
+            f"{name!r} is neither a request's id ({_ID} hexadecimal digits) nor a key (b3: and at least {_SHOWN}, as "
+            "payonce ls shows them); to compare two requests, name two files"
+        )
     same = reader.of_key(digest, 50)
     return next((one for one in same if one.outcome not in {"hit", "stale"}), same[0] if same else None)
 
@@ -105,6 +110,8 @@ def _print(filed: Filed, near: tuple[Filed, tuple[str, ...]] | None) -> None:
         say(f"  not kept because {unkept.sentence if unkept else call.unkept}")
     if call is not None and call.cost_nano is not None:
         say(f"  paid     {money(call.cost_nano)}")
+    if filed.avoided_nano:
+        say(f"  avoided  {money(filed.avoided_nano)}")
     if near is not None:
         parts = ", ".join(near[1]) or "nothing that has a digest: X-Payonce-Sample, the upstream, or a longer part"
         say(f"  nearest  {near[0].id}, {span(filed.at - near[0].at)} before, differs in {parts}")

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from payonce.core.labels import Label
 from payonce.core.tape import Ending, Tape
-from payonce.model.call import Ask, Call
+from payonce.model.call import Ask, Call, Sought
 from payonce.model.entry import Entry
 from payonce.model.key import Key
 from payonce.model.ports import Head
@@ -82,7 +82,7 @@ class Boarding:
 class Lookup(Effect["Entry | Reason"]):
     """What is stored for `ask`, verified and not purged, however old; or why there is nothing."""
 
-    ask: Ask
+    ask: Ask | Sought
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ from payonce.core.rules import (
 )
 from payonce.core.tape import End, Tape
 from payonce.model import reason as why
-from payonce.model.call import Ask, Call
+from payonce.model.call import Ask, Call, Sought
 from payonce.model.entry import Entry
 from payonce.model.ports import Dialect, Head
 from payonce.model.reason import Reason
@@ -103,7 +103,7 @@ def _replay(ask: Ask, dialect: Dialect, entry: Entry, label: Label) -> Story[Rec
 
 def _turned(ask: Ask, dialect: Dialect, now: float) -> Story[Entry | None]:
     """The answer as it is stored in the other framing, if it is fresh and loses nothing in this one."""
-    found = yield from Lookup(replace(ask, key=ask.key.turned))
+    found = yield from Lookup(Sought(ask.key.turned, ask.tenant))
     if isinstance(found, Reason) or young_enough(found, ask, now) is not None:
         return None
     to_stream = ask.key.stream

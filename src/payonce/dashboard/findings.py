@@ -67,9 +67,10 @@ def findings_page(found: Report, now: float, *, reads: bool) -> Framed:
 
 
 def _one(finding: Finding, now: float, *, reads: bool) -> Element:
+    where = finding.where if reads else finding.place
     lost: list[Child] = [_dollars(finding.cost)] if finding.cost is not None else []
     pairs: list[tuple[str, Child]] = [
-        ("Where", code(finding.where) if finding.where else None),
+        ("Where", code(where) if where else None),
         ("That is", finding.detail if reads else None),
         ("Model", code(finding.model) if finding.model else None),
         ("Tokens", count(finding.tokens) if finding.tokens else None),
@@ -102,7 +103,10 @@ def _times(number: int) -> str:
 
 def _plain(finding: Finding, *, reads: bool) -> dict[str, Any]:
     said = finding.as_json()
-    return said if reads else {name: value for name, value in said.items() if name not in ("before", "after", "detail")}
+    if reads:
+        return said
+    hidden = ("before", "after", "detail")
+    return {name: value for name, value in said.items() if name not in hidden} | {"where": finding.place}
 
 
 def _dollars(amount: Decimal | None) -> str:

@@ -53,7 +53,7 @@ def denied(wait: int) -> Answer:
     said = (
         "wait, then show a token of the dashboard"
         if wait
-        else "show a token of the dashboard: Authorization: Bearer TOKEN"
+        else "show a token of the dashboard that holds: Authorization: Bearer TOKEN; payonce tokens makes new ones"
     )
     answer = data({"error": {"code": "unauthorized", "message": said}}, 429 if wait else 401)
     return answer.plus(("retry-after", str(wait))) if wait else answer.plus(("www-authenticate", "Bearer"))

@@ -11,6 +11,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, TypeVar
 
 from payonce.doctor.causes import CAUSES, WRONG, Cause, Severity
+from payonce.doctor.places import public
 
 _Amount = TypeVar("_Amount", int, Decimal)
 
@@ -60,6 +61,11 @@ class Finding:
     def fix(self) -> str:
         """What to change."""
         return self.cause.fix
+
+    @property
+    def place(self) -> str:
+        """Where it is, as far as that can be said without text of the request."""
+        return public(self.where)
 
     @property
     def wrong(self) -> bool:

@@ -16,7 +16,7 @@ from payonce.drive.performing import READERS, SLICE_ITEMS, WAITING_READS
 from payonce.drive.tiers import Tiers
 from payonce.errors import StoreError
 from payonce.model import reason as why
-from payonce.model.call import Ask
+from payonce.model.call import Ask, Sought
 from payonce.model.entry import Entry
 from payonce.model.key import Key
 from payonce.model.reason import Reason
@@ -37,7 +37,7 @@ class AsyncReads:
         self._claims = ThreadPoolExecutor(READERS, thread_name_prefix="payonce-claim")  # no crowd of lookups before it
         self._pool = pool or ThreadPoolExecutor(READERS, thread_name_prefix="payonce-read")
 
-    async def find(self, ask: Ask) -> Entry | Reason:
+    async def find(self, ask: Ask | Sought) -> Entry | Reason:
         """What is stored for `ask`, or why there is nothing."""
         found = self.tiers.look(ask)
         if found is not None:

@@ -20,7 +20,7 @@ from payonce.drive.changes import Changes
 from payonce.errors import StoreError
 from payonce.model import reason as why
 from payonce.model.about import about_entry
-from payonce.model.call import Ask
+from payonce.model.call import Ask, Sought
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
 from payonce.model.ports import About, AsyncReading, Bulk, BulkRaising, Clock, Distant, Recorder, Sieving, Store
@@ -71,7 +71,7 @@ class Tiers:
         far = self._distant
         return far is None or self._now() - self._read_at <= far.trust
 
-    def look(self, ask: Ask) -> Entry | Reason | None:
+    def look(self, ask: Ask | Sought) -> Entry | Reason | None:
         """What the front has; None where only the store behind can tell."""
         slot, far = ask.key.slot, self._distant
         if far is not None and not self.trusted:
@@ -104,7 +104,7 @@ class Tiers:
             return None
         return await self._loops.get_soon(slots)
 
-    def promote(self, ask: Ask, blob: bytes, entry: Entry) -> None:
+    def promote(self, ask: Ask | Sought, blob: bytes, entry: Entry) -> None:
         """Let the front have what was found behind."""
         self.front.put(ask.key.slot, blob, about_entry(entry))
 
@@ -132,7 +132,7 @@ class Tiers:
                 found.append(proven)
         return found
 
-    def prove(self, ask: Ask, blob: bytes) -> Entry | Reason:
+    def prove(self, ask: Ask | Sought, blob: bytes) -> Entry | Reason:
         """The entry that `blob` proves to be, for this key and tenant and past no purge; else why it is a miss."""
         entry = unseal(blob, ask.key.slot, self.secret)
         if entry is None or entry.tenant != ask.tenant:

@@ -6,6 +6,7 @@ read it. What can't be written is counted. This room must never know more of a r
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from payonce.ledger.tally import dollars
 from payonce.model.visit import Spent, Visit
 
 STANDARD_OUTPUT = "-"
+_log = logging.getLogger("payonce.gateway")
 
 
 class AccessLog:
@@ -25,7 +27,12 @@ class AccessLog:
     def __init__(self, path: str) -> None:
         self._path = os.path.expanduser(path)  # noqa: PTH111 - text in, text out
         self._descriptor = 1 if path == STANDARD_OUTPUT else -1
+        self._troubled = False
         self.dropped = 0
+
+    def start(self) -> None:
+        """Open the file before the first request, so that a wrong path is said at once."""
+        self.tell(())
 
     def tell(self, visits: Sequence[Visit]) -> None:
         """Append a line for each. May wait for a disk."""
@@ -34,9 +41,14 @@ class AccessLog:
             descriptor = self._opened()
             while text:
                 text = text[os.write(descriptor, text) :]
-        except OSError:
+            self._troubled = False
+        except OSError as error:
             self.dropped += len(visits)
             self._close()
+            if not self._troubled:
+                self._troubled = True
+                what = "access_log: %s can't be written (%s): lines are dropped and counted until it can"
+                _log.warning(what, self._path, error.strerror)
 
     def _opened(self) -> int:
         """The file as it is called now."""

@@ -126,6 +126,7 @@ class StrictProtocol(HttpToolsProtocol):
         if self.refused or self.transport.is_closing():
             return
         self.refused = True
+        self.gateway.world.ledger.turned_away(reason)
         self.since = self.loop.time()
         unanswered = self._is_unanswered()
         self._disconnect()

@@ -24,6 +24,8 @@ NOTHING: Told = (None, None)
 def teller_of(settings: Settings, clock: Clock) -> Teller | None:
     """Who tells of a gateway's requests: to the access log and to OpenTelemetry, where there is either."""
     log = AccessLog(settings.access_log) if settings.access_log != "off" else None
+    if log is not None:
+        log.start()
     sinks: list[Sink] = [sink for sink in (log, tracing(serving=True)) if sink is not None]
     return Teller(sinks, clock, whole=False) if sinks else None
 

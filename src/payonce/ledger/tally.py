@@ -20,6 +20,7 @@ from payonce.ledger.spending import enter, enter_missed, enter_unread, prompt_fi
 from payonce.ledger.unread import Expired
 from payonce.model.call import Ask, Call
 from payonce.model.entry import Entry, Tokens
+from payonce.model.reason import Reason
 from payonce.model.receipt import Hits, Landing, Outcome, Receipt, Saved
 
 BUCKETS = (
@@ -150,6 +151,12 @@ class Ledger:
             tally.gathered(receipt.saved)
         if self.scribe is not None:
             self.scribe.exchanged(receipt, seconds, asked)
+
+    def turned_away(self, reason: Reason) -> None:
+        """A connection was refused before there was a request to tell of. It leaves no receipt: whoever floods us would
+        drive out those of others."""
+        self.fresh = True
+        self.now.counts["reasons." + reason.id] += 1
 
     def landed(self, landing: Landing, followers: int, ask: Ask | None = None) -> None:
         """An upstream call ended; each follower avoided one like it. What it cost is told by `spent`, or here where

@@ -116,6 +116,13 @@ class Batch:
     places: tuple[int, ...]
 
 
+class Sought(NamedTuple):
+    """What is looked for in the stores; an ask says it as well."""
+
+    key: Key
+    tenant: str
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """A call that the cache takes part in: everything the story needs to know, decided once."""

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import secrets
 import threading
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice, zip_longest
 from typing import Any
 
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 
-from payonce.errors import StoreError, StoreUnavailableError
+from payonce.errors import StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import Clock
 from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
-from payonce.stores import parcel
 from payonce.stores import redis_book as pages
 from payonce.stores import redis_words as words
 from payonce.stores.redis_leases import RedisLeases
-from payonce.stores.redis_map import RedisNode
+from payonce.stores.redis_scan import RedisScan, soon
 from payonce.stores.redis_shares import RedisShares
 from payonce.stores.redis_url import Place, read_place
 from payonce.stores.redis_wire import RedisWire
@@ -33,12 +30,6 @@ from payonce.stores.shared import SharedStore
 from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
 
 LARGEST = 32 << 20
-SCAN_COUNT = 1000
-"""Names that the server looks at in one step of a listing: well below a millisecond."""
-COUNT_STEPS = 20
-"""Steps for a count; with more names than that, the rest is estimated."""
-_LIST_SECONDS = 2.0
-_LABEL_BYTES = 32
 
 
 class RedisMedium:
@@ -51,6 +42,7 @@ class RedisMedium:
         self.wire = RedisWire(place)
         self.leases = RedisLeases(self.wire, self._name_of)
         self.shares = RedisShares(self.wire, place.prefix)
+        self.scan = RedisScan(self.wire)
         self._book_name = pages.book_name(place.prefix)
         self._lock = threading.Lock()
         self._book: pages.Book | None = None
@@ -157,33 +149,11 @@ class RedisMedium:
 
     def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
         """Every entry: names step by step, then the head of each; the nodes in turns."""
-        generation = self._generation(_soon())
-        nodes = self.wire.nodes(_soon())
-        each = None if most is None else max(1, most // SCAN_COUNT // len(nodes))
-        for turn in zip_longest(*(islice(self._steps(node, generation), each) for node in nodes)):
-            for node, step in zip(nodes, turn, strict=True):
-                if step is not None:
-                    yield self._heads(node, generation, step[0], parcel.LISTED)
+        yield from self.scan.listing(self._generation(soon()), most)
 
     def count(self) -> Count:
         """Exact where the servers hold few names; else estimated from those that were looked at."""
-        generation = self._generation(_soon())
-        entries = used = 0.0
-        for node in self.wire.nodes(_soon()):
-            [reply] = node.ask([("DBSIZE",)], _soon())
-            total = words.read_count(_sound(reply))
-            sizes: dict[bytes, int] = {}
-            share = 1.0
-            for step, (names, last) in enumerate(self._steps(node, generation), start=1):
-                for found in self._heads(node, generation, names, _LABEL_BYTES):
-                    on = parcel.label(found.head)
-                    sizes[found.slot] = 0 if on is None else on.size
-                if step >= COUNT_STEPS and not last:
-                    share = max(1.0, total / (step * SCAN_COUNT))
-                    break
-            entries += len(sizes) * share
-            used += sum(sizes.values()) * share
-        return Count(round(entries), round(used))
+        return self.scan.count(self._generation(soon()))
 
     def pace(self, read_budget: float) -> None:
         """Probes have the budget of reads."""
@@ -223,33 +193,6 @@ class RedisMedium:
             self.wire.one(name, [pages.begin(name, _new_generation())], deadline)
         raise StoreUnavailableError("the server forgets the epochs as soon as they are written: look at its memory")
 
-    def _steps(self, node: RedisNode, generation: int) -> Iterator[tuple[list[bytes], bool]]:
-        """The names of one node's entries, step by step, and whether this was the last step."""
-        cursor = 0
-        while True:
-            [reply] = node.ask([words.scan(self.place.prefix, generation, cursor, SCAN_COUNT)], _soon())
-            cursor, names = words.read_scan(_sound(reply))
-            yield names, cursor == 0
-            if cursor == 0:
-                return
-
-    def _heads(self, node: RedisNode, generation: int, names: list[bytes], length: int) -> list[Found]:
-        if not names:
-            return []
-        replies = node.ask([words.head(name, length) for name in names], _soon())
-        found = []
-        for name, reply in zip(names, replies, strict=True):
-            slot = words.slot_of(self.place.prefix, generation, name)
-            if slot is None or not isinstance(reply, bytes):
-                continue
-            on = parcel.label(reply)
-            if on is not None and length >= parcel.LISTED and on.length > len(reply):
-                [whole] = node.ask([words.head(name, on.length)], _soon())
-                found.append(Found(slot, whole if isinstance(whole, bytes) else reply))
-            else:
-                found.append(Found(slot, reply))
-        return found
-
 
 def _found(replies: Sequence[Any]) -> list[bytes | StoreFault | None]:
     return [_fault(reply) if isinstance(reply, Exception) else words.read_get(reply) for reply in replies]
@@ -265,16 +208,6 @@ def _refusal(reply: Exception) -> Reason:
     if isinstance(reply, ReadOnlyError | NoPermissionError):
         return reason.STORE_READ_ONLY
     return reason.WRITE_FAULT
-
-
-def _sound(reply: Any) -> Any:
-    if isinstance(reply, Exception):
-        raise StoreError(f"the server refused ({reply}): look at the user's rights")
-    return reply
-
-
-def _soon() -> float:
-    return time.monotonic() + _LIST_SECONDS
 
 
 def _new_generation() -> int:

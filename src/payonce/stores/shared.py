@@ -8,8 +8,6 @@ Whether an entry may be served is not decided here: entries prove themselves. Th
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -18,7 +16,7 @@ from payonce.errors import StoreError, StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Glance, Row, Volume
 from payonce.model.quota import Holding, Quotas
-from payonce.stores import parcel
+from payonce.stores import forks, parcel
 from payonce.stores import shared_listing as listing
 from payonce.stores.notes import NOTE_DAYS
 from payonce.stores.registry import not_raised
@@ -36,8 +34,6 @@ MOST_BYTES = 64 << 20
 """No value is larger, whatever a parcel says."""
 _POLL_SECONDS = 0.25
 _CALL_SECONDS = 2.0
-_PAGE = 500
-_log = logging.getLogger("payonce.stores")
 
 
 class _Live:
@@ -79,6 +75,7 @@ class SharedStore:
     """
 
     slow = True
+    gate = None
     trust = TRUST_SECONDS
 
     def __init__(
@@ -100,7 +97,7 @@ class SharedStore:
         self._box = [self._live]
         self.leases = self._live.leases
         self._finalizer = weakref.finalize(self, _close_box, self._box)
-        _stores.add(self)
+        forks.tell(self)
 
     def pace(self, read_budget: float) -> None:
         """A read has so many seconds."""
@@ -246,7 +243,7 @@ class SharedStore:
 
     def close(self, timeout: float = 5.0) -> None:
         """Flush within `timeout` and release everything; a get raises from now on, a put says False."""
-        _stores.discard(self)
+        forks.forget(self)
         self._live.close(timeout)
         self._finalizer.detach()
 
@@ -280,26 +277,14 @@ class SharedStore:
             for slot, item in zip(asked, found, strict=True)
         }
 
-    def _forked(self) -> None:
-        _of_the_parent.append(self._live)  # its connections are the parent's: not to be used, nor closed, here
-        self._live = self._box[0] = self._build()
-        self.leases = self._live.leases
+    def forked(self) -> object:
+        """Begin anew in a child; what was the parent's, whose connections are not to be used here, nor closed."""
+        parents, self._live = self._live, self._build()
+        self._box[0], self.leases = self._live, self._live.leases
         self.ration(self._quotas)
         self.pace(self._budget)
+        return parents
 
 
 def _close_box(box: list[_Live]) -> None:
     box[0].close(2.0)
-
-
-_stores: weakref.WeakSet[SharedStore] = weakref.WeakSet()
-_of_the_parent: list[object] = []
-
-
-def _after_fork_in_child() -> None:
-    for store in list(_stores):
-        store._forked()  # noqa: SLF001 - this module's own hook
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

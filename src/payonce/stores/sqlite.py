@@ -14,6 +14,7 @@ import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import cast
 
 import apsw
@@ -22,6 +23,7 @@ from payonce.errors import SettingsError, StoreError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
 from payonce.model.quota import Holding, Quotas
+from payonce.stores import forks
 from payonce.stores import sqlite_rows as rows
 from payonce.stores.registry import file_path, not_raised
 from payonce.stores.sieve import Sieve
@@ -109,7 +111,7 @@ class SqliteStore:
         self._box = [self._live]
         self.leases = self._live.leases
         self._finalizer = weakref.finalize(self, _close_box, self._box)
-        _stores.add(self)
+        forks.tell(self)
 
     def get(self, slot: bytes) -> bytes | None:
         """The bytes last put under `slot`; raises `StoreError` where the file can't answer."""
@@ -235,7 +237,7 @@ class SqliteStore:
 
     def close(self, timeout: float = 5.0) -> None:
         """Flush within `timeout` and release everything; a get raises from now on, a put says False."""
-        _stores.discard(self)
+        forks.forget(self)
         self._live.close(timeout)
         self._finalizer.detach()
 
@@ -260,11 +262,17 @@ class SqliteStore:
             return False
         return True
 
-    def _forked(self) -> None:
-        _of_the_parent.append(self._live)  # closing its connections here would drop the parent's locks and log
-        self._live = self._box[0] = _Live(self._build, self._clock)
-        self.leases = self._live.leases
+    @property
+    def gate(self) -> Lock:
+        """Held while the process forks: no writer is inside SQLite while its mutexes are copied."""
+        return self._live.writer.gate
+
+    def forked(self) -> object:
+        """Begin anew in a child; what was the parent's."""
+        parents, self._live = self._live, _Live(self._build, self._clock)
+        self._box[0], self.leases = self._live, self._live.leases
         self.ration(self._quotas)
+        return parents
 
 
 def _close_box(box: list[_Live]) -> None:
@@ -276,29 +284,3 @@ def open_sqlite(rest: str, *, clock: Clock, max_bytes: int) -> SqliteStore:
     if not rest.strip("/"):
         raise SettingsError("sqlite: names no file: write  sqlite:PATH")
     return SqliteStore(file_path(rest), max_bytes, clock)
-
-
-_stores: weakref.WeakSet[SqliteStore] = weakref.WeakSet()
-_of_the_parent: list[object] = []
-_held: list[Writer] = []
-
-
-def _before_fork() -> None:
-    for store in list(_stores):
-        writer = store._live.writer  # noqa: SLF001 - this module's own hook
-        if writer.gate.acquire(timeout=2.0):  # no writer inside SQLite while its mutexes are copied
-            _held.append(writer)
-
-
-def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().gate.release()
-
-
-def _after_fork_in_child() -> None:
-    _held.clear()
-    for store in list(_stores):
-        store._forked()  # noqa: SLF001 - this module's own hook
-
-
-os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

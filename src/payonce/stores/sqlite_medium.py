@@ -31,10 +31,6 @@ PAGE_BYTES = 8192
 _CHECK_SECONDS = 0.05
 _READ_BUSY_MS = 50
 _log = logging.getLogger("payonce.stores")
-_FORMAT_QUERY = (
-    "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),"
-    " (SELECT count(*) FROM sqlite_master)"
-)
 
 
 class Fault(Enum):
@@ -188,7 +184,7 @@ class Medium:
             self.read_only = db.readonly("main")
             if self.read_only and max(db.read("main", 0, 18, 2)[1], default=0) > 2:
                 raise apsw.NotADBError("its header says that no SQLite of today may write it")
-            [(application, version, tables)] = db.execute(_FORMAT_QUERY).fetchall()
+            [(application, version, tables)] = db.execute(rows.FORMAT_QUERY).fetchall()
             if (application, version) == (rows.APPLICATION_ID, rows.FORMAT):
                 if not self.read_only:
                     _use_wal(db)

@@ -24,6 +24,11 @@ from payonce.stores.write_queue import ROW_OVERHEAD, Batch, Write
 
 APPLICATION_ID = 0x50594F31
 FORMAT = 1
+FORMAT_QUERY = (
+    "SELECT (SELECT application_id FROM pragma_application_id), (SELECT user_version FROM pragma_user_version),"
+    " (SELECT count(*) FROM sqlite_master)"
+)
+"""Whose a file is, of which format, and how many tables it has."""
 KEY_SCOPE_SECONDS = 2 * 86400
 
 SCHEMA = f"""
