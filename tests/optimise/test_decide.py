@@ -67,6 +67,13 @@ def test_no_more_is_risked_than_allowed() -> None:
     assert choose(points, Kept(), SONNET, 0.0, Allowed(10.0, 0.0)).depth == 0
 
 
+def test_an_hour_has_its_own_smaller_allowance() -> None:
+    points = [Point(1, 4000.0, 0.5, 0.45)]
+    assert choose(points, Kept(), SONNET, 0.0, ALL).long == 1
+    tight = choose(points, Kept(), SONNET, 0.0, Allowed(math.inf, math.inf, hour=3999.0))
+    assert (tight.depth, tight.long) == (1, 0)
+
+
 def test_what_nothing_was_seen_of_has_its_own_smaller_allowance() -> None:
     seen = Point(1, 4000.0, 0.9, 0.0)
     points = [seen, replace(seen, at=2, tokens=6000.0, seen=False)]

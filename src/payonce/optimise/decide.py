@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from payonce.optimise.traits import Traits
 
@@ -48,10 +49,17 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Allowed:
-    """The largest premium that may be paid now, in plain tokens: in all, and for what nothing was seen of before."""
+    """The largest premium that may be paid now, in plain tokens: in all, for what nothing was seen of before, and where
+    an hour is part of it."""
 
     all: float
     unseen: float
+    hour: float = inf
+
+    def holds(self, choice: Choice) -> bool:
+        """Whether a choice stays within it."""
+        most = min(self.all, self.hour) if choice.long else self.all
+        return choice.premium <= most and choice.unseen <= self.unseen
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ def choose(points: Sequence[Point], kept: Kept, traits: Traits, reads_short: flo
     for depth in range(1, len(points) + 1):
         for long in range(depth + 1 if traits.write_1h is not None else 1):
             choice = _weigh(points, kept, traits, reads_short, depth, long)
-            if choice.gain > best.gain and choice.premium <= allowed.all and choice.unseen <= allowed.unseen:
+            if choice.gain > best.gain and allowed.holds(choice):
                 best = choice
     return best
 

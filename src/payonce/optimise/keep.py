@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from payonce.optimise.accounts import Account
 from payonce.optimise.chances import either
 from payonce.optimise.crowds import next_of_others
 from payonce.optimise.decide import Allowed, Choice, Kept, Point, choose, mortal
-from payonce.optimise.learned import Account, Model
+from payonce.optimise.learned import Model
 from payonce.optimise.memory import Memory
 from payonce.optimise.nodes import Node, Sight
 from payonce.optimise.prefix import Prefix
-from payonce.optimise.traits import Traits
+from payonce.optimise.traits import Traits, tables
 
 Ttl = Literal["auto", "5m", "1h"]
 
@@ -29,11 +30,15 @@ _MARGIN = 1.0
 _LEAST_STOP = 0.1
 """No beginning is believed to be used for ever: the least chance that nobody else comes within the hour."""
 _WEAK = (0.005, 0.3)
-_STRONG = (0.03, 2.5)
-_BACKED = (0.04, 8.0)
+_STRONG = (0.02, 2.5)
+_BACKED = (0.01, 8.0)
+_BACKED_HOUR = (0.01, 4.0)
 """How much more than without a cache may have been paid: a share of everything, and so many requests to begin with.
 Where nothing was seen of the prefix or the conversation before, where something was, and where such a prefix or turn of
-this tenant was seen to be used again."""
+this tenant was seen to be used again: less for an hour, which costs four times as much and shows late whether it pays.
+"""
+_LOST = (0.01, 0.5)
+"""How much of that may have been lost for good: then no premium is paid, whatever is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +158,12 @@ class Keeper:
 
     def _allowed(self, total: float) -> Allowed:
         sight = self.sight
+        if self.account.allowance(total, *_LOST) + self.account.at_stake(self.now) < 0.0:
+            return Allowed(0.0, 0.0)
         weak = max(0.0, min(self.account.allowance(total, *_WEAK), self.model.account.allowance(total, *_WEAK)))
         if sight.backed or any(one.backed for one in sight.beginnings):
-            return Allowed(self.account.allowance(total, *_BACKED), weak)
+            most, hour = self.account.allowance(total, *_BACKED), self.account.allowance(total, *_BACKED_HOUR)
+            return Allowed(most, weak, hour)
         if sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in sight.beginnings):
             return Allowed(self.account.allowance(total, *_STRONG), weak)
         return Allowed(weak, weak)
@@ -213,6 +221,7 @@ class Keeper:
             point = chances.get(at)
             chance = 0.0 if point is None else point.short + (point.long if ttl == "1h" else 0.0)
             marks.append(Mark(at, ttl, at > self.alive, node, self.tokens(at), chance))
+        self._stake(choice, marks)
         read = self.tokens(self.alive)
         hour = max((mark.tokens for mark in marks if mark.fresh and mark.ttl == "1h"), default=read)
         end = max((mark.tokens for mark in marks if mark.fresh), default=hour)
@@ -223,6 +232,17 @@ class Keeper:
         likely = chances[points[-1].at].short
         gain = choice.gain + read * (1.0 - self.traits.read)
         return Keeping(tuple(marks), gain, read, paid, total, asks, likely=likely, alive=self.alive)
+
+    def _stake(self, choice: Choice, marks: list[Mark]) -> None:
+        """What is read has earned something; what is written waits to."""
+        if self.alive >= 0 and (read := self.sight.nodes[self.alive].stake) is not None:
+            read.settle()
+        if choice.premium > 0.0:
+            seconds = tables()["seconds"]["1h" if choice.long else "5m"]
+            stake = self.account.stake(choice.premium, self.now + seconds)
+            for mark in marks:
+                if mark.fresh:
+                    mark.node.stake = stake
 
     def _lives_long(self, at: int) -> bool:
         node = self.sight.nodes.get(at)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from payonce.optimise.accounts import Account
+
 _PRIOR_CHARACTERS = 4000.0
 _PRIOR_TOKENS = 1000.0
 """Four characters a token, believed as firmly as one prompt of a thousand tokens."""
@@ -16,33 +18,6 @@ _FADE = 0.98
 _FAR = 4
 """A prompt this many times longer than the minimum that isn't cached says something else: the host doesn't cache."""
 _STANDS_DOWN = 86_400.0
-
-
-@dataclass(slots=True)
-class Account:
-    """What one tenant's prompts of one model cost, in plain tokens, and what they would have without a cache. From it
-    follows how much may be risked."""
-
-    plain: float = 0.0
-    paid: float = 0.0
-    requests: int = 0
-
-    def open(self, tokens: float, expected: float) -> None:
-        """A request goes out, and is expected to cost so much."""
-        self.requests += 1
-        self.plain += tokens
-        self.paid += expected
-
-    def correct(self, tokens: float, paid: float, tokens_expected: float, paid_expected: float) -> None:
-        """The answer says what it was really."""
-        self.plain += tokens - tokens_expected
-        self.paid += paid - paid_expected
-
-    def allowance(self, tokens: float, share: float, grant: float) -> float:
-        """How much may be paid at once without having cost, in all, more than `share` above no caching, plus `grant`
-        average requests to begin with."""
-        mean = (self.plain + tokens) / (self.requests + 1)
-        return grant * mean + share * (self.plain + tokens) - (self.paid - self.plain)
 
 
 @dataclass(slots=True)

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from payonce.ledger.usage import Usage
 from payonce.optimise import sessions
+from payonce.optimise.accounts import Account
 from payonce.optimise.keep import Keeping
-from payonce.optimise.learned import Account, Model
+from payonce.optimise.learned import Model
 from payonce.optimise.nodes import Sight
 from payonce.optimise.prefix import Prefix
 from payonce.optimise.traits import Traits

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from payonce.optimise.accounts import Account
 from payonce.optimise.advice import Act, Advice
 from payonce.optimise.keep import Keeper, Keeping, Ttl, nothing
-from payonce.optimise.learned import Account, Model
+from payonce.optimise.learned import Model
 from payonce.optimise.memory import Memory
 from payonce.optimise.nodes import Sight
 from payonce.optimise.place import put

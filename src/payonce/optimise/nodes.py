@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from payonce.optimise.accounts import Stake
 from payonce.optimise.chances import Cell, Exposure
 from payonce.optimise.crowds import Crowd
 
@@ -45,13 +46,26 @@ class Talk:
 
 class Node:
     """A place where requests end, may part or were marked. `pace` is how many seconds lie between two requests through
-    it, of late. The times are when an entry of either lifetime ends, as far as we know, and from when on it can be
-    read."""
+    it, of late; `stake` is what was paid to write it last. The times are when an entry of either lifetime ends, as far
+    as we know, and from when on it can be read."""
 
-    __slots__ = ("crowd", "habits", "pace", "ready", "talk", "turn", "until_long", "until_short", "uses", "wait")
+    __slots__ = (
+        "crowd",
+        "habits",
+        "pace",
+        "ready",
+        "stake",
+        "talk",
+        "turn",
+        "until_long",
+        "until_short",
+        "uses",
+        "wait",
+    )
 
     def __init__(self) -> None:
         self.uses = 0
+        self.stake: Stake | None = None
         self.habits: Cell | None = None
         self.crowd: Crowd | None = None
         self.pace = float("inf")

@@ -15,10 +15,11 @@ from blake3 import blake3
 
 from payonce.ledger.usage import parse
 from payonce.optimise import sessions
+from payonce.optimise.accounts import Account
 from payonce.optimise.advice import Act, Advice
 from payonce.optimise.bodies import read
 from payonce.optimise.keep import Ttl
-from payonce.optimise.learned import Account, Models
+from payonce.optimise.learned import Models
 from payonce.optimise.lessons import Trace, forget, learn
 from payonce.optimise.marking import Asked, Dialect, Mode, mark
 from payonce.optimise.memory import Memory
@@ -116,6 +117,8 @@ class Planner:
         trace.done = True
         if failed:
             forget(trace.keeping)
+            for account in (trace.account, trace.knows.account):
+                account.correct(0.0, 0.0, trace.keeping.total, trace.keeping.paid)
             sessions.unpin(trace.sight.talk)
             return
         host = provider or ""
