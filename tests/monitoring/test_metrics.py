@@ -149,6 +149,12 @@ def _serving(home: Path, *arguments: str, upstream: str) -> GatewayChild:
     return GatewayChild(home, *arguments, "--upstream", upstream, TMPDIR=str(home))
 
 
+def posted(home: Path) -> int:
+    """The requests that all workers have told the others of."""
+    records = [orjson.loads(path.read_bytes()) for path in home.glob("payonce-figures-*/*.json")]
+    return sum(record["tally"]["counts"].get(f"requests.{each.value}", 0) for record in records for each in Outcome)
+
+
 def test_any_worker_answers_for_all_also_for_one_that_was_killed(tmp_path: Path) -> None:
     arguments = ("--port", "0", "--workers", "2", "--cache", "all", "--store", f"sqlite:{tmp_path}/c.db")
     with running_sim() as sim, _serving(tmp_path, *arguments, upstream=sim.base_url) as gateway:
@@ -162,6 +168,7 @@ def test_any_worker_answers_for_all_also_for_one_that_was_killed(tmp_path: Path)
                 sum(page["payonce_requests_total", outcome.value] for outcome in Outcome) == wanted for page in pages
             )
 
+        assert until(lambda: posted(tmp_path) == 40, 20), "a worker that is killed loses what it has not posted yet"
         assert until(lambda: all_say(40), 20)
         page = metrics(gateway)
         calls = sim.bill.calls  # both workers may have asked for the same thing

@@ -34,7 +34,7 @@ EXAMPLES_OF_CACHED = 40
 CONNECTION = {"date", "server", "connection", "transfer-encoding", "content-length", "keep-alive"}
 ADDED = {
     *("x-openrouter-cache-status", "x-openrouter-cache-age", "x-openrouter-cache-ttl", "x-openrouter-cache-source-id"),
-    *("cache-status", "age", "x-payonce-items"),
+    *("cache-status", "age", "x-payonce-items", "x-payonce-request-id"),
 }
 """Of these, docs/gateway.md says that the gateway adds them."""
 NOT_REPLAYED = {"set-cookie", "x-ratelimit-remaining"}
