@@ -66,9 +66,9 @@ class Leases:
 
     def failed(self, error: StoreError | TimeoutError) -> Reason:
         """A question that was not answered, counted; for a lookup, the reason of its miss."""
+        if not isinstance(error, CrowdedError):
+            self._failed_at = time.monotonic()
         if isinstance(error, TimeoutError):
-            if not isinstance(error, CrowdedError):
-                self._failed_at = time.monotonic()
             self._tiers.dropped["store-slow"] += 1
             return why.STORE_SLOW
         self._tiers.complain(error)
