@@ -6,6 +6,7 @@ A store that is slow or fails makes a miss here, counted under its reason. This 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -42,10 +43,11 @@ class AsyncReads:
         found = self.tiers.look(ask)
         if found is not None:
             return found
+        started = time.monotonic()
         try:
             [blob] = await self._read([ask.key.slot])
         except (StoreError, TimeoutError) as error:
-            return self.leases.failed(error)
+            return self.leases.failed(error, waited=time.monotonic() - started > self.budget / 2)
         if blob is None:
             return why.ABSENT
         entry = self.tiers.prove(ask, blob)

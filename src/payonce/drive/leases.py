@@ -64,9 +64,10 @@ class Leases:
         """Whether an answer has just not come in time."""
         return time.monotonic() - self._failed_at < SHY_SECONDS
 
-    def failed(self, error: StoreError | TimeoutError) -> Reason:
-        """A question that was not answered, counted; for a lookup, the reason of its miss."""
-        if not isinstance(error, CrowdedError):
+    def failed(self, error: StoreError | TimeoutError, *, waited: bool = False) -> Reason:
+        """A question that was not answered, counted; for a lookup, the reason of its miss. `waited` says that a store's
+        fault took the time of a budget to come."""
+        if waited or (isinstance(error, TimeoutError) and not isinstance(error, CrowdedError)):
             self._failed_at = time.monotonic()
         if isinstance(error, TimeoutError):
             self._tiers.dropped["store-slow"] += 1
