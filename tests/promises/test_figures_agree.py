@@ -159,9 +159,10 @@ def test_stats_metrics_books_and_the_providers_bill_say_the_same(
             def caught_up() -> bool:
                 seen.update(metrics(child))
                 paid = nano(seen, "payonce_paid_cost_dollars_total") + nano(seen, "payonce_passed_cost_dollars_total")
-                return paid == round(sim.bill.cost * NANO)
+                told = sum(count for name, count in seen.items() if name.startswith("payonce_requests_total{"))
+                return (paid, told) == (round(sim.bill.cost * NANO), day.requests)
 
-            assert until(caught_up, 40), (seen["payonce_paid_cost_dollars_total"], sim.bill.cost)
+            assert until(caught_up, 40), (seen, sim.bill.cost, day.requests)
             panel = dashboard(
                 child, sim, int(seen["payonce_upstream_calls_total"] + seen["payonce_passed_calls_total"])
             )
