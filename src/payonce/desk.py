@@ -14,6 +14,7 @@ from math import inf
 from typing import Any, Literal, NamedTuple
 
 from blake3 import blake3
+from msgspec import structs
 
 from payonce.config import Settings
 from payonce.core import effects as do
@@ -139,11 +140,11 @@ class Desk:
         if not isinstance(taken, Admitted):
             return taken
         call = sdk_call(taken.ask.call, way=self.way, request=request, mod=self.mod, at_most=settings.total_timeout)
-        ask = replace(taken.ask, call=call)
+        ask = structs.replace(taken.ask, call=call)
         if self.options.mode == "refresh":
-            ask = replace(ask, refresh=True, plain=False)
+            ask = structs.replace(ask, refresh=True, plain=False)
         elif self.options.mode == "replay":
-            ask = replace(ask, only_if_cached=True, refresh=False, clear=False)
+            ask = structs.replace(ask, only_if_cached=True, refresh=False, clear=False)
         return Admitted(ask, taken.dialect)
 
     def bare(self, request: Any, *, ours: bool = True) -> Any:

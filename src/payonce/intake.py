@@ -6,8 +6,10 @@ and the key is made. One for the gateway and for the library. This room must nev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
+
+import msgspec
+from msgspec.structs import replace
 
 from payonce.config import Settings
 from payonce.core.directives import Directives, read_directives
@@ -32,31 +34,27 @@ KNOWN_STEERINGS = 256
 """How many values of the same kind are kept to be used again: making one costs more than finding it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """The cache takes part."""
 
     ask: Ask
     dialect: Dialect
 
 
-@dataclass(frozen=True, slots=True)
-class Bypassed:
+class Bypassed(msgspec.Struct, frozen=True):
     """The cache takes no part: `call` goes upstream as it is."""
 
     call: Call
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The request asks something of the cache that makes no sense."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
+class _Said(msgspec.Struct, frozen=True):
     """All that follows from the headers of a request alone."""
 
     directives: Directives | Reason

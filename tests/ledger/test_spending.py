@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from payonce.ledger.money import Bill, nano_dollars, price
 from payonce.ledger.price_rows import Rates
@@ -31,7 +32,9 @@ HIT = Usage(100, 9000, 0, 0, 50, 9100, convention="exclusive")
 WRITE = Usage(100, 0, 9000, 0, 50, 9100, convention="exclusive")
 
 
-STEERED = words.ask(call=replace(words.ask().call, steering=Steering("a/x", "t", "https://openrouter.ai/api/v1")))
+STEERED = words.ask(
+    call=structs.replace(words.ask().call, steering=Steering("a/x", "t", "https://openrouter.ai/api/v1"))
+)
 
 
 def ledger() -> Ledger:
@@ -130,7 +133,9 @@ def test_a_call_past_the_cache_is_paid_apart() -> None:
 def test_a_call_that_nobody_steers_is_paid_when_it_lands() -> None:
     one = ledger()
     one.landed(
-        Landing(stored(3_000_000).facts, None, 1.0), 0, replace(STEERED, call=replace(STEERED.call, steering=None))
+        Landing(stored(3_000_000).facts, None, 1.0),
+        0,
+        structs.replace(STEERED, call=structs.replace(STEERED.call, steering=None)),
     )
     assert shown(one)["paid"]["dollars"] == "0.003"
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from payonce.config import Settings
 from payonce.intake import Admitted, Bypassed, Intake, Refused

@@ -7,8 +7,10 @@ compute or do I/O.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from payonce.books.schema import Scene
 from payonce.doctor import Finding

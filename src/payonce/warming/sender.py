@@ -5,12 +5,12 @@ This room must never repeat a request, nor show a credential.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 
 import msgspec
+from msgspec import structs
 
 from payonce.assembly import World
 from payonce.core import effects as do
@@ -55,7 +55,7 @@ def not_sent(taken: Bypassed | Refused) -> Sent:
 async def ask_once(player: AsyncPlayer, taken: Admitted, headers: Headers, *, now: float, seconds: float) -> Sent:
     """Ask by `player`, take the answer and throw it away, and wait, for `seconds` at most, until it is known whether it
     was kept. An answer that is past its TTL is not warm: its renewal is joined, or it is asked anew."""
-    for ask in (taken.ask, dataclasses.replace(taken.ask, refresh=True)):
+    for ask in (taken.ask, structs.replace(taken.ask, refresh=True)):
         async with _asked(player, ask, taken.dialect) as turn:
             outcome = turn.effect.label.outcome
         if outcome is not Outcome.STALE:
@@ -68,7 +68,7 @@ async def ask_once(player: AsyncPlayer, taken: Admitted, headers: Headers, *, no
 
 def ask_once_here(player: SyncPlayer, taken: Admitted, headers: Headers, *, now: float, seconds: float) -> Sent:
     """As `ask_once`, in this thread."""
-    for ask in (taken.ask, dataclasses.replace(taken.ask, refresh=True)):
+    for ask in (taken.ask, structs.replace(taken.ask, refresh=True)):
         turn = player.open(ask, taken.dialect)
         outcome = turn.effect.label.outcome
         try:
