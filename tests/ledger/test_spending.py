@@ -132,11 +132,8 @@ def test_a_call_past_the_cache_is_paid_apart() -> None:
 
 def test_a_call_that_nobody_steers_is_paid_when_it_lands() -> None:
     one = ledger()
-    one.landed(
-        Landing(stored(3_000_000).facts, None, 1.0),
-        0,
-        structs.replace(STEERED, call=structs.replace(STEERED.call, steering=None)),
-    )
+    unsteered = structs.replace(STEERED, call=structs.replace(STEERED.call, steering=None))
+    one.landed(Landing(stored(3_000_000).facts, None, 1.0), 0, unsteered)
     assert shown(one)["paid"]["dollars"] == "0.003"
 
 

@@ -100,7 +100,8 @@ def show(value: Any) -> str:
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, msgspec.Struct):
-        return f"{type(value).__name__}({', '.join(f'{name}={show(getattr(value, name))}' for name in value.__struct_fields__)})"
+        named = [f"{name}={show(getattr(value, name))}" for name in value.__struct_fields__]
+        return f"{type(value).__name__}({', '.join(named)})"
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"
 
