@@ -20,7 +20,8 @@ from payonce.books import schema
 from payonce.books.file import BooksFile, transaction
 from payonce.books.schema import Scene
 from payonce.books.words import SUMMED
-from payonce.ledger.tally import BUCKETS, HOUR
+from payonce.ledger.hits import BUCKETS
+from payonce.ledger.tally import HOUR
 
 TENANT = "b3c0ffee5ca1ab1e"
 SCENES = (

@@ -21,7 +21,7 @@ from payonce.drive.sync import SyncPlayer
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.intake import Admitted
-from payonce.ledger.tally import Ledger
+from payonce.ledger.ledger import Ledger
 from payonce.model import reason as why
 from payonce.model.call import Call
 from payonce.model.ports import Head

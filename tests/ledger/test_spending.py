@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from payonce.ledger.ledger import Ledger
 from payonce.ledger.money import Bill, nano_dollars, price
 from payonce.ledger.price_rows import Rates
 from payonce.ledger.spending import prompt_figures
-from payonce.ledger.tally import Ledger, Tally, add_up, summary
+from payonce.ledger.tally import Tally, add_up, summary
 from payonce.ledger.unread import Expired
 from payonce.ledger.usage import Usage
 from payonce.model.call import Steering

@@ -12,7 +12,8 @@ from typing import Any, Final
 import apsw
 
 from payonce.books.words import BY, OUTCOMES, SUMMED, Figures, Histogram, Point, Total
-from payonce.ledger.tally import BUCKETS, HOUR
+from payonce.ledger.hits import BUCKETS
+from payonce.ledger.tally import HOUR
 
 MINUTE: Final = 60
 Span = tuple[str, int, int]

@@ -12,6 +12,7 @@ import msgspec
 
 from payonce.model.key import Key
 from payonce.model.policy import HitUsage, PromptCache, PromptCacheTtl
+from payonce.model.scopes import scopes_of
 
 NUMBERS: Final = itertools.count(1)
 """Of the requests of this process."""
@@ -128,7 +129,6 @@ class Ask(msgspec.Struct, frozen=True):
     tenant: str
     namespace: str
     tags: tuple[str, ...]
-    scopes: tuple[str, ...]
     hit_usage: HitUsage = "verbatim"
     max_age: int | None = None
     refresh: bool = False
@@ -146,3 +146,8 @@ class Ask(msgspec.Struct, frozen=True):
     by_fingerprint: bool = False
     asked: Asked | None = None
     """There where the store keeps the question too."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Every epoch that what is kept for this ask is born into; that of its key comes last."""
+        return scopes_of(self.tenant, self.intent.model, self.namespace, self.tags, self.key.digest, self.watched)

@@ -28,6 +28,9 @@ LOOK_AGAIN = 0.2
 LOST_SECONDS = 1.0
 """For so long nobody asks again on the request path where the servers are."""
 
+_SIGNS = (ReadOnlyError, StoreError, MovedError)
+"""Answers that may mean that the topology has changed."""
+
 T = TypeVar("T")
 
 
@@ -198,7 +201,7 @@ class RedisWire:
     def _note(self, answers: Sequence[Any], places: Sequence[int], replies: list[Any]) -> None:
         for place, answer in zip(places, answers, strict=True):
             replies[place] = answer
-            if isinstance(answer, ReadOnlyError | StoreError | MovedError):
+            if isinstance(answer, _SIGNS):
                 self._stale = True
 
     def _known(self, deadline: float) -> Map:
