@@ -17,13 +17,24 @@ from contextlib import suppress
 from math import inf
 
 from payonce.drive.changes import Changes
-from payonce.errors import StoreError
+from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason as why
 from payonce.model.about import about_entry
 from payonce.model.call import Ask, Sought
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
-from payonce.model.ports import About, AsyncReading, Bulk, BulkRaising, Clock, Distant, Recorder, Sieving, Store
+from payonce.model.ports import (
+    About,
+    AsyncReading,
+    Bulk,
+    BulkRaising,
+    Clock,
+    Distant,
+    HandyReading,
+    Recorder,
+    Sieving,
+    Store,
+)
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -56,6 +67,7 @@ class Tiers:
         self._absent = _absence(behind)
         self._distant = distant(behind)
         self._loops = _read_by_loops(behind)
+        self._handy = _handy(behind)
         self._now = now or since_boot
         self._read_at = -inf
         self._reading = threading.Lock()
@@ -88,6 +100,13 @@ class Tiers:
         assert self.behind is not None
         self._catch_up()
         return self.behind.get(slot)
+
+    def read_now(self, slot: bytes) -> bytes | None:
+        """The same, in this very thread, where the store keeps to the read budget by itself. Raises NoneIdleError where
+        another thread has to read; TimeoutError; StoreError."""
+        if self._handy is None or not self.trusted:
+            raise NoneIdleError("the store may need longer than a read may take")
+        return self._handy.get_now(slot)
 
     def read_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         """The same for each slot; in one round trip where the store can do that. May wait; raises StoreError."""
@@ -264,6 +283,10 @@ def distant(store: object) -> Distant | None:
 
 def _read_by_loops(store: object) -> AsyncReading | None:
     return store if isinstance(store, AsyncReading) else None
+
+
+def _handy(store: object) -> HandyReading | None:
+    return store if isinstance(store, HandyReading) else None
 
 
 def _keep(store: Store, ask: Ask, blob: bytes, about: About) -> bool:

@@ -161,6 +161,16 @@ class Distant(Protocol):
 
 
 @runtime_checkable
+class HandyReading(Protocol):
+    """A store that keeps to the read budget by itself, so that whoever asks may wait for it."""
+
+    def get_now(self, slot: bytes) -> bytes | None:
+        """As `get`, within the read budget. Raises TimeoutError where that was not enough, NoneIdleError where a thread
+        has to wait for longer than that, and StoreError."""
+        ...
+
+
+@runtime_checkable
 class AsyncReading(Protocol):
     """A store that an event loop can read without a thread."""
 

@@ -31,9 +31,11 @@ class MemcachedNode(Node[MemcachedLink]):
         self.book: Book | None = None
         self.version = -1
 
-    def ask(self, commands: Sequence[Command], deadline: float, *, probe: bool = False) -> list[Answer]:
+    def ask(
+        self, commands: Sequence[Command], deadline: float, *, probe: bool = False, idle: bool = False
+    ) -> list[Answer]:
         """The answers. Raises StoreError."""
-        return self.use(lambda link: link.ask(commands, deadline), deadline, probe=probe)
+        return self.use(lambda link: link.ask(commands, deadline), deadline, probe=probe, idle=idle)
 
 
 class Books:
