@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 from blake3 import blake3
 from msgspec import structs
 
+from payonce.at_hand import at_hand
 from payonce.config import Settings
 from payonce.core import effects as do
 from payonce.core.directives import NAMES as DIRECTIVES
@@ -80,6 +81,7 @@ class Desk:
         self.options = options
         self.lease = Lease(options.settings, options.clock)
         self._salt = blake3(repr((mod.__name__, options.settings, options.mode, options.said)).encode()).digest()
+        self._at_hand = at_hand(mod)
         self._places: dict[str, Place | None] = {}
         self._intakes: dict[str, Intake] = {}
 
@@ -118,8 +120,7 @@ class Desk:
         ready = world.shelf.get(digest, now)
         if ready is None:
             return None
-        mod = self.mod
-        response = mod.Response(ready.entry.status, headers=ready.headers(now), stream=mod.ByteStream(ready.body))
+        response = self._at_hand(ready.entry.status, ready.headers(now), ready.body)
         world.shelf.served(ready, time.perf_counter() - started)
         return response
 
@@ -193,9 +194,11 @@ class Desk:
 
     def response(self, effect: do.Relay, body: bytes | None, stream: Any = None) -> Any:
         """The client's response for an answer: its whole `body`, or the `stream` by which it arrives."""
-        mod, head = self.mod, effect.head
+        head = effect.head
         fields = answer_fields(head, label_headers(effect.label), None if body is None else len(body))
-        return mod.Response(head.status, headers=fields, stream=mod.ByteStream(body) if body is not None else stream)
+        if body is None:
+            return self.mod.Response(head.status, headers=fields, stream=stream)
+        return self._at_hand(head.status, fields, body)
 
     def shelve(self, world: LibraryWorld, digest: bytes, taken: Admitted, turn: Turn, moment: tuple[int, int]) -> None:
         """End the turn of an answer that was handed over whole; a fresh hit may be repeated from the shelf."""
