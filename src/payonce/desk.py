@@ -47,6 +47,8 @@ _ENDPOINT = re.compile(
     rb"(?P<base>.*/v1)/(?P<endpoint>" + b"|".join(e.encode() for e in sorted(CACHED_ENDPOINTS)) + rb")"
 )
 _OURS = tuple(name for name in DIRECTIVES if name != b"cache-control")
+_EXTENSIONS = frozenset(("timeout", "trace"))
+"""What a request may tell its transport and be cached all the same."""
 _MAX_PLACES = 1024
 
 
@@ -129,13 +131,15 @@ class Desk:
     ) -> Admitted | Bypassed | Refused | None:
         """What becomes of a request; None where it is the wrapped transport's alone."""
         settings = self.options.settings
-        extensions = request.extensions.keys() - {"timeout", "trace"}
-        headers = tuple((name.lower(), value) for name, value in request.headers.raw)
+        headers = tuple([(name.lower(), value) for name, value in request.headers.raw])
         hosts = [value for name, value in headers if name == b"host"]
-        if extensions or hosts != [request.url.netloc] or len(body) > settings.max_body_bytes:
+        if hosts != [request.url.netloc] or len(body) > settings.max_body_bytes:
             return None
-        spoken = {name for name, _ in headers}
-        headers += tuple(field for field in self.options.said if field[0] not in spoken)
+        if not request.extensions.keys() <= _EXTENSIONS:
+            return None
+        if self.options.said:
+            spoken = {name for name, _ in headers}
+            headers += tuple(field for field in self.options.said if field[0] not in spoken)
         intake = self._intake(world, place.base)
         taken = None if intake is None else intake.admit("", place.endpoint, place.query, headers, body)
         if not isinstance(taken, Admitted):

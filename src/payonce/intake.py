@@ -62,6 +62,7 @@ class _Said(msgspec.Struct, frozen=True):
     forwarded: Headers
     tenant: str
     unread: Reason | None
+    plain: bool
     parts: KeyParts
     keys: KeyMaker
     terms: Terms
@@ -80,7 +81,8 @@ class Intake:
         self._steering = lru_cache(KNOWN_STEERINGS)(Steering)
         self._inert = frozenset(name.encode() for name in settings.ignore_headers)
         self._share = settings.share
-        if settings.portable:  # whoever has a recording may replay it, with another API key or none
+        self._portable = settings.portable
+        if self._portable:  # whoever has a recording may replay it, with another API key or none
             self._inert |= ACCOUNT
             self._share = OPEN_SHARE
 
@@ -151,10 +153,10 @@ class Intake:
             clear=directives.clear,
             only_if_cached=directives.only_if_cached,
             convert=self._settings.convert,
-            plain=directives.plain,
+            plain=said.plain,
             watched=watched,
             by_fingerprint=policy.changed_models == "retire-fingerprint",
-            asked=_asked(said.parts, intent) if self._settings.portable else None,
+            asked=_asked(said.parts, intent) if self._portable else None,
         )
         return Admitted(_divided(ask, said.keys) if intent.items else ask, dialect)
 
@@ -191,6 +193,7 @@ class Intake:
             forwarded=forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers),
             tenant=tenant,
             unread=_unread(headers),
+            plain=directives.plain,
             parts=parts,
             keys=KeyMaker(parts),
             terms=terms_of(self._policy, directives),

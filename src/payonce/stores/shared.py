@@ -157,7 +157,9 @@ class SharedStore:
             if found is None:
                 live.keeper.start()
                 return None
-            if sum(len(item) for item in found if isinstance(item, bytes)) > UNPACK_BYTES:
+            if len(found) == 1 and isinstance(found[0], bytes) and len(found[0]) <= UNPACK_BYTES:
+                values[asked[0]] = live.opened(asked[0], found[0])  # what a hit brings
+            elif sum(len(item) for item in found if isinstance(item, bytes)) > UNPACK_BYTES:
                 values |= await asyncio.to_thread(self._opened_all, live, asked, found)
             else:
                 values |= self._opened_all(live, asked, found)
