@@ -94,7 +94,7 @@ def test_books_of_the_format_before_get_their_days_when_they_are_next_written(pa
     db.execute("DROP TABLE day; DROP TABLE day_latency; PRAGMA user_version = 1").fetchall()
     db.close()
     reader, expected = Reader(BooksFile(old), lambda: NOW), Reader(BooksFile(path), lambda: NOW)
-    with pytest.raises(StoreError, match="of another version: the gateway brings it up to date"):
+    with pytest.raises(StoreError, match="of another version: start a gateway, which updates it"):
         reader.total(0)
     BooksFile(old).writer().close()
     assert reader.totals(0, by=("model", "outcome", "reason")) == expected.totals(0, by=("model", "outcome", "reason"))

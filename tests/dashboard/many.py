@@ -1,6 +1,7 @@
 """Books full of receipts, written straight into the file: a million in a minute, or a few days that look like life.
 
-What is written is what a clerk would have written: sums by minute, hour and day, receipts, upstream calls, conversations.
+What is written is what a clerk would have written: sums by minute, hour and day, receipts, upstream calls,
+conversations.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ class BooksFile:
                 return None
             if found != (schema.APPLICATION_ID, schema.FORMAT):
                 db.close()
-                raise StoreError(f"{self.path} is a ledger of another version: the gateway brings it up to date when it starts")
+                raise StoreError(f"{self.path} is a ledger of another version: start a gateway, which updates it")
             return db
         except apsw.Error as error:
             raise StoreUnavailableError(f"the ledger {self.path or ''} can't be read: {error}") from error
