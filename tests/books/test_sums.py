@@ -9,13 +9,14 @@ from pathlib import Path
 
 import apsw
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from payonce.books import sums
 from payonce.books.file import BooksFile
 from payonce.books.reader import MINUTES_KEPT, Reader
 from payonce.books.schema import LENGTHS
+from payonce.books.words import Figures
 from payonce.dashboard.overview import SPANS, Span
 from payonce.errors import StoreError
 from payonce.ledger.tally import HOUR
@@ -56,7 +57,8 @@ def test_what_is_read_covers_the_time_once_and_in_rows_that_fit(
         assert table != "minute" or start >= minutes_from // HOUR * HOUR
 
 
-@given(ago=st.integers(1, 29 * DAY), step=_STEPS)
+@example(ago=0, step=60)
+@given(ago=st.integers(0, 29 * DAY), step=_STEPS)
 def test_each_step_of_a_series_has_what_was_asked_in_it(path: Path, reader: Reader, ago: int, step: int) -> None:
     if step % HOUR:
         ago %= MINUTES_KEPT - DAY  # of what is older there are no steps as short as that
@@ -69,6 +71,12 @@ def test_each_step_of_a_series_has_what_was_asked_in_it(path: Path, reader: Read
     for at_step, histograms in reader.latency_series(points[0].at, NOW, step):
         latency[at_step] += sum(sum(histogram.counts) for histogram in histograms.values())
     assert latency == asked
+
+
+def test_no_time_at_all_has_no_figures(reader: Reader) -> None:
+    at = NOW - NOW % 60
+    assert (reader.total(at, at), reader.totals(at, at, ("model",)), reader.latency(at, at)) == (Figures(), [], {})
+    assert [point.figures.requests for point in reader.series(at, at)] == [0]
 
 
 @pytest.mark.parametrize("span", SPANS.values(), ids=SPANS)

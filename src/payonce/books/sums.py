@@ -43,7 +43,7 @@ def spans(since: float, until: float, *, minutes_from: int, step: int) -> list[S
         found = [("hour", start, edge), ("minute", edge, end)]
     else:
         found = _covered(start, end, [table for table in _LONGEST_FIRST if step % LENGTHS[table] == 0])
-    return [span for span in found if span[1] < span[2]]
+    return [span for span in found if span[1] < span[2]] or [("minute", start, end)]
 
 
 def _covered(start: int, end: int, tables: Sequence[str]) -> list[Span]:
