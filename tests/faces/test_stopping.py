@@ -31,13 +31,6 @@ if ("--multiprocessing-fork" in sys.orig_argv) == (os.environ["STOP_IN"] == "wor
     sys.meta_path.insert(0, Finder())
 """
 BEGINNING = ["cyclopts", "payonce.cli.serve", "payonce.config", "uvicorn", "payonce.assembly"]
-    "cyclopts",
-    "payonce.cli.serve",
-    "payonce.config",
-    "uvicorn",
-    "payonce.stores.registry",
-    "payonce.assembly",
-]
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 0}
 both_signals = pytest.mark.parametrize("number", STATUS, ids=lambda number: signal.Signals(number).name)
 
