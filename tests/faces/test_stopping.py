@@ -19,7 +19,7 @@ from tests.faces.test_shutdown import Held, refuses
 from tests.support.gateway import DEAD, PATH, Wire, ask, post, raw_upstream, until
 
 HOOK = """
-import os, sys
+import os, signal, sys
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
@@ -29,6 +29,7 @@ class Finder:
 
 if ("--multiprocessing-fork" in sys.orig_argv) == (os.environ["STOP_IN"] == "worker"):
     sys.meta_path.insert(0, Finder())
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background would ignore it
 """
 BEGINNING = ["cyclopts", "payonce.cli.serve", "payonce.config", "uvicorn", "payonce.assembly"]
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 0}
