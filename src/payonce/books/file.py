@@ -89,7 +89,7 @@ class BooksFile:
                 return None
             if found != (schema.APPLICATION_ID, schema.FORMAT):
                 db.close()
-                raise StoreError(f"{self.path} is not a ledger of this version: let the gateway write it first")
+                raise StoreError(f"{self.path} is a ledger of another version: start a gateway, which updates it")
             return db
         except apsw.Error as error:
             raise StoreUnavailableError(f"the ledger {self.path or ''} can't be read: {error}") from error
@@ -109,6 +109,9 @@ class BooksFile:
                 with transaction(db):
                     db.execute(schema.SCHEMA).fetchall()
                     db.execute("INSERT INTO fact VALUES ('name', ?)", (secrets.token_hex(8),)).fetchall()
+            elif found == (schema.APPLICATION_ID, 1):
+                with transaction(db):
+                    db.execute(schema.UPGRADE).fetchall()
             elif found != (schema.APPLICATION_ID, schema.FORMAT):
                 raise _ForeignError(f"format {found}")
             else:

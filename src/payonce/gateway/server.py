@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 
+from payonce.bookkeeping import unwritable
 from payonce.config import Settings
 from payonce.dashboard.door import asks_nobody
 from payonce.dashboard.tokens import make_tokens, tokens_path, told
@@ -44,6 +45,8 @@ def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
     config = server_config(settings, board)
     host, port = listener.getsockname()[:2]
     _greet(settings, f"[{host}]" if ":" in host else host, port)
+    if fault := unwritable(settings):
+        print(f"payonce: {fault}", file=sys.stderr, flush=True)
     try:
         if settings.workers > 1:
             Multiprocess(config, sockets=[listener]).run()
