@@ -206,7 +206,6 @@ def test_commands_end_with_2_and_name_it(end: str, tmp_path: Path) -> None:
         ("import", str(requests)),
         ("warm", str(requests), "--upstream", "http://127.0.0.1:9/v1", "--key-env", ""),
         ("doctor", "--live"),
-        ("why", "00" * 8),
     ):
         done = payonce(tmp_path, *command, "--store", f"sqlite:{path}")
         assert done.returncode == 2, command
