@@ -14,9 +14,11 @@ import apsw
 
 from payonce.books.words import OTHER, SUMMED
 from payonce.ledger.tally import HOUR
+from payonce.stores.sqlite_look import Kind
 
 APPLICATION_ID: Final = 0x50594C31  # "PYL1"
 FORMAT: Final = 2
+BOOKS: Final = Kind(APPLICATION_ID, frozenset({"call", "fact", "receipt", "scene"}))
 LENGTHS: Final = {"minute": 60, "hour": HOUR, "day": 24 * HOUR}
 """The tables of sums, and the seconds that a row of each stands for."""
 SCENES: Final = 20_000
