@@ -28,7 +28,7 @@ from payonce.ledger.accounts import Accounts
 from payonce.ledger.ledger import Ledger
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Tally, add_up
-from payonce.model.ports import Clock, Notebook, Patience, Rationing, Recorder, Store, Upstream, Volume
+from payonce.model.ports import Clock, Notebook, Patience, Rationing, Store, Upstream, Volume
 from payonce.model.quota import SHOWN_TENANTS, Holding
 from payonce.navigator import PrefixNavigator
 from payonce.optimise import Planner
@@ -136,10 +136,7 @@ class Ground:
 
     def dropped(self) -> Counter[str]:
         """What this process lost on the way to its stores, by reason id."""
-        total = Counter(self.tiers.dropped)
-        if self.tiers.behind is not None or isinstance(self.tiers.front, Recorder):
-            total.update(self.tiers.keeper.dropped())
-        return total
+        return Counter(self.tiers.dropped) + Counter(self.tiers.keeper.dropped())
 
     def _leaves(self, *, last: bool = False) -> Leaves:
         """What is new in the figures and in the doctor's findings, as records to note."""

@@ -138,6 +138,8 @@ def test_an_entry_is_fresh_for_its_ttl_and_no_older_than_the_client_allows(
     age: float, max_age: int | None, verdict: object
 ) -> None:
     assert still_fresh(entry(), ask(max_age=max_age), NOW + age) is verdict
+    strict = still_fresh(entry(), ask(max_age=max_age, only_fresh=True), NOW + age)
+    assert strict is (why.TOO_OLD if verdict is why.EXPIRED else verdict), "then no window past the TTL counts"
 
 
 @pytest.mark.parametrize("age", [0, 99, 100, 10_000])

@@ -75,6 +75,8 @@ def show(found: dict[str, Any], by: Sequence[str]) -> None:
         say()
         rows = [[_name(name, part) for name in by] + _cells(part) for part in found["by"]]
         table((*by, *_HEADS), rows, right=_HEADS)
+        if explained := _explained(by, found["by"]):
+            say(explained)
     if found["models"] and tuple(by) != ("model",):  # which has just been told
         say()
         table(("model", *_HEADS), [[part["model"], *_cells(part)] for part in found["models"]], right=_HEADS)
@@ -85,6 +87,15 @@ def show(found: dict[str, Any], by: Sequence[str]) -> None:
 
 
 _HEADS: Final = ("requests", "hits", "dollars paid", "avoided")
+
+
+def _explained(by: Sequence[str], parts: Sequence[dict[str, Any]]) -> str:
+    """What the rows are that stand for upstream calls and not for requests; empty where there are none."""
+    if "outcome" in by and any(part["outcome"] in {CALL, PASSED} for part in parts):
+        return f"{CALL}, {PASSED}: upstream calls, with what they cost; {PASSED} are those that went past the cache"
+    if "reason" in by and any(not part["reason"] for part in parts):
+        return "-: hits, and upstream calls with what they cost; a reason with 0 requests is why an answer was not kept"
+    return ""
 
 
 def bars(amounts: Sequence[float]) -> str:
@@ -134,6 +145,8 @@ def _call(call: Spent) -> dict[str, Any]:
 
 
 def _name(by: str, part: dict[str, Any]) -> str:
+    if by == "reason":
+        return str(part[by]) or "-"
     return str(part[by])[:16] if by == "tenant" else str(part[by])  # of a digest, enough to know it by
 
 

@@ -131,6 +131,8 @@ class Ask(msgspec.Struct, frozen=True):
     tags: tuple[str, ...]
     hit_usage: HitUsage = "verbatim"
     max_age: int | None = None
+    only_fresh: bool = False
+    """Nothing that is past its TTL will do, whatever the terms allow."""
     refresh: bool = False
     clear: bool = False
     only_if_cached: bool = False

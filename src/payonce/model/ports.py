@@ -102,6 +102,15 @@ class Store(Protocol):
 
 
 @runtime_checkable
+class Explaining(Protocol):
+    """A store that says why it did not take an entry."""
+
+    def keep(self, slot: bytes, value: bytes, about: About) -> Reason | None:
+        """As `put`; None where that would say True, else why not, which is what `dropped` counts it under."""
+        ...
+
+
+@runtime_checkable
 class Notebook(Protocol):
     """A store that can also keep small named records for all processes that share it (figures of each worker)."""
 
@@ -235,8 +244,8 @@ class Recording(NamedTuple):
 class Recorder(Protocol):
     """A store that keeps with each answer what was asked, for people to read; never a credential."""
 
-    def put_asked(self, slot: bytes, value: bytes, about: About, asked: Asked) -> bool:
-        """As `put`, with the question."""
+    def keep_asked(self, slot: bytes, value: bytes, about: About, asked: Asked | None) -> Reason | None:
+        """As `Explaining.keep`, with the question where it is known."""
         ...
 
     def shown(self, asked: Asked) -> Asked:

@@ -166,17 +166,21 @@ class SharedStore:
         return [values[slot] for slot in slots]
 
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
-        """Queue `value`; False, and counted, where it is too large, the queue is full or nothing can be written now."""
+        """Queue `value`; False where `keep` has a reason."""
+        return self.keep(slot, value, about) is None
+
+    def keep(self, slot: bytes, value: bytes, about: About) -> reason.Reason | None:
+        """Queue `value`; why not, counted, where it is too large, the server does not answer or the queue refuses."""
         live = self._live
-        if len(value) > MOST_BYTES:
-            live.losses.add(reason.ENTRY_TOO_LARGE)
-            return False
-        if live.medium.trouble(slot):
-            live.losses.add(reason.WRITE_FAULT)
-            return False
-        queued = live.queue.put(slot, value, about)
+        why = reason.ENTRY_TOO_LARGE if len(value) > MOST_BYTES else None
+        if why is None and live.medium.trouble(slot):
+            why = reason.STORE_DOWN
+        if why is not None:
+            live.losses.add(why)
+            return why
+        why = live.queue.put(slot, value, about)
         live.keeper.start()
-        return queued
+        return why
 
     def delete(self, slot: bytes) -> None:
         """Queue a deletion; a get of this process sees it at once."""
