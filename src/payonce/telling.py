@@ -126,6 +126,14 @@ class Teller:
         context = self._context() if self._context is not None else None
         self._waiting.append(_Seen(self._clock() - seconds, seconds, receipt, call, ask, kind, reason, wire, context))
 
+    def turned_away(self, seconds: float, reason: str, wire: Wire) -> None:
+        """A connection was refused before a request of it was whole. Of the room that there is, half is kept for
+        requests: whoever floods us drives out no line of others."""
+        if len(self._waiting) >= WAITING // 2:
+            self._lost += 1
+            return
+        self.visited(seconds, None, None, kind=Outcome.REFUSED.value, reason=reason, wire=wire)
+
     def flush(self, *, last: bool = False) -> None:
         """Tell of every request that is known in full, or has waited long enough; with `last`, of all. Never raises."""
         with self._lock:
