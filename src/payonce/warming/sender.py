@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 
 import msgspec
+from msgspec import structs
 
 from payonce.assembly import World
 from payonce.core import effects as do
