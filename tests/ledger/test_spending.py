@@ -235,7 +235,7 @@ def test_stats_print_the_prompt_cache_only_where_there_was_one(
     assert main(["stats"]) == 0
     out = capsys.readouterr().out
     assert "prompt cache" in out
-    assert "0.01755 dollars, -0.00675 of it without Payonce" in out
+    assert "$0.0176, -$0.006750 of it without Payonce" in out
     assert "33.0% of 27,300 input tokens" in out
     assert "1 of 3 calls" in out
     assert ("payonce[prices]" in out) == (find_spec("genai_prices") is None)
