@@ -14,7 +14,7 @@ from payonce.cli.simulate_reading import Index
 from payonce.cli.simulate_world import Pricing
 from payonce.ledger.prices import MISSING_EXTRA, Prices
 from payonce.simulation import FREED, PLANNED, RECORDED, UNCACHED, Lane, Simulation
-from payonce.wording import span
+from payonce.wording import money, span
 
 _BAR = 40
 _NAMES = {
@@ -25,10 +25,6 @@ _NAMES = {
 }
 _ASKED = "as clients asked"
 """What the recorded bodies are where Payonce sent them on with markers of its own."""
-
-
-def _dollars(amount: Decimal) -> str:
-    return f"${amount:,.2f}" if amount >= 1 or not amount else f"${amount:.6f}"
 
 
 def _names(found: Simulation) -> dict[str, str]:
@@ -48,14 +44,14 @@ def show(found: Simulation, index: Index, notes: Iterable[str]) -> None:
     for name, lane in lanes.items():
         cost = lane.cost
         bar = "█" * round(float(cost / most) * _BAR) if most else ""
-        say(f"{names[name]:<18}{bar:<{_BAR}} {_dollars(cost)}  {_share(cost, lanes[UNCACHED].cost)}")
+        say(f"{names[name]:<18}{bar:<{_BAR}} {money(cost)}  {_share(cost, lanes[UNCACHED].cost)}")
     say()
     columns = ("input cost", "to no caching", "read", "written 5m", "written 1h", "plain", "refused")
     table(["", *columns], [_row(names[name], lane, lanes[UNCACHED]) for name, lane in lanes.items()], right=columns)
     if len(index.facts) > 1:
         say()
         models = sorted(lanes[UNCACHED].models, key=lambda name: -lanes[UNCACHED].models[name])
-        rows = [(name, *(_dollars(lanes[lane].models.get(name, Decimal(0))) for lane in lanes)) for name in models[:20]]
+        rows = [(name, *(money(lanes[lane].models.get(name, Decimal(0))) for lane in lanes)) for name in models[:20]]
         heads = [names[name] for name in lanes]
         table(["model", *heads], rows, right=heads)
     for note in notes:
@@ -68,7 +64,7 @@ def _counted(number: int, what: str) -> str:
 
 def _row(name: str, lane: Lane, plain: Lane) -> tuple[str, ...]:
     tokens = (lane.read, lane.write_5m, lane.write_1h, lane.plain)
-    figures = (_dollars(lane.cost), _share(lane.cost, plain.cost), *(f"{number:,}" for number in tokens))
+    figures = (money(lane.cost), _share(lane.cost, plain.cost), *(f"{number:,}" for number in tokens))
     return (name, *figures, str(lane.refused))
 
 
@@ -87,7 +83,7 @@ def notes_on(index: Index, found: Simulation, pricing: Pricing) -> list[str]:
     if found.compared:
         notes.append(
             f"By its recorded usage, the input of {_counted(found.compared, 'request')} cost "
-            f"{_dollars(found.measured)}; these models of the providers say {_dollars(found.modelled)} for the same."
+            f"{money(found.measured)}; these models of the providers say {money(found.modelled)} for the same."
         )
     notes += [f"Refused {times} x: {sentence}" for sentence, times in found.refusals.most_common(3)]
     if marked := sum(facts.marked for facts in index.facts.values()):
@@ -102,9 +98,7 @@ def notes_on(index: Index, found: Simulation, pricing: Pricing) -> list[str]:
 
 def _planned(found: Simulation) -> str:
     """What the recorded lane is where it is not what was sent."""
-    paid = (
-        f"; by recorded usage, the input of {found.billed} of them cost {_dollars(found.paid)}" if found.billed else ""
-    )
+    paid = f"; by recorded usage, the input of {found.billed} of them cost {money(found.paid)}" if found.billed else ""
     return (
         f"Changed by Payonce on their way (with markers): {_counted(found.planned, 'request')}{paid}. "
         f"'{_ASKED}' is what the bodies would have cost as the clients wrote them, not what is done today."
