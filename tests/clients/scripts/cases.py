@@ -49,8 +49,8 @@ def case(calls: int = 1) -> Callable[[Callable[[str], Any]], Callable[[str], Any
 
 
 def caching(module: Any, *, asynchronous: bool = False) -> Any:
-    """Payonce's client of `payonce.httpx2` or `payonce.httpx`; None through the gateway. It waits long for its store: on
-    a busy machine the usual budget of a read is over before its thread had a turn, and the answer is paid for again."""
+    """Payonce's client of `payonce.httpx2` or `payonce.httpx`; None through the gateway. It waits long for its store:
+    on a busy machine the usual budget of a read is over before its thread had a turn, and the answer is paid again."""
     if not STORE:
         return None
     from payonce import Settings
