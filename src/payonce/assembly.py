@@ -25,8 +25,9 @@ from payonce.drive.tiers import Tiers, distant
 from payonce.drive.tower import Tower
 from payonce.errors import StoreError
 from payonce.ledger.accounts import Accounts
+from payonce.ledger.ledger import Ledger
 from payonce.ledger.prices import Prices
-from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
+from payonce.ledger.tally import HOUR, Tally, add_up
 from payonce.model.ports import Clock, Notebook, Patience, Rationing, Store, Upstream, Volume
 from payonce.model.quota import SHOWN_TENANTS, Holding
 from payonce.navigator import PrefixNavigator
@@ -68,7 +69,7 @@ class Ground:
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.books = self._bookkeeping()
         self.scribe = chorus(self.books.journal if self.books is not None else None, teller)
-        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, self.scribe)
+        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, self.scribe, clock)
         self.before_note: list[Callable[[], None]] = []
         self.books_lock: AbstractContextManager[object] = nullcontext()
         """What to hold while the ledger is written; never while the navigator settles, which takes it itself."""

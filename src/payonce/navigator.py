@@ -12,11 +12,11 @@ import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
+from msgspec.structs import replace
 
 from payonce.config_urls import is_loopback
 from payonce.dialects.canonical import parse

@@ -21,7 +21,7 @@ from payonce.books import schema
 from payonce.books.file import BooksFile, transaction
 from payonce.books.schema import Scene
 from payonce.books.words import SUMMED
-from payonce.ledger.tally import BUCKETS
+from payonce.ledger.hits import BUCKETS
 
 TENANT = "b3c0ffee5ca1ab1e"
 SCENES = (

@@ -18,7 +18,7 @@ import pytest
 from payonce.cli import main
 from payonce.config import Settings
 from payonce.core.keying import derive
-from payonce.ledger.tally import Ledger
+from payonce.ledger.ledger import Ledger
 from payonce.model.entry import Entry, Facts, Tokens, seal, unseal
 from payonce.model.key import Key
 from payonce.model.ports import About, Notebook, Store

@@ -18,7 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from payonce.gateway.meter import GONE_SECONDS, Board, Meter
 from payonce.gateway.metrics import Figures, render
 from payonce.gateway.metrics_table import ROWS, Type
-from payonce.ledger.tally import BUCKETS, HOUR, MODELS, OTHER, Ledger, Tally
+from payonce.ledger.hits import BUCKETS
+from payonce.ledger.ledger import Ledger
+from payonce.ledger.tally import HOUR, MODELS, OTHER, Tally
 from payonce.model.reason import REASONS
 from payonce.model.receipt import Landing, Outcome, Receipt
 from payonce.testing.sim import running_sim

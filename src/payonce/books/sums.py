@@ -13,7 +13,8 @@ import apsw
 
 from payonce.books.schema import LENGTHS
 from payonce.books.words import BY, OUTCOMES, SUMMED, Figures, Histogram, Point, Total
-from payonce.ledger.tally import BUCKETS, HOUR
+from payonce.ledger.hits import BUCKETS
+from payonce.ledger.tally import HOUR
 
 MINUTE: Final = LENGTHS["minute"]
 Span = tuple[str, int, int]

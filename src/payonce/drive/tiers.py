@@ -17,7 +17,7 @@ from contextlib import suppress
 from math import inf
 
 from payonce.drive.changes import Changes
-from payonce.errors import StoreError
+from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason as why
 from payonce.model.about import about_entry
 from payonce.model.call import Ask, Sought
@@ -31,6 +31,7 @@ from payonce.model.ports import (
     Clock,
     Distant,
     Explaining,
+    HandyReading,
     Recorder,
     Sieving,
     Store,
@@ -68,6 +69,7 @@ class Tiers:
         self._keep = _keeping(self.keeper)
         self._distant = distant(behind)
         self._loops = _read_by_loops(behind)
+        self._handy = _handy(behind)
         self._now = now or since_boot
         self._read_at = -inf
         self._reading = threading.Lock()
@@ -100,6 +102,13 @@ class Tiers:
         assert self.behind is not None
         self._catch_up()
         return self.behind.get(slot)
+
+    def read_now(self, slot: bytes) -> bytes | None:
+        """The same, in this very thread, where the store keeps to the read budget by itself. Raises NoneIdleError where
+        another thread has to read; TimeoutError; StoreError."""
+        if self._handy is None or not self.trusted:
+            raise NoneIdleError("the store may need longer than a read may take")
+        return self._handy.get_now(slot)
 
     def read_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         """The same for each slot; in one round trip where the store can do that. May wait; raises StoreError."""
@@ -275,6 +284,10 @@ def distant(store: object) -> Distant | None:
 
 def _read_by_loops(store: object) -> AsyncReading | None:
     return store if isinstance(store, AsyncReading) else None
+
+
+def _handy(store: object) -> HandyReading | None:
+    return store if isinstance(store, HandyReading) else None
 
 
 def _keeping(store: Store) -> Callable[[Ask, bytes, About], Reason | None]:

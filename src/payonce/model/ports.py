@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Generator, Iter
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import msgspec
+
 from payonce.model.call import Asked, Call, Headers, Intent
 from payonce.model.entry import Facts
 from payonce.model.policy import HitUsage
@@ -20,8 +22,7 @@ Clock = Callable[[], float]
 """Seconds since the Unix epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(msgspec.Struct, frozen=True):
     """What a store may know of the bytes it keeps: enough to list, sweep and evict."""
 
     stored_at: float
@@ -165,6 +166,16 @@ class Distant(Protocol):
 
     def pace(self, read_budget: float) -> None:
         """A read has so many seconds."""
+        ...
+
+
+@runtime_checkable
+class HandyReading(Protocol):
+    """A store that keeps to the read budget by itself, so that whoever asks may wait for it."""
+
+    def get_now(self, slot: bytes) -> bytes | None:
+        """As `get`, within the read budget. Raises TimeoutError where that was not enough, NoneIdleError where a thread
+        has to wait for longer than that, and StoreError."""
         ...
 
 
@@ -316,8 +327,7 @@ class BatchDialect(Dialect, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The first part of an answer: its status and end-to-end headers."""
 
     status: int

@@ -37,9 +37,11 @@ class MemcachedNode(Node[MemcachedLink]):
         """The book as it was last read or written."""
         return self.held[0]
 
-    def ask(self, commands: Sequence[Command], deadline: float, *, probe: bool = False) -> list[Answer]:
+    def ask(
+        self, commands: Sequence[Command], deadline: float, *, probe: bool = False, idle: bool = False
+    ) -> list[Answer]:
         """The answers. Raises StoreError."""
-        return self.use(lambda link: link.ask(commands, deadline), deadline, probe=probe)
+        return self.use(lambda link: link.ask(commands, deadline), deadline, probe=probe, idle=idle)
 
 
 class Books:

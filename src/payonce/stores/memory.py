@@ -61,6 +61,7 @@ class MemoryStore:
         self._used = 0
         self._tenants = Tenants(max_bytes - self._window_limit)
         self._quotas = Quotas()
+        self._rationed = False
         self._spared: list[tuple[bytes, _Kept]] = []
         self._main: Moka[bytes, _Kept] = Moka(
             max_bytes - self._window_limit, weigher=_weigh, eviction_listener=self._left_main
@@ -103,7 +104,7 @@ class MemoryStore:
             self._window_used += weight
             self._used += weight
             self._tenants.put(about.tenant, slot, weight)
-            if self._quotas:
+            if self._rationed:
                 self._hold(about.tenant)
             if self._window_used > self._window_limit:
                 self._overflow()
@@ -155,7 +156,7 @@ class MemoryStore:
 
     def ration(self, quotas: Quotas) -> None:
         """No tenant may hold more than these allow."""
-        self._quotas = quotas
+        self._quotas, self._rationed = quotas, bool(quotas)
 
     def holdings(self, most: int) -> Sequence[Holding]:
         """What the `most` tenants that hold most hold, and those with a quota of their own."""

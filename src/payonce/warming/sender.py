@@ -5,12 +5,12 @@ This room must never repeat a request, nor show a credential.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 
 import msgspec
+from msgspec import structs
 
 from payonce.assembly import World
 from payonce.core import effects as do
@@ -85,8 +85,8 @@ def _only_fresh(ask: Ask) -> Ask:
     """The same, and nothing past its TTL will do."""
     batch = ask.batch
     if batch is not None:
-        batch = dataclasses.replace(batch, items=tuple([_only_fresh(item) for item in batch.items]))
-    return dataclasses.replace(ask, only_fresh=True, batch=batch)
+        batch = structs.replace(batch, items=tuple([_only_fresh(item) for item in batch.items]))
+    return structs.replace(ask, only_fresh=True, batch=batch)
 
 
 @asynccontextmanager
