@@ -28,6 +28,7 @@ from payonce.model.ports import (
     AsyncReading,
     Bulk,
     BulkRaising,
+    Choosy,
     Clock,
     Distant,
     Explaining,
@@ -70,6 +71,7 @@ class Tiers:
         self._distant = distant(behind)
         self._loops = _read_by_loops(behind)
         self._handy = _handy(behind)
+        self._offer: Callable[[bytes, bytes, About], object] = front.offer if isinstance(front, Choosy) else front.put
         self._now = now or since_boot
         self._read_at = -inf
         self._reading = threading.Lock()
@@ -127,7 +129,7 @@ class Tiers:
 
     def promote(self, ask: Ask | Sought, blob: bytes, entry: Entry) -> None:
         """Let the front have what was found behind."""
-        self.front.put(ask.key.slot, blob, about_entry(entry))
+        self._offer(ask.key.slot, blob, about_entry(entry))
 
     def settle(
         self,
