@@ -130,13 +130,14 @@ class Beliefs:
     seen: tuple[float, float] = (0.8, 0.08)
     after_tool: tuple[float, float] = (0.88, 0.03)
     broken: tuple[float, float] = (0.08, 0.02)
+    standing: tuple[float, float] = (0.3, 0.08)
     once: tuple[float, float] = (0.08, 0.02)
     twice: tuple[float, float] = (0.5, 0.2)
     often: tuple[float, float] = (0.7, 0.2)
     late: float = 0.7
     late_share: float = 0.25
     gaps: float = 25.0
-    everybody: float = 2.0
+    everybody: float = 8.0
     pace: float = 1.0
     tenant: float = 2.0
     place: float = 2.5
