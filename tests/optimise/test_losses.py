@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payonce.optimise import keep
+from payonce.optimise import limits
 from payonce.optimise.accounts import Account
 from tests.optimise.planning import Table, ask, text
 
@@ -56,8 +56,8 @@ def test_documents_that_come_twice_and_then_never_cost_little(
 
 
 def test_without_the_limits_the_same_traffic_would_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_LOST", "_WEAK", "_STRONG", "_BACKED", "_BACKED_HOUR"):
-        monkeypatch.setattr(keep, name, (1.0, 100.0))
+    for name in ("_LOST", "_UNPROVED", "_WEAK", "_STRONG", "_BACKED", "_BACKED_HOUR"):
+        monkeypatch.setattr(limits, name, (1.0, 100.0))
     assert max(cost(traffic(random.Random(seed))) for traffic in (by_chance, retired) for seed in range(4)) > 1.05
 
 
@@ -72,7 +72,7 @@ def test_whatever_comes_no_more_is_lost_than_the_allowance(asked: list[tuple[int
     for count, (number, pause) in enumerate(asked, 1):
         now += pause
         table.say(question(dice, documents[number]), now)
-        share, grant = keep._BACKED
+        share, grant = limits._BACKED
         assert table.spent - table.plain <= share * table.plain + (grant + 1.0) * table.plain / count * longest
 
 
