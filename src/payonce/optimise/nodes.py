@@ -148,7 +148,7 @@ class Beliefs:
     late: float = 0.7
     late_share: float = 0.25
     gaps: float = 25.0
-    everybody: float = 8.0
+    everybody: float = 4.0
     pace: float = 1.0
     tenant: float = 2.0
     place: float = 2.5
