@@ -1,5 +1,5 @@
 """What prompts cost beside what they would have without a cache, which premiums can still be earned back, and what those
-would have earned that were not paid. Amounts are plain tokens. This room must never know a prompt, nor judge one.
+would have earned that weren't paid. Amounts are plain tokens. This room must never know a prompt, nor judge one.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Stake:
 
 @dataclass(slots=True)
 class Account:
-    """What one tenant's prompts of one model cost, and what they would have without a cache. `proved` says that something
-    was read; `rehearsed` is what the premiums that were wanted and not allowed would have earned of late."""
+    """What one tenant's prompts of one model cost, and what they would have without a cache. `proved` says that
+    something was read; `rehearsed` is what the premiums that were wanted and not allowed would have earned of late."""
 
     plain: float = 0.0
     paid: float = 0.0
