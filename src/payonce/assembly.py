@@ -25,9 +25,10 @@ from payonce.drive.tiers import Tiers, distant
 from payonce.drive.tower import Tower
 from payonce.errors import StoreError
 from payonce.ledger.accounts import Accounts
+from payonce.ledger.ledger import Ledger
 from payonce.ledger.prices import Prices
-from payonce.ledger.tally import HOUR, Ledger, Tally, add_up
-from payonce.model.ports import Clock, Notebook, Patience, Rationing, Recorder, Store, Upstream, Volume
+from payonce.ledger.tally import HOUR, Tally, add_up
+from payonce.model.ports import Clock, Notebook, Patience, Rationing, Store, Upstream, Volume
 from payonce.model.quota import SHOWN_TENANTS, Holding
 from payonce.navigator import PrefixNavigator
 from payonce.optimise import Planner
@@ -68,7 +69,7 @@ class Ground:
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         self.books = self._bookkeeping()
         self.scribe = chorus(self.books.journal if self.books is not None else None, teller)
-        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, self.scribe)
+        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, self.scribe, clock)
         self.before_note: list[Callable[[], None]] = []
         self.books_lock: AbstractContextManager[object] = nullcontext()
         """What to hold while the ledger is written; never while the navigator settles, which takes it itself."""
@@ -135,10 +136,7 @@ class Ground:
 
     def dropped(self) -> Counter[str]:
         """What this process lost on the way to its stores, by reason id."""
-        total = Counter(self.tiers.dropped)
-        if self.tiers.behind is not None or isinstance(self.tiers.front, Recorder):
-            total.update(self.tiers.keeper.dropped())
-        return total
+        return Counter(self.tiers.dropped) + Counter(self.tiers.keeper.dropped())
 
     def _leaves(self, *, last: bool = False) -> Leaves:
         """What is new in the figures and in the doctor's findings, as records to note."""

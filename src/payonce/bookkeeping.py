@@ -22,6 +22,7 @@ from payonce.books.journal import Journal
 from payonce.books.reader import Reader
 from payonce.config import Settings
 from payonce.core.keying import derive
+from payonce.errors import StoreError
 from payonce.model.ports import Clock, Notebook
 from payonce.stores.registry import file_path, is_shared, redact
 
@@ -86,6 +87,26 @@ def open_reader(settings: Settings, clock: Clock, store: object) -> Reader | Non
         return None
     shared = is_shared(settings.store) and isinstance(store, Notebook)
     return Reader(file, clock, store.notes if shared else None)  # type: ignore[attr-defined]  # it is a notebook
+
+
+def unwritable(settings: Settings) -> str:
+    """Why the books can't be written, as a sentence with what to do; empty where they can, or none are kept. Makes the
+    file, where there is none yet. May wait for a disk; never raises."""
+    file = books_file(settings)
+    if file is None or file.path is None:
+        return ""
+    try:
+        file.writer().close()
+    except (StoreError, OSError, apsw.Error) as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+        why = cause.strerror if isinstance(cause, OSError) else str(cause)
+        if isinstance(cause, FileExistsError):
+            why = "there is a file in the place of its directory"
+        return (
+            f"the ledger {file.path} can't be written ({why}): calls are served, their figures are lost; "
+            "set ledger (PAYONCE_LEDGER) to a file in a directory that you may write, or to off"
+        )
+    return ""
 
 
 def books_file(settings: Settings) -> BooksFile | None:

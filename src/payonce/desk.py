@@ -14,7 +14,9 @@ from math import inf
 from typing import Any, Literal, NamedTuple
 
 from blake3 import blake3
+from msgspec import structs
 
+from payonce.at_hand import at_hand
 from payonce.config import Settings
 from payonce.core import effects as do
 from payonce.core.directives import NAMES as DIRECTIVES
@@ -45,6 +47,8 @@ _ENDPOINT = re.compile(
     rb"(?P<base>.*/v1)/(?P<endpoint>" + b"|".join(e.encode() for e in sorted(CACHED_ENDPOINTS)) + rb")"
 )
 _OURS = tuple(name for name in DIRECTIVES if name != b"cache-control")
+_EXTENSIONS = frozenset(("timeout", "trace"))
+"""What a request may tell its transport and be cached all the same."""
 _MAX_PLACES = 1024
 
 
@@ -79,6 +83,7 @@ class Desk:
         self.options = options
         self.lease = Lease(options.settings, options.clock)
         self._salt = blake3(repr((mod.__name__, options.settings, options.mode, options.said)).encode()).digest()
+        self._at_hand = at_hand(mod)
         self._places: dict[str, Place | None] = {}
         self._intakes: dict[str, Intake] = {}
 
@@ -117,8 +122,7 @@ class Desk:
         ready = world.shelf.get(digest, now)
         if ready is None:
             return None
-        mod = self.mod
-        response = mod.Response(ready.entry.status, headers=ready.headers(now), stream=mod.ByteStream(ready.body))
+        response = self._at_hand(ready.entry.status, ready.headers(now), ready.body)
         world.shelf.served(ready, time.perf_counter() - started)
         return response
 
@@ -127,23 +131,25 @@ class Desk:
     ) -> Admitted | Bypassed | Refused | None:
         """What becomes of a request; None where it is the wrapped transport's alone."""
         settings = self.options.settings
-        extensions = request.extensions.keys() - {"timeout", "trace"}
-        headers = tuple((name.lower(), value) for name, value in request.headers.raw)
+        headers = tuple([(name.lower(), value) for name, value in request.headers.raw])
         hosts = [value for name, value in headers if name == b"host"]
-        if extensions or hosts != [request.url.netloc] or len(body) > settings.max_body_bytes:
+        if hosts != [request.url.netloc] or len(body) > settings.max_body_bytes:
             return None
-        spoken = {name for name, _ in headers}
-        headers += tuple(field for field in self.options.said if field[0] not in spoken)
+        if not request.extensions.keys() <= _EXTENSIONS:
+            return None
+        if self.options.said:
+            spoken = {name for name, _ in headers}
+            headers += tuple(field for field in self.options.said if field[0] not in spoken)
         intake = self._intake(world, place.base)
         taken = None if intake is None else intake.admit("", place.endpoint, place.query, headers, body)
         if not isinstance(taken, Admitted):
             return taken
         call = sdk_call(taken.ask.call, way=self.way, request=request, mod=self.mod, at_most=settings.total_timeout)
-        ask = replace(taken.ask, call=call)
+        ask = structs.replace(taken.ask, call=call)
         if self.options.mode == "refresh":
-            ask = replace(ask, refresh=True, plain=False)
+            ask = structs.replace(ask, refresh=True, plain=False)
         elif self.options.mode == "replay":
-            ask = replace(ask, only_if_cached=True, refresh=False, clear=False)
+            ask = structs.replace(ask, only_if_cached=True, refresh=False, clear=False)
         return Admitted(ask, taken.dialect)
 
     def bare(self, request: Any, *, ours: bool = True) -> Any:
@@ -192,9 +198,11 @@ class Desk:
 
     def response(self, effect: do.Relay, body: bytes | None, stream: Any = None) -> Any:
         """The client's response for an answer: its whole `body`, or the `stream` by which it arrives."""
-        mod, head = self.mod, effect.head
+        head = effect.head
         fields = answer_fields(head, label_headers(effect.label), None if body is None else len(body))
-        return mod.Response(head.status, headers=fields, stream=mod.ByteStream(body) if body is not None else stream)
+        if body is None:
+            return self.mod.Response(head.status, headers=fields, stream=stream)
+        return self._at_hand(head.status, fields, body)
 
     def shelve(self, world: LibraryWorld, digest: bytes, taken: Admitted, turn: Turn, moment: tuple[int, int]) -> None:
         """End the turn of an answer that was handed over whole; a fresh hit may be repeated from the shelf."""

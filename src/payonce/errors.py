@@ -82,6 +82,10 @@ class StoreUnavailableError(StoreError):
     """The store can't be opened or written."""
 
 
+class NoneIdleError(StoreUnavailableError):
+    """No connection is idle: one would have to be made first."""
+
+
 class RecordingError(StoreError):
     """A recording that mode "replay" was asked for is there, and can't be read. The message names file and fix."""
 

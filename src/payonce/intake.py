@@ -6,21 +6,23 @@ and the key is made. One for the gateway and for the library. This room must nev
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from functools import lru_cache
 
+import msgspec
+from msgspec.structs import replace
+
 from payonce.config import Settings
-from payonce.core.directives import Directives, read_directives
+from payonce.core.directives import SILENCE, Directives, read_directives
 from payonce.core.fields import ACCOUNT, connection_names, credentials, forwarded_headers, keyed_headers
-from payonce.core.keying import OPEN_SHARE, KeyParts, batch_key, item_keys, make_key, tenant_id, upstream_identity
+from payonce.core.keying import OPEN_SHARE, KeyMaker, KeyParts, batch_key, tenant_id, upstream_identity
 from payonce.core.rules import may_cache, terms_of
 from payonce.dialects import DIALECTS
 from payonce.model import reason as why
-from payonce.model.call import NUMBERS, Ask, Asked, Batch, Call, Headers, Steering
+from payonce.model.call import NUMBERS, Ask, Asked, Batch, Call, Headers, Intent, Steering, Terms
 from payonce.model.policy import policy_for
 from payonce.model.ports import Dialect
 from payonce.model.reason import Reason
-from payonce.model.scopes import of_answers, of_key, scopes_of
+from payonce.model.scopes import of_answers
 
 STEERED = frozenset(("chat/completions", "messages", "responses"))
 """The endpoints whose prompts a provider may cache."""
@@ -32,38 +34,38 @@ KNOWN_STEERINGS = 256
 """How many values of the same kind are kept to be used again: making one costs more than finding it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(msgspec.Struct, frozen=True):
     """The cache takes part."""
 
     ask: Ask
     dialect: Dialect
 
 
-@dataclass(frozen=True, slots=True)
-class Bypassed:
+class Bypassed(msgspec.Struct, frozen=True):
     """The cache takes no part: `call` goes upstream as it is."""
 
     call: Call
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """The request asks something of the cache that makes no sense."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """All that follows from the headers of a request alone."""
+class _Said(msgspec.Struct, frozen=True):
+    """All that follows from where a request goes and from its headers alone. `parts` has no body; `terms` hold where
+    no rule says otherwise."""
 
     directives: Directives | Reason
     forwarded: Headers
-    keyed: Headers
     tenant: str
     unread: Reason | None
+    plain: bool
+    parts: KeyParts
+    keys: KeyMaker
+    terms: Terms
 
 
 class Intake:
@@ -75,11 +77,12 @@ class Intake:
         self._secret = tenant_secret
         self._bases = dict(settings.upstream)
         self._identities = {name: upstream_identity(url) for name, url in settings.upstream}
-        self._known: dict[Headers, _Said] = {}
+        self._known: dict[tuple[object, ...], _Said] = {}
         self._steering = lru_cache(KNOWN_STEERINGS)(Steering)
         self._inert = frozenset(name.encode() for name in settings.ignore_headers)
         self._share = settings.share
-        if settings.portable:  # whoever has a recording may replay it, with another API key or none
+        self._portable = settings.portable
+        if self._portable:  # whoever has a recording may replay it, with another API key or none
             self._inert |= ACCOUNT
             self._share = OPEN_SHARE
 
@@ -92,7 +95,7 @@ class Intake:
         self, upstream: str, endpoint: str, query: bytes, headers: Headers, body: bytes
     ) -> Admitted | Bypassed | Refused:
         """What becomes of a POST to a cached endpoint."""
-        said = self._said(headers)
+        said = self._said(upstream, endpoint, query, headers)
         directives = said.directives
         if isinstance(directives, Reason):
             return Refused(directives)
@@ -103,7 +106,7 @@ class Intake:
             heard = self._heard("", said.tenant, upstream, directives.namespace)
             return Bypassed(Call(upstream, "POST", endpoint, query, said.forwarded, body, heard, number), intent)
         assert dialect is not None
-        tenant, policy = said.tenant, self._policy
+        tenant, policy, terms = said.tenant, self._policy, said.terms
         if self._settings.rules:
             policy = policy_for(
                 policy,
@@ -114,6 +117,7 @@ class Intake:
                 tenant=tenant,
                 tags=directives.tags,
             )
+            terms = terms_of(policy, directives)
         against = may_cache(policy, directives, intent)
         steering: Steering | None = None
         if endpoint in STEERED:
@@ -131,6 +135,49 @@ class Intake:
         call = Call(upstream, "POST", endpoint, query, said.forwarded, body, steering, number)
         if against is not None:
             return Bypassed(call, against)
+        key = said.keys.key(intent.canonical, stream=intent.stream)
+        watched = ""
+        if policy.changed_models != "keep":
+            watched = of_answers(said.parts.upstream.decode("utf-8", "replace"), intent.model)
+        ask = Ask(
+            call=call,
+            intent=intent,
+            key=key,
+            terms=terms,
+            tenant=tenant,
+            namespace=directives.namespace,
+            tags=directives.tags,
+            hit_usage=policy.hit_usage,
+            max_age=directives.max_age,
+            refresh=directives.no_cache or directives.clear,
+            clear=directives.clear,
+            only_if_cached=directives.only_if_cached,
+            convert=self._settings.convert,
+            plain=said.plain,
+            watched=watched,
+            by_fingerprint=policy.changed_models == "retire-fingerprint",
+            asked=_asked(said.parts, intent) if self._portable else None,
+        )
+        return Admitted(_divided(ask, said.keys) if intent.items else ask, dialect)
+
+    def _heard(self, model: str, tenant: str, upstream: str, namespace: str) -> Steering:
+        """For calls past the cache with whose prompt nothing is done, but whose cost is to be known."""
+        return self._steering(model, tenant, self._bases[upstream], "off", "auto", False, namespace)
+
+    def _said(self, upstream: str, endpoint: str, query: bytes, headers: Headers) -> _Said:
+        """What these headers say; the same client says the same with every request, so it is remembered for a while."""
+        fields = (upstream, endpoint, query, *[field for field in headers if field[0] != b"content-length"])
+        said = self._known.get(fields)
+        if said is None:
+            if len(self._known) >= KNOWN_HEADERS:
+                self._known.clear()
+            said = self._known[fields] = self._heed(upstream, endpoint, query, headers)
+        return said
+
+    def _heed(self, upstream: str, endpoint: str, query: bytes, headers: Headers) -> _Said:
+        said = read_directives(headers)
+        directives = SILENCE if isinstance(said, Reason) else said
+        tenant = tenant_id(credentials(headers), self._secret, self._share)
         parts = KeyParts(
             tenant=tenant.encode(),
             upstream=self._identities[upstream],
@@ -138,71 +185,33 @@ class Intake:
             query=query,
             namespace=directives.namespace.encode(),
             sample=b"" if directives.sample is None else b"%d" % directives.sample,
-            headers=said.keyed,
-            body=intent.canonical,
+            headers=keyed_headers(_end_to_end(headers), self._inert),
+            body=b"",
         )
-        key = make_key(parts, stream=intent.stream)
-        watched = ""
-        if policy.changed_models != "keep":
-            watched = of_answers(parts.upstream.decode("utf-8", "replace"), intent.model)
-        ask = Ask(
-            call=call,
-            intent=intent,
-            key=key,
-            terms=terms_of(policy, directives),
+        return _Said(
+            directives=said,
+            forwarded=forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers),
             tenant=tenant,
-            namespace=directives.namespace,
-            tags=directives.tags,
-            scopes=scopes_of(tenant, intent.model, directives.namespace, directives.tags, key.digest, watched),
-            hit_usage=policy.hit_usage,
-            max_age=directives.max_age,
-            refresh=directives.no_cache or directives.clear,
-            clear=directives.clear,
-            only_if_cached=directives.only_if_cached,
-            convert=self._settings.convert,
+            unread=_unread(headers),
             plain=directives.plain,
-            watched=watched,
-            by_fingerprint=policy.changed_models == "retire-fingerprint",
-            asked=_asked(parts, intent.model) if self._settings.portable else None,
+            parts=parts,
+            keys=KeyMaker(parts),
+            terms=terms_of(self._policy, directives),
         )
-        return Admitted(_divided(ask, parts) if intent.items else ask, dialect)
-
-    def _heard(self, model: str, tenant: str, upstream: str, namespace: str) -> Steering:
-        """For calls past the cache with whose prompt nothing is done, but whose cost is to be known."""
-        return self._steering(model, tenant, self._bases[upstream], "off", "auto", False, namespace)
-
-    def _said(self, headers: Headers) -> _Said:
-        """What these headers say; the same client says the same with every request, so it is remembered for a while."""
-        fields = tuple([field for field in headers if field[0] != b"content-length"])
-        said = self._known.get(fields)
-        if said is None:
-            said = _Said(
-                directives=read_directives(headers),
-                forwarded=forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers),
-                keyed=keyed_headers(_end_to_end(headers), self._inert),
-                tenant=tenant_id(credentials(headers), self._secret, self._share),
-                unread=_unread(headers),
-            )
-            if len(self._known) >= KNOWN_HEADERS:
-                self._known.clear()
-            self._known[fields] = said
-        return said
 
 
-def _divided(ask: Ask, parts: KeyParts) -> Ask:
+def _divided(ask: Ask, maker: KeyMaker) -> Ask:
     """The ask for a batch, with an ask for each distinct item in it."""
     distinct = {item.canonical: item for item in ask.intent.items}
-    keys = item_keys(parts, distinct)
+    keys = [maker.key(canonical, stream=False) for canonical in distinct]
     numbers = {canonical: number for number, canonical in enumerate(distinct)}
     places = tuple([numbers[item.canonical] for item in ask.intent.items])
-    common = ask.scopes[:-1]
     items = tuple(
         [
             replace(
                 ask,
                 key=key,
                 intent=replace(ask.intent, canonical=item.canonical, items=(item,)),
-                scopes=(*common, of_key(key.digest)),
                 asked=ask.asked and replace(ask.asked, body=_one_input(ask.intent.shell, item.canonical)),
             )
             for item, key in zip(distinct.values(), keys, strict=True)
@@ -211,9 +220,9 @@ def _divided(ask: Ask, parts: KeyParts) -> Ask:
     return replace(ask, key=batch_key([keys[place] for place in places]), batch=Batch(items, places))
 
 
-def _asked(parts: KeyParts, model: str) -> Asked:
+def _asked(parts: KeyParts, intent: Intent) -> Asked:
     upstream, endpoint, query, namespace, sample = (part.decode("utf-8", "replace") for part in parts[1:6])
-    return Asked(upstream, endpoint, model, query, namespace, sample, parts.headers, parts.body)
+    return Asked(upstream, endpoint, intent.model, query, namespace, sample, parts.headers, intent.canonical)
 
 
 def _one_input(shell: bytes, canonical: bytes) -> bytes:

@@ -26,8 +26,8 @@ from payonce.drive.navigated import NavigatedSyncUpstream, NavigatedUpstream
 from payonce.drive.performing import READERS
 from payonce.drive.sync import SyncPlayer
 from payonce.drive.tower import Tower
+from payonce.ledger.ledger import Ledger
 from payonce.ledger.money import Bill
-from payonce.ledger.tally import Ledger
 from payonce.ledger.unread import Expired
 from payonce.library_shelf import Shelf
 from payonce.model.call import Ask, Call

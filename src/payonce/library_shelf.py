@@ -15,7 +15,8 @@ from typing import Any
 from payonce.core.labels import headers as label_headers
 from payonce.core.labels import hit_label
 from payonce.drive.tiers import Tiers
-from payonce.ledger.tally import BUCKETS, Ledger
+from payonce.ledger.hits import BUCKETS
+from payonce.ledger.ledger import Ledger
 from payonce.model.call import Headers
 from payonce.model.entry import Entry
 from payonce.model.ports import Head

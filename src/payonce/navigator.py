@@ -12,11 +12,11 @@ import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import orjson
+from msgspec.structs import replace
 
 from payonce.config_urls import is_loopback
 from payonce.dialects.canonical import parse
@@ -262,6 +262,7 @@ def _record(course: PlannedCourse, heard: Heard, ended: float) -> dict[str, Any]
         "session": course.plan.session if course.plan is not None else None,
         "provider": heard.provider or None,
         "usage": heard.usage,
+        "planned": (course.call.body is not asked.body) or None,  # the usage is then not that of this body
         "body": orjson.Fragment(asked.body),
     }
     return {name: value for name, value in record.items() if value is not None}

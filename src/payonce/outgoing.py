@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import copy
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from payonce.core.fields import returned_headers
 from payonce.model import reason as why
@@ -34,8 +35,7 @@ _REASONS = {
 """Of the exceptions of httpx and httpx2, by name: nearest base first."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class SdkCall(Call):
+class SdkCall(Call, frozen=True, eq=False):
     """A call of an SDK: the transport it goes by, and what of the request is the transport's alone."""
 
     way: Any = None
@@ -43,8 +43,8 @@ class SdkCall(Call):
     mod: Any = None
     """The module that the transport is from: httpx or httpx2."""
     url: Any = None
-    timeout: Mapping[str, float | None] = field(default_factory=dict)
-    raised: list[Exception] = field(default_factory=list)
+    timeout: Mapping[str, float | None] = msgspec.field(default_factory=dict)
+    raised: list[Exception] = msgspec.field(default_factory=list)
 
     @property
     def patience(self) -> float | None:

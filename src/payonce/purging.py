@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from payonce.config_types import duration
-from payonce.errors import SettingsError
+from payonce.errors import SettingsError, StoreError
 from payonce.listing import Shelf, key_digits
 from payonce.model import scopes
-from payonce.model.ports import Row
+from payonce.model.ports import Recorder, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,16 @@ class Selection:
     concerns: Callable[[Row], bool]
     at_least: int = 0
     digest: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What a purge did: the epoch it raised, the Unix second up to which answers are retired, and how many entries that
+    concerns, as far as it is known without a look at each (with `all`, those that were dead before as well)."""
+
+    epoch: int
+    until: float
+    entries: int | None = None
 
 
 def check(name: str, value: str) -> None:
@@ -71,13 +81,27 @@ def _select_key(shelf: Shelf, value: str) -> Selection | None:
     return Selection(scopes.of_key(digest), lambda row: row.slot[:-1] == digest, digest=digest)
 
 
-def purge(shelf: Shelf, selection: Selection) -> int:
-    """Raise the epoch; a key's answers are deleted as well, so that their space is free at once."""
-    present = shelf.store.epochs().get(selection.scope, 0)
+def purge(shelf: Shelf, selection: Selection) -> Purged:
+    """Raise the epoch; a key's answers are deleted as well, so that their space is free at once. Takes the same time
+    however many entries there are, so it counts only where that needs no look at them."""
+    store = shelf.store
+    present = store.epochs().get(selection.scope, 0)
     if selection.at_least and present >= selection.at_least:
-        return present
-    epoch = shelf.store.raise_epoch(selection.scope, at_least=selection.at_least)
+        return Purged(present, present / 1000)
+    counted = selection.digest or selection.scope == scopes.ALL or isinstance(store, Recorder)
+    before = _count(shelf, selection) if counted else None
+    epoch = store.raise_epoch(selection.scope, at_least=selection.at_least)
     if selection.digest:
         for framing in (b"s", b"w"):
-            shelf.store.delete(selection.digest + framing)
-    return epoch
+            store.delete(selection.digest + framing)
+    elif isinstance(store, Recorder) and before is not None:  # it has just deleted the files
+        before -= _count(shelf, selection) or 0
+    return Purged(epoch, selection.at_least / 1000 or shelf.clock(), before)
+
+
+def _count(shelf: Shelf, selection: Selection) -> int | None:
+    """The entries of a key, or else all that the store holds; None where it can't tell, for which no purge fails."""
+    try:
+        return len(list(shelf.under(selection.digest))) if selection.digest else shelf.store.volume().entries
+    except StoreError:
+        return None

@@ -30,7 +30,8 @@ _LONG_AGO: Final = 1e11
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One recorded request. `at` and `ended` are seconds on the recording's own clock, None where not recorded."""
+    """One recorded request. `at` and `ended` are seconds on the recording's own clock, None where not recorded.
+    `planned`: Payonce sent it on otherwise than the client had written it, and the usage is of what was sent."""
 
     number: int
     at: float | None
@@ -44,6 +45,7 @@ class Record:
     headers: Mapping[str, str] = field(default_factory=dict)
     key: str | None = None
     ended: float | None = None
+    planned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def _record(number: int, text: bytes) -> Record:
         kept,
         _key(said, headers) if wrapped else None,
         _first_time(said, _ENDS),
+        wrapped and said.get("planned") is True,
     )
 
 

@@ -95,7 +95,8 @@ class Simulation:
     """What came of it: each lane, when the first and the last request were, and how recorded usage compares.
 
     `measured` and `modelled` are the input cost of the same `compared` requests: by their recorded usage, and by the
-    provider models as they were sent. `reasons` says what the planner did, and how often.
+    provider models as they were sent. `planned` requests were sent otherwise than they were recorded: of `billed` of
+    them the recorded usage says what they cost, `paid`. `acts` says what the planner did, and how often.
     """
 
     lanes: dict[str, Lane] = field(default_factory=dict)
@@ -105,6 +106,9 @@ class Simulation:
     compared: int = 0
     measured: Decimal = Decimal(0)
     modelled: Decimal = Decimal(0)
+    planned: int = 0
+    billed: int = 0
+    paid: Decimal = Decimal(0)
     refusals: Counter[str] = field(default_factory=Counter)
     acts: Counter[str] = field(default_factory=Counter)
 
@@ -181,11 +185,15 @@ class Replay:
             self.result.refusals[f"{lane}: {bill.refused}"] += 1
 
     def _compare(self, record: Record, sent: Bill) -> None:
-        measured = self._recorded.recorded_cost(record)
-        if measured is not None:
-            self.result.compared += 1
-            self.result.measured += measured
-            self.result.modelled += sent.cost
+        measured, result = self._recorded.recorded_cost(record), self.result
+        result.planned += record.planned
+        if measured is not None and record.planned:
+            result.billed += 1
+            result.paid += measured
+        elif measured is not None:
+            result.compared += 1
+            result.measured += measured
+            result.modelled += sent.cost
 
 
 def _wire(text: str) -> bytes:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol, TypeVar
 
 from payonce.books.journal import Billed, Journal
+from payonce.ledger.hits import Told
 from payonce.ledger.money import nano_dollars
 from payonce.ledger.unread import Expired
 from payonce.model.call import Ask, Call
@@ -70,7 +71,7 @@ class Teller:
         self._context = context
         self._sinks = sinks
         self._clock = clock
-        self._whole = whole
+        self._whole = self.wants_each = whole
         self._waiting: deque[_Seen] = deque()
         self._landed: OrderedDict[int, Landing] = OrderedDict()
         self._billed: OrderedDict[int, Billed] = OrderedDict()
@@ -90,6 +91,13 @@ class Teller:
         """A request was answered."""
         if self._whole:
             self.visited(seconds, receipt, asked)
+
+    def hit(self, receipt: Receipt, seconds: float, asked: Ask) -> None:
+        """A request was answered from the cache."""
+        self.exchanged(receipt, seconds, asked)
+
+    def hits(self, told: Told) -> None:
+        """Requests were answered from the cache: each was told already."""
 
     def landed(self, landing: Landing, followers: int, ask: Ask) -> None:  # noqa: ARG002 - a scribe hears more
         """An upstream call ended."""
@@ -125,6 +133,14 @@ class Teller:
         call = ask.call if ask is not None else asked if isinstance(asked, Call) else None
         context = self._context() if self._context is not None else None
         self._waiting.append(_Seen(self._clock() - seconds, seconds, receipt, call, ask, kind, reason, wire, context))
+
+    def turned_away(self, seconds: float, reason: str, wire: Wire) -> None:
+        """A connection was refused before a request of it was whole. Of the room that there is, half is kept for
+        requests: whoever floods us drives out no line of others."""
+        if len(self._waiting) >= WAITING // 2:
+            self._lost += 1
+            return
+        self.visited(seconds, None, None, kind=Outcome.REFUSED.value, reason=reason, wire=wire)
 
     def flush(self, *, last: bool = False) -> None:
         """Tell of every request that is known in full, or has waited long enough; with `last`, of all. Never raises."""
@@ -238,11 +254,23 @@ class Chorus:
 
     def __init__(self, *scribes: Journal | Teller) -> None:
         self._scribes = scribes
+        self.wants_each = any(scribe.wants_each for scribe in scribes)
 
     def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None) -> None:
         """A request was answered."""
         for scribe in self._scribes:
             scribe.exchanged(receipt, seconds, asked)
+
+    def hit(self, receipt: Receipt, seconds: float, asked: Ask) -> None:
+        """A request was answered from the cache."""
+        for scribe in self._scribes:
+            if scribe.wants_each:
+                scribe.hit(receipt, seconds, asked)
+
+    def hits(self, told: Told) -> None:
+        """Requests were answered from the cache."""
+        for scribe in self._scribes:
+            scribe.hits(told)
 
     def landed(self, landing: Landing, followers: int, ask: Ask) -> None:
         """An upstream call ended."""

@@ -13,6 +13,10 @@ from decimal import Decimal
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
+_DIGITS = ((Decimal(1), 2), (Decimal("0.01"), 4), (Decimal("0.00001"), 6))
+"""Digits after the point, for amounts from so many dollars on."""
+
+
 def safe(text: str) -> str:
     """`text` without what a terminal would obey; line ends and tabs stay."""
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
@@ -36,8 +40,10 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def money(nanodollars: int) -> str:
-    """Billionths of a US dollar as `$1.23`, with more digits where the amount is small."""
-    dollars = Decimal(nanodollars).scaleb(-9)
-    sign, amount = ("-", -dollars) if dollars < 0 else ("", dollars)
-    return f"{sign}${amount:,.2f}" if amount >= 1 or amount == 0 else f"{sign}${amount:.6f}"
+def money(amount: int | Decimal) -> str:
+    """`$1,234.50`, `$0.0123`, `$0.001500`: the smaller it is, the more digits, so that something is not shown as
+    nothing. An `int` is in billionths of a US dollar, a `Decimal` in dollars."""
+    dollars = Decimal(amount).scaleb(-9) if isinstance(amount, int) else amount
+    size = abs(dollars)
+    digits = next((digits for least, digits in _DIGITS if size >= least), 9) if size else 2
+    return f"{'-' if dollars < 0 else ''}${size:,.{digits}f}"

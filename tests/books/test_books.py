@@ -69,7 +69,6 @@ def ask_for(number: int = 1, *, model: str = "m", body: bytes = b'{"messages":[]
         tenant="tenant",
         namespace="ns",
         tags=(),
-        scopes=(),
     )
 
 

@@ -86,6 +86,13 @@ def test_stats_print_them_for_people(played: tuple[str, Any], capsys: pytest.Cap
     assert "5 made, 1 avoided" in shown, "calls past the cache are calls"
     for text in ("by the ledger", "hits, by count, tokens, money", "slowest call of request", "█", "not-deterministic"):
         assert text in shown
+    assert "\n-: hits, and upstream calls with what they cost; a reason with 0" in shown
+    assert main(["stats", "--store", played[0], "--by", "model,outcome"]) == 0
+    shown = capsys.readouterr().out
+    assert "\ncall, passed: upstream calls, with what they cost; passed are those that went past the cache\n" in shown
+    for by in ("model", "endpoint"):
+        assert main(["stats", "--store", played[0], "--by", by]) == 0
+        assert "with what they cost" not in capsys.readouterr().out, "there are no such rows"
     assert main(["stats", "--store", played[0], "--by", "colour"]) == 2
     assert "'colour' can't be told apart; use tenant" in capsys.readouterr().err
 

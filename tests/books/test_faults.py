@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 import resource
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from shutil import which
 
 import apsw
 import pytest
 
+from payonce.bookkeeping import unwritable
 from payonce.books.clerk import HELD, Clerk
 from payonce.books.file import BooksFile
 from payonce.books.journal import Journal
 from payonce.books.reader import Reader
+from payonce.config import Settings
 from payonce.model import reason as why
 from payonce.model.receipt import Outcome, Receipt
 from payonce.testing import FakeClock
@@ -134,6 +138,55 @@ def test_books_that_can_not_be_made_leave_the_gateway_as_it_is(tmp_path: Path, s
         assert asks(gateway, 3) == ["HIT"] * 3
         assert until(lambda: bool(books.clerk.fault), 30)
         assert gateway.run(lambda: gateway.gateway.world.ledger.now.counts["requests.miss"]) == 3
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_ledger_that_can_not_be_made_is_said_at_the_start_and_the_gateway_serves(
+    workers: str, tmp_path: Path, sim: SimulatedProvider
+) -> None:
+    (tmp_path / "file").write_text("no directory")
+    ledger = tmp_path / "file" / "ledger.db"
+    options = ("--port", "0", "--upstream", sim.base_url, "--cache", "all", "--workers", workers)
+    with GatewayChild(tmp_path, *options, PAYONCE_LEDGER=str(ledger)) as gateway:
+        assert asks(gateway, 1) == ["MISS"]
+        assert gateway.get("/readyz").status == 200
+        trouble = re.compile(rb"^payonce_ledger_trouble [12]", re.MULTILINE)
+        assert until(lambda: trouble.search(gateway.get("/metrics").body) is not None)
+        assert gateway.stop() == 0
+    assert gateway.err.decode().splitlines()[0] == (
+        f"payonce: the ledger {ledger} can't be written (there is a file in the place of its directory): "
+        "calls are served, their figures are lost; "
+        "set ledger (PAYONCE_LEDGER) to a file in a directory that you may write, or to off"
+    )
+
+
+def test_a_ledger_that_can_be_made_is_not_spoken_of(tmp_path: Path, sim: SimulatedProvider) -> None:
+    options = ("--port", "0", "--upstream", sim.base_url)
+    with GatewayChild(tmp_path, *options, PAYONCE_LEDGER=str(tmp_path / "new" / "ledger.db")) as gateway:
+        assert gateway.stop() == 0
+    assert (gateway.err, (tmp_path / "new" / "ledger.db").exists()) == (b"", True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Settings(store="memory:"), ""),
+        (Settings(ledger="off"), ""),
+        (Settings(store="sqlite:{}/deep/er/cache.db"), ""),
+        (Settings(ledger="{}/directory"), "{}/directory can't be written ("),
+        (Settings(store="sqlite:{}/full/cache.db"), "{}/full/cache.db.ledger can't be written (others may write in"),
+    ],
+)
+def test_what_is_wrong_with_a_ledgers_place_is_known_before_it_is_written(
+    settings: Settings, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "directory").mkdir()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full").chmod(0o777)  # where others could replace it
+    where = {name: getattr(settings, name).replace("{}", str(tmp_path)) for name in ("store", "ledger")}
+    found = unwritable(replace(settings, **where))
+    assert said.replace("{}", str(tmp_path)) in found
+    assert bool(found) == bool(said)
 
 
 def test_with_the_ledger_off_nothing_is_written(tmp_path: Path, sim: SimulatedProvider) -> None:

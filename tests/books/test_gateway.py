@@ -58,6 +58,19 @@ def test_a_fast_hit_repeated_within_a_second_is_one_receipt(tmp_path: Path) -> N
         assert sum(each.times for each in books.reader.recent()) == 60
 
 
+def test_what_has_no_receipt_names_none(tmp_path: Path) -> None:
+    with running_sim() as sim, running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'c.db'}") as gateway:
+        body = words.chat(model="sim/small")
+        told = gateway.post(body)
+        assert len(told["x-payonce-request-id"]) == 16 and int(told["x-payonce-request-id"], 16)
+        nameless = [
+            gateway.post(body, X_Payonce_Sample="x"),
+            gateway.post(body, host="elsewhere.example"),
+            gateway.post(body, "/api/v1/completions"),
+        ]
+        assert [reply["x-payonce-request-id"] for reply in nameless] == [""] * 3
+
+
 def test_without_books_no_answer_names_a_receipt() -> None:
     with running_sim() as sim, running_gateway(sim.base_url, ledger="off") as gateway:
         assert [gateway.post(words.chat(model="sim/small"))["x-payonce-request-id"] for _ in range(3)] == [""] * 3

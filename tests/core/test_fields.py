@@ -22,11 +22,10 @@ from payonce.core.fields import (
     returned_headers,
     storable_headers,
 )
-from payonce.core.keying import KeyParts, encode, make_key
+from payonce.core.keying import KeyMaker, KeyParts, encode
 from payonce.core.rules import make_entry
 from payonce.model.call import Headers
 from payonce.model.entry import seal
-from payonce.model.key import Key
 from payonce.model.ports import Head
 
 UNKNOWN = ["anthropic-beta", "x-anthropic-beta", "openai-beta", "anthropic-version", "x-openrouter-metadata"]
@@ -146,11 +145,12 @@ def test_no_credential_stays_in_the_key_parts_the_entry_or_the_ask(
 ) -> None:
     seen: list[KeyParts] = []
 
-    def spy(parts: KeyParts, *, stream: bool) -> Key:
-        seen.append(parts)
-        return make_key(parts, stream=stream)
+    class Spy(KeyMaker):
+        def __init__(self, parts: KeyParts) -> None:
+            seen.append(parts)
+            super().__init__(parts)
 
-    monkeypatch.setattr(payonce.intake, "make_key", spy)
+    monkeypatch.setattr(payonce.intake, "KeyMaker", Spy)
     canary = b"sk-or-v1-CANARY"
     found = asked(None, (name, canary), ON)
     (parts,) = seen

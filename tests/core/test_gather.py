@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import orjson
 import pytest
+from msgspec.structs import replace
 from tests.support.batches import JSON, answer, embeddings, vector
 from tests.support.tell import Act, Partly, tell
 from tests.support.words import HEADERS, NOW, PLAIN, intake

@@ -138,6 +138,8 @@ def test_an_entry_is_fresh_for_its_ttl_and_no_older_than_the_client_allows(
     age: float, max_age: int | None, verdict: object
 ) -> None:
     assert still_fresh(entry(), ask(max_age=max_age), NOW + age) is verdict
+    strict = still_fresh(entry(), ask(max_age=max_age, only_fresh=True), NOW + age)
+    assert strict is (why.TOO_OLD if verdict is why.EXPIRED else verdict), "then no window past the TTL counts"
 
 
 @pytest.mark.parametrize("age", [0, 99, 100, 10_000])
@@ -245,7 +247,7 @@ def _made(jitter: float = 0.0, ttl: int = 100, **terms: int) -> Any:
 
 def test_an_entry_says_what_it_takes_to_serve_age_and_purge_it() -> None:
     found = _made(stale_while_revalidate=7, stale_if_error=8)
-    of = ask()
+    of = ask(namespace="n", tags=("a", "b"))
     assert found.terms == Terms(100, 7, 8)
     assert (found.stored_at, found.took, found.body, found.status) == (NOW, 1.5, b"{}", 200)
     assert (found.scopes, found.epochs) == (of.scopes, tuple(range(len(of.scopes))))

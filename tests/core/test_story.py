@@ -274,6 +274,7 @@ def test_a_call_that_the_cache_takes_no_part_in_is_passed_on(failed: why.Reason 
         ({}, 100, why.EXPIRED),
         ({"max_age": 10}, 50, why.TOO_OLD),
         ({"max_age": 10, "terms": SWR}, 120, why.TOO_OLD),
+        ({"only_fresh": True, "terms": SWR}, 120, why.TOO_OLD),
         ({"terms": SWR}, 150, why.EXPIRED),
         ({"terms": SIE}, 120, why.EXPIRED),
     ],

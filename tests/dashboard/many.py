@@ -1,6 +1,7 @@
 """Books full of receipts, written straight into the file: a million in a minute, or a few days that look like life.
 
-What is written is what a clerk would have written: sums by minute and hour, receipts, upstream calls, conversations.
+What is written is what a clerk would have written: sums by minute, hour and day, receipts, upstream calls,
+conversations.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from payonce.books import schema
 from payonce.books.file import BooksFile, transaction
 from payonce.books.schema import Scene
 from payonce.books.words import SUMMED
-from payonce.ledger.tally import BUCKETS, HOUR
+from payonce.ledger.hits import BUCKETS
 
 TENANT = "b3c0ffee5ca1ab1e"
 SCENES = (
@@ -126,7 +127,7 @@ def _write(db: apsw.Connection, rows: list[Any], calls: list[dict[str, Any]]) ->
 
 
 def _sum_up(db: apsw.Connection, sums: _Sums) -> None:
-    for table, length in (("minute", 60), ("hour", HOUR)):
+    for table, length in schema.LENGTHS.items():
         schema.add_sums(
             db,
             table,

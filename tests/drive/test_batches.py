@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,7 @@ import orjson
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from payonce.core import effects as do
 from payonce.core.tape import COMPLETE
@@ -21,7 +21,7 @@ from payonce.drive.sync import SyncPlayer
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.intake import Admitted
-from payonce.ledger.tally import Ledger
+from payonce.ledger.ledger import Ledger
 from payonce.model import reason as why
 from payonce.model.call import Call
 from payonce.model.ports import Head

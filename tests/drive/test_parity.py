@@ -6,11 +6,12 @@ import asyncio
 import inspect
 import random
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from payonce.core import effects as do
 from payonce.core.labels import Label

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import payonce.cli
 from payonce import wording
@@ -235,10 +239,31 @@ def test_why_refuses_what_has_no_key(a: object, more: list[str], said: str, caps
 # how figures are written
 
 
+@given(st.integers(-(10**15), 10**15))
+def test_money_is_never_shown_as_nothing_nor_far_from_what_it_is(nano: int) -> None:
+    shown = wording.money(nano)
+    assert shown == wording.money(Decimal(nano).scaleb(-9))
+    assert shown.startswith("-$" if nano < 0 else "$")
+    read = Decimal(shown.replace("$", "").replace(",", ""))
+    assert abs(read - Decimal(nano).scaleb(-9)) <= abs(Decimal(nano)).scaleb(-9) * Decimal("0.05")
+    assert (read == 0) == (nano == 0)
+
+
+def test_one_function_words_money() -> None:
+    package = Path(wording.__file__).parent
+    wording_too = [
+        str(path.relative_to(package))
+        for path in package.rglob("*.py")
+        if re.search(r'f"[^"\n]*\$\{', path.read_text()) and path.name != "pytest_plugin.py"  # a variable's name
+    ]
+    assert wording_too == ["wording.py"]
+
+
 def test_sizes_spans_money_and_cuts() -> None:
     assert [wording.size(n) for n in (0, 1023, 1024, 1536, 1 << 30)] == ["0 B", "1023 B", "1 KiB", "1.5 KiB", "1 GiB"]
     assert [wording.span(n) for n in (0, 59, 60, 5400, 172800)] == ["0 s", "59 s", "1 min", "1.5 h", "2 d"]
     assert [wording.money(n) for n in (0, 1_500_000, 2_500_000_000)] == ["$0.00", "$0.001500", "$2.50"]
+    assert [wording.money(Decimal(n)) for n in ("1234.5", "-0.0123", "-0")] == ["$1,234.50", "-$0.0123", "$0.00"]
     assert output.shortened("abc\nd", 10) == "abc\\nd"
     assert output.shortened("a" * 50 + "X" + "b" * 50, 12, 50) == "…aaaaXbbbbbbb…"
     assert wording.safe("a\x1b[0m\u202eb\tc\n") == "a\N{REPLACEMENT CHARACTER}[0m\N{REPLACEMENT CHARACTER}b\tc\n"

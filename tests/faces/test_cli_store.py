@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,14 @@ import pytest
 from payonce.cli import main
 from payonce.config import Settings
 from payonce.core.keying import derive
-from payonce.ledger.tally import Ledger
+from payonce.ledger.ledger import Ledger
 from payonce.model.entry import Entry, Facts, Tokens, seal, unseal
 from payonce.model.key import Key
 from payonce.model.ports import About, Notebook, Store
 from payonce.model.scopes import scopes_of
 from payonce.secret import load_secret
 from payonce.stores.registry import open_store
+from payonce.stores.sqlite import SqliteStore
 
 STREAM = b': OPENROUTER PROCESSING\n\ndata: {"id":"gen-1"}\n\ndata: [DONE]\n\n'
 WHOLE = b'{"id":"gen-1","choices":[{"message":{"content":"\\u001b[31mred"}}]}'
@@ -265,10 +268,50 @@ def test_purging_a_key_takes_both_framings_and_their_bytes(shop: Shop, capsys: p
     key = shop.put(1)
     shop.put(1, stream=True)
     assert main(["purge", "--key", key.text]) == 0
-    assert "purged key:" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "purged key:" in out and "the answers under this key" in out and "\n2 entries deleted\n" in out
     reopened = open_store(f"sqlite:{Path.cwd()}/cache.db")
     assert list(reopened.rows()) == []
     reopened.close()
+
+
+def test_a_purge_says_what_is_retired_and_counts_only_where_it_needs_no_look(
+    shop: Shop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        shop.put(number)
+    began = int(time.time())
+
+    def looked(*_: object) -> None:
+        raise AssertionError("a purge looked at the entries")
+
+    monkeypatch.setattr(SqliteStore, "rows", looked)
+    assert main(["purge", "--model", "a/x"]) == 0
+    out = capsys.readouterr().out
+    told = re.search(r"purged model:a/x: every answer to requests for a/x, asked for until (.*) UTC", out)
+    assert told is not None
+    assert began <= datetime.fromisoformat(told[1] + "+00:00").timestamp() <= time.time()
+    assert "not counted, as a purge looks at none of them; --dry-run counts before" in out
+    assert main(["purge", "--tag", "red", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["entries"] is None
+    assert main(["purge", "--older-than", "1h"]) == 0
+    assert "every answer, stored until" in capsys.readouterr().out
+    assert main(["purge", "--all", "--yes"]) == 0
+    assert "\nof 3 entries in the store, none is served any more\n" in capsys.readouterr().out
+    with pytest.raises(AssertionError, match="looked at the entries"):
+        main(["purge", "--model", "a/x", "--dry-run"])  # which counts
+
+
+def test_a_purge_of_recordings_says_how_many_files_it_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = f"cassette:{tmp_path}/tape"
+    with closing(open_store(tape)) as store:
+        recorder = Shop(store, derive(load_secret(Settings(store=tape)), "envelope"))
+        for number in range(3):
+            recorder.put(number, tags=("red",) if number else ("blue",))
+    assert main(["purge", "--tag", "red", "--store", tape]) == 0
+    assert "\n2 entries deleted\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from payonce import Settings, SettingsError
 from payonce.library import open_worlds
 from payonce.testing.sim import SimulatedProvider, running_sim
 from payonce.warming import Done, Request, Sent, Summary, Unread, Warmth, read_request, warm_threads
+from tests.support.gateway import until
 
 KEY = "sk-or-warming"
 MODULES = ["httpx", "httpx2"]
@@ -233,21 +234,78 @@ def test_what_a_listener_raises_ends_it_and_is_raised(sim: SimulatedProvider) ->
     assert sim.bill.calls <= 4
 
 
-def test_an_answer_past_its_ttl_is_renewed(sim: SimulatedProvider) -> None:
+STALE = Settings(store="memory:", stale_while_revalidate=3600, stale_if_error=3600, ttl=60)
+BATCH = {"body": {"model": "sim/embed", "input": ["a", "b"]}, "endpoint": "embeddings"}
+
+
+@pytest.mark.parametrize("what", [ask("a"), ask("a", stream=True), BATCH], ids=["whole", "stream", "batch"])
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_answer_past_its_ttl_is_renewed_by_one_call(
+    asynchronous: bool, what: dict[str, Any], sim: SimulatedProvider
+) -> None:
+    from payonce.httpx2 import AsyncClient, Client
+    from payonce.testing.clock import FakeClock
+
+    clock, options = FakeClock(), {"base_url": sim.base_url, "api_key": KEY, "tries": 1}
+
+    def come(one: Summary) -> tuple[int, int, int]:
+        return one.kept, one.hits, len(one.failed)
+
+    async def main() -> list[tuple[int, int, int]]:
+        found = []
+        with Client(settings=STALE, clock=clock) as here:
+            async with AsyncClient(settings=STALE, clock=clock) as client:
+                for _ in range(4):
+                    found.append(
+                        come(await client.warm([what], **options) if asynchronous else here.warm([what], **options))
+                    )
+                    clock.advance(50)
+                sim.script(["429=3", None])
+                found.append(
+                    come(await client.warm([what], **options) if asynchronous else here.warm([what], **options))
+                )
+        return found
+
+    kept, hit, failed = (1, 0, 0), (0, 1, 0), (0, 0, 1)
+    assert asyncio.run(main()) == [kept, hit, kept, hit, failed]
+    assert sim.bill.calls == 2
+
+
+def test_a_renewal_that_is_under_way_is_joined() -> None:
+    from payonce import library
     from payonce.httpx2 import Client
     from payonce.testing.clock import FakeClock
 
-    clock = FakeClock()
-    settings = Settings(store="memory:", stale_while_revalidate=3600, ttl=60)
-    with Client(settings=settings, clock=clock) as client:
+    clock, gate, calls = FakeClock(), threading.Event(), []
 
-        def once() -> Summary:
-            return client.warm([ask("a")], base_url=sim.base_url, api_key=KEY)
+    def answer(_request: httpx2.Request) -> httpx2.Response:
+        calls.append(1)
+        if len(calls) > 1:
+            assert gate.wait(20)
+        return httpx2.Response(200, json=ANSWER)
 
-        assert [once().kept, once().hits] == [1, 1]
+    with Client(settings=STALE, clock=clock, transport=httpx2.MockTransport(answer)) as client:
+
+        def asked() -> httpx2.Response:
+            return client.post(
+                "http://up.test/v1/chat/completions", json=ask("a"), headers={"authorization": f"Bearer {KEY}"}
+            )
+
+        asked()
         clock.advance(100)
-        assert [once().kept, once().hits] == [1, 1]
-    assert sim.bill.calls in (2, 3), "a renewal that has landed before it could be joined is asked for once more"
+        assert "stale-while-revalidate" in asked().headers["cache-status"]
+        [world] = library._worlds.values()
+        [renewal] = list(world.sync.tower)
+        done: list[Summary] = []
+        warming = threading.Thread(
+            target=lambda: done.append(client.warm([ask("a")], base_url="http://up.test/v1", api_key=KEY))
+        )
+        warming.start()
+        assert until(lambda: renewal.followers == 1, 20)
+        gate.set()
+        warming.join(20)
+    assert [(summary.kept, summary.failed) for summary in done] == [(1, [])]
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize(

@@ -247,8 +247,20 @@ async def test_the_request_log_holds_what_was_asked_and_used_and_no_credential(t
     assert [line["dialect"] for line in lines] == ["messages", "messages"]
     assert lines[1]["body"] == json.loads(_until(talk, 3).body())
     assert lines[1]["at"] - lines[0]["at"] == 20.0
+    assert [line["planned"] for line in lines] == [True, True]
     assert lines[0]["usage"]["output_tokens"] > 0
     assert "canary" not in log.read_text()
+
+
+async def test_the_request_log_says_nothing_of_a_plan_where_the_client_marks_itself(tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+    async with strict(tmp_path, request_log=str(log), prompt_cache="respect") as (world, sim):
+        talk = Talk("messages")
+        await converse(world, talk, 2)
+        await world.gateway.world.tally()
+        changed = [call.body != _until(talk, 2 * n + 1).body() for n, call in enumerate(sim.calls)]
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line.get("planned", False) for line in lines] == changed
 
 
 async def test_a_rule_leaves_one_model_alone(tmp_path: Path) -> None:

@@ -129,6 +129,39 @@ def test_recorded_usage_scales_tokens_and_is_held_beside_the_model(capsys: pytes
     assert Decimal(figures["recorded_usage"]["dollars"]) == said * Decimal("0.000003")
 
 
+def planned(lines: list[Json]) -> list[Json]:
+    """The same conversation as a gateway that marked it has logged it: bodies as asked, usage of what was sent."""
+    usage = {"input_tokens": 400, "cache_creation_input_tokens": 3000, "cache_read_input_tokens": 0, "output_tokens": 5}
+    return [line | {"usage": usage} for line in lines]
+
+
+@pytest.mark.parametrize("says", [{"planned": True}, {}], ids=["it says so", "its usage shows it"])
+def test_behind_a_planner_the_recorded_row_is_what_clients_asked_not_what_is_done_today(
+    says: Json, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = written(*(line | says for line in planned(talk(4))))
+    _, figures, _ = told(capsys, name)
+    assert (figures["planned"]["requests"], figures["planned"]["compared"]) == (4, 4)
+    assert Decimal(figures["planned"]["dollars"]) == Decimal("0.0498")  # each 400 at $3 and 3000 at $3.75 a million
+    assert figures["recorded_usage"]["requests"] == 0
+    assert dollars(figures, "recorded") == dollars(figures, "no_caching")
+    assert main(["simulate", name]) == 0
+    out = capsys.readouterr().out
+    assert "as clients asked" in out and "as recorded" not in out
+    assert "Changed by Payonce on their way" in out and "4 requests; by recorded usage" in out and "$0.0498" in out
+
+
+def test_what_the_client_marked_and_what_writes_by_itself_is_as_recorded(capsys: pytest.CaptureFixture[str]) -> None:
+    marked = planned(talk(3, mark=MARK))
+    plain = [line | {"body": line["body"] | {"model": "openai/gpt-5.6"}} for line in planned(talk(3))]
+    for lines in (marked, plain, talk(3)):
+        _, figures, _ = told(capsys, written(*lines))
+        assert figures["planned"]["requests"] == 0
+        assert figures["recorded_usage"]["requests"] == (0 if lines[0].get("usage") is None else 3)
+    assert main(["simulate", "requests.jsonl"]) == 0
+    assert "as recorded" in capsys.readouterr().out
+
+
 def test_hosts_that_flip_in_the_recording_cost_what_they_lost(capsys: pytest.CaptureFixture[str]) -> None:
     lines = talk(10, mark=MARK)
     _, steady, _ = told(capsys, written(*(line | {"provider": "Anthropic"} for line in lines)))

@@ -11,10 +11,11 @@ from typing import Any
 from hypothesis import given
 
 from payonce.ledger.accounts import Accounts
+from payonce.ledger.ledger import Ledger
 from payonce.ledger.money import Bill
 from payonce.ledger.price_rows import Era, Row
 from payonce.ledger.prices import Prices
-from payonce.ledger.tally import Ledger, summary
+from payonce.ledger.tally import summary
 from payonce.library import Locked
 from tests.ledger.test_usage import DIALECTS, HOSTILE, JUNK, RECORDED
 

@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
+from payonce.ledger.ledger import Ledger
 from payonce.ledger.money import Bill, nano_dollars, price
 from payonce.ledger.price_rows import Rates
 from payonce.ledger.spending import prompt_figures
-from payonce.ledger.tally import Ledger, Tally, add_up, summary
+from payonce.ledger.tally import Tally, add_up, summary
 from payonce.ledger.unread import Expired
 from payonce.ledger.usage import Usage
 from payonce.model.call import Steering
@@ -31,7 +33,9 @@ HIT = Usage(100, 9000, 0, 0, 50, 9100, convention="exclusive")
 WRITE = Usage(100, 0, 9000, 0, 50, 9100, convention="exclusive")
 
 
-STEERED = words.ask(call=replace(words.ask().call, steering=Steering("a/x", "t", "https://openrouter.ai/api/v1")))
+STEERED = words.ask(
+    call=structs.replace(words.ask().call, steering=Steering("a/x", "t", "https://openrouter.ai/api/v1"))
+)
 
 
 def ledger() -> Ledger:
@@ -129,9 +133,8 @@ def test_a_call_past_the_cache_is_paid_apart() -> None:
 
 def test_a_call_that_nobody_steers_is_paid_when_it_lands() -> None:
     one = ledger()
-    one.landed(
-        Landing(stored(3_000_000).facts, None, 1.0), 0, replace(STEERED, call=replace(STEERED.call, steering=None))
-    )
+    unsteered = structs.replace(STEERED, call=structs.replace(STEERED.call, steering=None))
+    one.landed(Landing(stored(3_000_000).facts, None, 1.0), 0, unsteered)
     assert shown(one)["paid"]["dollars"] == "0.003"
 
 
@@ -232,7 +235,7 @@ def test_stats_print_the_prompt_cache_only_where_there_was_one(
     assert main(["stats"]) == 0
     out = capsys.readouterr().out
     assert "prompt cache" in out
-    assert "0.01755 dollars, -0.00675 of it without Payonce" in out
+    assert "$0.0176, -$0.006750 of it without Payonce" in out
     assert "33.0% of 27,300 input tokens" in out
     assert "1 of 3 calls" in out
     assert ("payonce[prices]" in out) == (find_spec("genai_prices") is None)

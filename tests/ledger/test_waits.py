@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from payonce.ledger.tally import Ledger, summary
+from payonce.ledger.ledger import Ledger
+from payonce.ledger.tally import summary
 from payonce.model import reason as why
 from payonce.model.receipt import Came, Landing, Waited
 from tests.support.words import FACTS

@@ -14,10 +14,11 @@ import pytest
 
 from payonce.cli import main
 from payonce.gateway.access_log import AccessLog, line
-from payonce.model.visit import Spent, Visit
+from payonce.model.visit import Spent, Visit, Wire
 from payonce.telling import WAITING, Teller
 from payonce.testing.sim import SimulatedProvider, running_sim
-from tests.support.gateway import GatewayChild, RunningGateway, ask, running_gateway, until
+from tests.faces.test_shutdown import Held
+from tests.support.gateway import PATH, GatewayChild, RunningGateway, ask, post, raw_upstream, running_gateway, until
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -203,3 +204,97 @@ def test_standard_output_and_the_last_lines_of_a_gateway_that_stops(tmp_path: Pa
     found = [json.loads(text) for text in child.out.splitlines() if text.startswith(b"{")]
     assert [each["outcome"] for each in found if each["outcome"] != "own"] == ["miss"]
     assert os.name == "posix"
+
+
+def test_who_is_turned_away_before_a_request_is_whole_has_a_line_too(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    options: dict[str, Any] = {
+        "access_log": str(path),
+        "header_timeout": 0.3,
+        "body_timeout": 0.3,
+        "max_body_bytes": 1024,
+    }
+    with running_gateway(**options) as gateway:
+        host = gateway.host.encode()
+        target = b"POST /api/v1/chat/completions?key=canary HTTP/1.1\r\nHost: " + host
+        sent = {
+            ("head-slow", 408, ""): b"POST /api/v1/chat/completions?key=canary HTTP/1.1\r\nAuth",
+            ("body-slow", 408, "POST"): target + b"\r\nContent-Length: 9\r\n\r\n{}",
+            ("head-too-large", 431, ""): target + b"\r\nX: " + b"x" * (80 << 10),
+            ("body-too-large", 413, "POST"): target + b"\r\nContent-Length: 9999\r\n\r\n",
+            ("bad-request", 400, "POST"): target + b"\r\nHost: twice\r\n\r\n",
+        }
+        for data in sent.values():
+            with gateway.wire() as wire:
+                wire.send(data)
+                came = wire.rest()
+                assert came.startswith(b"HTTP/1.1 4")
+        with gateway.wire() as wire:
+            wire.send(b"GET http://user:canary@elsewhere/ HTTP/1.1\r\nHost: x\r\n\r\n")
+            wire.rest()
+        assert len(logged(path, len(sent) + 1)) == len(sent) + 1
+        found = lines(path)  # as they ended: within a millisecond, when they began is not known better
+        told = [(each["reason"], each["status"], each.get("method", "")) for each in found]
+        assert told == [*sent, ("bad-request", 400, "GET")]
+        for each in found[:-1]:
+            assert (each["outcome"], each["path"]) == ("refused", "/api/v1/chat/completions")
+        assert "path" not in found[-1]
+        for each in found:
+            assert each["bytes_out"] > 50
+            assert 0 <= each.get("first_ms", 0) <= each.get("ms", 0) < 20_000
+        assert found[1]["bytes_in"] == 2
+        assert "canary" not in path.read_text()
+
+
+def test_a_connection_too_many_has_a_line_of_what_little_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    with running_gateway(access_log=str(path), max_connections=1) as gateway:
+        with gateway.wire() as first:
+            first.send(f"GET /healthz HTTP/1.1\r\nHost: {gateway.host}\r\n\r\n".encode())
+            assert first.reply().status == 200
+            with gateway.wire() as second:
+                assert second.rest().startswith(b"HTTP/1.1 503")
+        assert len(logged(path, 2)) == 2
+        own, busy = lines(path)
+        assert own["outcome"] == "own"
+        assert {name: busy[name] for name in ("outcome", "reason", "status")} == {
+            "outcome": "refused",
+            "reason": "busy",
+            "status": 503,
+        }
+        assert not {"method", "path", "bytes_in"} & set(busy)
+
+
+def test_what_cuts_an_answer_off_has_its_line_without_a_status(tmp_path: Path) -> None:
+    path, held = tmp_path / "access.log", Held()
+    with raw_upstream(held) as upstream, running_gateway(upstream.base_url, access_log=str(path)) as gateway:
+        try:
+            with gateway.wire() as wire:
+                wire.send(post(ask("held", stream=True), PATH, gateway.host))
+                assert wire.head().status == 200
+                assert wire.chunk()
+                wire.send(b"\x00 garbled\r\n\r\n")
+                found = [each for each in logged(path, 1) if each["outcome"] == "refused"]
+                assert [(each["reason"], "status" in each) for each in found] == [("bad-request", False)]
+        finally:
+            held.go.set()
+
+
+def test_a_flood_of_refused_connections_leaves_room_for_requests() -> None:
+    class Slow:
+        dropped = 0
+
+        def tell(self, visits: Any) -> None:
+            told.extend(visits)
+
+    told: list[Visit] = []
+    teller = Teller([Slow()], lambda: 0.0, whole=False)
+    wire = Wire("", "", 503, 0, 90, 0.1)
+    for _ in range(WAITING):
+        teller.turned_away(0.1, "busy", wire)
+    assert teller.dropped == WAITING // 2
+    for _ in range(WAITING // 2):
+        teller.visited(0.1, None, None, kind="pass", wire=wire)
+    assert teller.dropped == WAITING // 2
+    teller.flush(last=True)
+    assert [visit.outcome for visit in told].count("pass") == WAITING // 2

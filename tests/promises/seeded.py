@@ -5,10 +5,11 @@ python seeded.py BUG serve …  (`none` plants nothing)
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable
 from typing import Any
+
+from msgspec import structs
 
 from payonce import intake
 from payonce.core import exchange
@@ -29,7 +30,7 @@ def prompt_cut() -> None:
 
     def cut(self: ChatDialect, body: bytes) -> Any:
         intent = read(self, body)
-        return dataclasses.replace(intent, canonical=intent.canonical[:20]) if hasattr(intent, "canonical") else intent
+        return structs.replace(intent, canonical=intent.canonical[:20]) if hasattr(intent, "canonical") else intent
 
     ChatDialect.read = cut  # type: ignore[method-assign]
 

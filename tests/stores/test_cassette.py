@@ -84,7 +84,7 @@ def put(store: CassetteStore, key: Key, entry: Entry, asked: Asked = ASKED) -> b
     about = About(
         entry.stored_at, entry.expires_at, entry.tenant, entry.namespace, entry.endpoint, entry.model, entry.tags
     )
-    return store.put_asked(key.slot, seal(entry, key.slot, ENVELOPE), about, asked)
+    return store.keep_asked(key.slot, seal(entry, key.slot, ENVELOPE), about, asked) is None
 
 
 def got(store: CassetteStore, key: Key) -> Entry | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from tests.support.servers import Memcached, memcached
 from payonce.errors import SettingsError, StoreError, StoreUnavailableError
 from payonce.model.ports import Store
 from payonce.stores import memcached_words as words
+from payonce.stores.memcached_books import MemcachedNode
 from payonce.stores.memcached_url import read_place
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store
@@ -220,3 +222,32 @@ def test_a_url_says_where() -> None:
     place = read_place("//a,[::1]:2/?prefix=x:&item_bytes=5000")
     assert place.addresses == (("a", 11211), ("::1", 2))
     assert (place.prefix, place.item_bytes, str(place)) == ("x:", 5000, "memcached://a:11211,[::1]:2")
+
+
+def test_a_purge_takes_two_exchanges_and_begins_anew_where_another_was_quicker(
+    servers: list[Memcached], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    quicker: list[Store] = []
+    ask = MemcachedNode.ask
+
+    def counted(node: MemcachedNode, commands: Any, deadline: float, **options: Any) -> Any:
+        word = commands[0][0].split(" ")[0]
+        if word == "ms" and quicker:
+            quicker.pop().raise_epoch("all")
+            asked.clear()
+        asked.append(word)
+        return ask(node, commands, deadline, **options)
+
+    with closing(open_store(servers[0].url)) as one, closing(open_store(servers[0].url)) as two:
+        one.epochs()
+        two.epochs()
+        monkeypatch.setattr(MemcachedNode, "ask", counted)
+        assert [one.raise_epoch("all"), asked] == [1, ["mg", "ms"]]
+        asked.clear()
+        assert [one.raise_epoch("all"), asked] == [2, ["mg", "ms"]], "what it has written it need not read"
+        asked.clear()
+        assert [two.raise_epoch("all"), asked] == [3, ["mg", "mg", "ms"]], "it learns of the other's first"
+        quicker.append(two)
+        assert [one.raise_epoch("all"), asked] == [5, ["ms", "mg", "ms"]], "what it has read was no longer there"
+        assert dict(one.epochs()) == dict(two.epochs()) == {"all": 5}

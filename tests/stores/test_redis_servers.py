@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from store_faults import about_now, value_of
 from tests.support.gateway import until
-from tests.support.servers import REDIS, VALKEY, Cluster, RedisServer, free_ports, redis_cluster, redis_server
+from tests.support.sentinels import watched
+from tests.support.servers import REDIS, VALKEY, Cluster, RedisServer, redis_cluster, redis_server
 
 from payonce.model.ports import Rationing, Store
 from payonce.model.quota import Quota, Quotas
@@ -230,56 +231,15 @@ def store_url(store: Store) -> str:
 
 
 def test_a_primary_behind_sentinels_that_dies_is_replaced(tmp_path: Path) -> None:
-    for name in ("one", "two", "three"):
-        (tmp_path / name).mkdir()
-    with redis_server(tmp_path / "one") as primary:
-        replica = RedisServer(tmp_path / "two", "--replicaof", "127.0.0.1", str(primary.port))
-        [port] = free_ports(1)
-        config = tmp_path / "three" / "sentinel.conf"
-        config.write_text(
-            f"port {port}\nsentinel monitor main 127.0.0.1 {primary.port} 1\n"
-            "sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n"
-        )
-        sentinel = _sentinel(config, port)
-        try:
-            assert until(lambda: b"up" in _link(replica), 10)
-            url = f"redis+sentinel://127.0.0.1:{port}/main"
-            with closing(open_store(url)) as store:
-                _fill(store, 50)
-                assert until(lambda: replica.say("DBSIZE") == primary.say("DBSIZE"), 10)
-                assert _found(store, 50) == 50
-                assert until(lambda: _knows_replica(port), 15)
-                primary.kill()
-                assert until(lambda: _found(store, 50) == 50, 20)
-                assert store.put(slot_of("after"), b"failover", about_now(time.time()))
-                assert store.flush()
-                assert store.get(slot_of("after")) == b"failover"
-        finally:
-            sentinel.stop()
-            replica.stop()
-
-
-def _sentinel(config: Path, port: int) -> RedisServer:
-    from tests.support.servers import Server, binary
-
-    return Server([binary(VALKEY), str(config), "--sentinel"], port, config.parent)  # type: ignore[return-value]
-
-
-def _link(server: RedisServer) -> bytes:
-    from tests.support.servers import _raw
-
-    found = re.search(rb"master_link_status:(\w+)", _raw(server, "INFO", "replication"))
-    return found[1] if found else b""
-
-
-def _knows_replica(port: int) -> bool:
-    import redis
-
-    client = redis.Redis(port=port, protocol=2)
-    try:
-        return bool(client.sentinel_slaves("main"))
-    finally:
-        client.close()
+    with watched(tmp_path) as servers, closing(open_store(servers.url)) as store:
+        _fill(store, 50)
+        assert until(servers.is_level, 10)
+        assert _found(store, 50) == 50
+        servers.primary.kill()
+        assert until(lambda: _found(store, 50) == 50, 20)
+        assert store.put(slot_of("after"), b"failover", about_now(time.time()))
+        assert store.flush()
+        assert store.get(slot_of("after")) == b"failover"
 
 
 def test_quotas_are_counted_with_the_few_rights(server: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""Shared stores in the whole: commands, the library, forks, TLS, secrets that differ, and no password anywhere."""
+"""Shared stores in the whole: commands, the library, forks, secrets that differ, and no password anywhere."""
 
 from __future__ import annotations
 
@@ -15,13 +15,11 @@ import httpx2
 import pytest
 from store_faults import about_now
 from tests.support.gateway import GatewayChild, ask, running_gateway, until
-from tests.support.servers import REDIS, Memcached, RedisServer, free_ports, memcached, redis_server
+from tests.support.servers import Memcached, RedisServer, free_ports, memcached, redis_server
 
 from payonce.config import Settings, load
 from payonce.httpx2 import Client
-from payonce.model.ports import Store
 from payonce.stores.registry import open_store
-from payonce.testing import StoreContract
 from payonce.testing.contract import slot_of
 from payonce.testing.sim import SimulatedProvider, running_sim
 
@@ -178,46 +176,6 @@ def test_a_forked_child_has_connections_of_its_own(any_server: RedisServer | Mem
         assert store.get(slot_of("child")) == b"child"
         assert [store.get(slot_of(number)) for number in range(300)] == [b"%d" % number for number in range(300)]
         assert dict(store.epochs()) == {"all": 1}
-
-
-class TestOverTls(StoreContract):
-    """The contract over TLS, with certificates both ways."""
-
-    @pytest.fixture(autouse=True, scope="class")
-    @classmethod
-    def _server(cls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-        folder = tmp_path_factory.mktemp("tls")
-        make_certificates(folder)
-        [port] = free_ports(1)
-        options = ("--tls-port", str(port), "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem")
-        with redis_server(folder, *options, "--tls-ca-cert-file", "ca.pem", kind=REDIS):
-            cls.url = f"rediss://localhost:{port}?ca={folder}/ca.pem&cert={folder}/cert.pem&key={folder}/key.pem"
-            yield
-
-    def open(self) -> Store:
-        self.prefix = f"t{time.monotonic_ns()}:"
-        return self.shared(None)
-
-    def shared(self, store: Store | None) -> Store:
-        opened = open_store(f"{self.url}&prefix={self.prefix}", clock=self.clock)
-        opened.pace(2.0)  # a handshake may take longer than a read
-        return opened
-
-    def test_a_certificate_of_nobody_we_know_is_refused(self) -> None:
-        with closing(open_store(self.url.split("?")[0])) as store, pytest.raises(Exception, match=r"(?i)certificate"):
-            store.raise_epoch("all")
-
-
-def make_certificates(folder: Path) -> None:
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True, cwd=folder)
-
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", "ca.key", "-out", "ca.pem", "-days", "2",
-            "-subj", "/CN=Test CA", "-addext", "basicConstraints=critical,CA:TRUE")  # fmt: skip
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "req.pem", "-subj", "/CN=localhost")
-    (folder / "ext").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")
-    openssl("x509", "-req", "-in", "req.pem", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
-            "-out", "cert.pem", "-days", "2", "-extfile", "ext")  # fmt: skip
 
 
 def test_a_password_is_in_no_log_page_or_message(sim: SimulatedProvider, server: RedisServer, tmp_path: Path) -> None:

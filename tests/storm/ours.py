@@ -21,7 +21,7 @@ from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import StoreError
 from payonce.intake import Admitted
-from payonce.ledger.tally import Ledger
+from payonce.ledger.ledger import Ledger
 from payonce.model.call import Call, Headers
 from payonce.model.entry import Entry
 from payonce.model.ports import About, Head

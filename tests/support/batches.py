@@ -15,7 +15,7 @@ from payonce.drive.aio import AsyncPlayer
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.intake import Admitted, Intake
-from payonce.ledger.tally import Ledger
+from payonce.ledger.ledger import Ledger
 from payonce.model.call import Call, Headers
 from payonce.model.ports import Head, UpstreamFault
 from payonce.model.reason import Reason

@@ -36,26 +36,34 @@ def binary(kind: str) -> str:
     return path
 
 
+_held: dict[int, int] = {}
+"""Ports that are kept from other test processes on this machine, and the sockets that do so."""
+
+
 def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago, all different; below the range from which the system itself hands out."""
-    held: list[socket.socket] = []
+    """Free ports, all different; below the range from which the system itself hands out. Each is bound here until it is
+    released, so that no test elsewhere takes it meanwhile; a server that reuses addresses can listen there all the
+    same, since nobody else does."""
     ports: list[int] = []
-    try:
-        while len(ports) < count:
-            port = int.from_bytes(os.urandom(2), "big") % 12000 + 20000
-            sock = socket.socket()
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", port))
-            except OSError:
-                sock.close()
-                continue
-            held.append(sock)
-            ports.append(port)
-    finally:
-        for sock in held:
+    while len(ports) < count:
+        port = int.from_bytes(os.urandom(2), "big") % 12000 + 20000
+        sock = socket.socket()
+        try:
+            sock.bind(("127.0.0.1", port))
+        except OSError:
             sock.close()
+            continue
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held[port] = sock.detach()
+        ports.append(port)
     return ports
+
+
+def release(*ports: int) -> None:
+    """Nothing is to listen there any more."""
+    for port in ports:
+        if port in _held:
+            os.close(_held.pop(port))
 
 
 class Server:
@@ -108,6 +116,7 @@ class Server:
             self.process.send_signal(signal.SIGCONT)
             self.process.kill()
             self.process.wait(10)
+        release(self.port)
 
 
 class RedisServer(Server):
@@ -150,7 +159,7 @@ class Cluster:
 
     def __init__(self, folder: Path, *, kind: str = VALKEY, node_timeout: int = 2000) -> None:
         self.nodes: list[RedisServer] = []
-        ports = free_ports(12)
+        self.ports = ports = free_ports(12)
         try:
             for port, bus in zip(ports[:6], ports[6:], strict=True):
                 place = folder / str(port)
@@ -200,6 +209,7 @@ class Cluster:
     def stop(self) -> None:
         for node in self.nodes:
             node.stop()
+        release(*self.ports)
 
 
 def _raw(server: RedisServer, *command: Any) -> bytes:

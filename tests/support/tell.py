@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
+
+import msgspec
 
 from payonce.core.effects import Effect, Story
 from payonce.core.tape import Tape
@@ -83,15 +84,11 @@ def _differences(path: str, expected: Any, found: Any) -> Iterator[str]:
     """The innermost fields in which two words differ."""
     if expected == found:
         return
-    if type(expected) is type(found) and (is_dataclass(expected) or isinstance(expected, Entry)):
-        for name in _names(expected):
+    if type(expected) is type(found) and isinstance(expected, msgspec.Struct):
+        for name in expected.__struct_fields__:
             yield from _differences(f"{path}.{name}", getattr(expected, name), getattr(found, name))
     else:
         yield f"{path}: expected {show(expected)}, was {show(found)}"
-
-
-def _names(word: Any) -> tuple[str, ...]:
-    return word.__struct_fields__ if isinstance(word, Entry) else tuple(field.name for field in fields(word))
 
 
 def show(value: Any) -> str:
@@ -102,8 +99,9 @@ def show(value: Any) -> str:
         return f"<{type(value).__name__.lower()}>"
     if isinstance(value, type):
         return value.__name__
-    if is_dataclass(value):
-        return f"{type(value).__name__}({', '.join(f'{name}={show(getattr(value, name))}' for name in _names(value))})"
+    if isinstance(value, msgspec.Struct):
+        named = [f"{name}={show(getattr(value, name))}" for name in value.__struct_fields__]
+        return f"{type(value).__name__}({', '.join(named)})"
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}… ({len(text)} characters)"
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import msgspec
 import orjson
+from msgspec.structs import replace
 
 from payonce.config import Settings
 from payonce.intake import Admitted, Bypassed, Intake, Refused
 from payonce.model.call import Ask, Call, Headers, Intent, Terms
 from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.key import Key
-from payonce.model.scopes import scopes_of
 from tests.support import calm  # noqa: F401 - no deadlines
 
 NOW = 1_800_000_000.0
@@ -56,7 +55,6 @@ def ask(**changes: Any) -> Ask:
         tenant=TENANT,
         namespace="",
         tags=(),
-        scopes=scopes_of(TENANT, wish.model, "", (), DIGEST),
     )
     return replace(plain, **changes)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.words import HEADERS, PLAIN
 
-from payonce.core.keying import KeyParts, item_keys, make_key
+from payonce.core.keying import KeyMaker, KeyParts, make_key
 from payonce.dialects import embeddings as dialect_module
 from payonce.dialects.embeddings import MOST_ITEMS, EmbeddingsDialect
 from payonce.dialects.explain import explain
@@ -121,7 +121,10 @@ def test_an_item_never_has_the_key_of_a_whole_request() -> None:
 @given(st.lists(st.binary(max_size=40), max_size=8), st.binary(max_size=20))
 def test_keys_made_together_are_those_made_one_by_one(bodies: list[bytes], said: bytes) -> None:
     parts = KeyParts(said, b"u", b"e", b"", said, b"", ((b"n", said),), b"unused")
-    assert item_keys(parts, bodies) == [make_key(parts._replace(body=body), stream=False) for body in bodies]
+    maker = KeyMaker(parts)
+    assert [maker.key(body, stream=False) for body in bodies] == [
+        make_key(parts._replace(body=body), stream=False) for body in bodies
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ what is a batch

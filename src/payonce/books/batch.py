@@ -9,9 +9,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
-from payonce.books.journal import Answered, Billed, Hit, Landed
+from payonce.books.journal import Answered, Billed, Landed
 from payonce.books.schema import Place, Scene
 from payonce.dialects.parts import Parts
+from payonce.ledger.hits import Hit
 from payonce.model.call import Ask, Call
 from payonce.model.entry import Tokens
 from payonce.model.receipt import Hits, Outcome
@@ -131,12 +132,12 @@ def answered_row(event: Answered, scene: Scene, parts: Parts) -> ReceiptRow:
     )
 
 
-def told_row(hit: Hit, scene: Scene) -> ReceiptRow:
+def hit_row(hit: Hit) -> ReceiptRow:
     return ReceiptRow(
         request=hit.request,
         follows=0,
         at=hit.at,
-        scene=scene,
+        scene=Scene(*hit.scene),
         outcome=Outcome.HIT.value,
         reason="",
         times=1,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 
 from payonce.books.batch import Batch, CallRow
 from payonce.books.journal import Billed, Landed
 from payonce.books.schema import Scene
 from payonce.books.words import CALL, PASSED
+from payonce.ledger.hits import HitSums
 from payonce.ledger.money import Bill, nano_dollars
 from payonce.model.entry import Tokens
 from payonce.model.receipt import Outcome
@@ -25,15 +25,19 @@ def avoid(sums: Counter[str], tokens: Tokens, took: float, calls: int) -> None:
         sums["avoided_unpriced"] += calls
 
 
-def avoid_each(sums: Counter[str], tokens: Sequence[Tokens], took: Iterable[float]) -> None:
-    """One upstream call of each of these sizes was not made."""
-    sums["avoided_calls"] += len(tokens)
-    sums["avoided_input"] += sum([each.input or 0 for each in tokens])
-    sums["avoided_output"] += sum([each.output or 0 for each in tokens])
-    sums["avoided_nano"] += sum([each.cost or 0 for each in tokens])
-    sums["avoided_ns"] += sum([round(seconds * 1e9) for seconds in took])
-    if unpriced := sum([each.cost is None for each in tokens]):
-        sums["avoided_unpriced"] += unpriced
+def add_hits(sums: Counter[str], hits: HitSums) -> None:
+    """Requests of one scene were answered from the cache."""
+    sums["requests"] += hits.requests
+    sums["answer_ns"] += round(hits.took * 1e9)
+    sums["converted"] += hits.converted
+    sums["served_bytes"] += hits.size
+    sums["avoided_calls"] += hits.requests
+    sums["avoided_input"] += hits.input
+    sums["avoided_output"] += hits.output
+    sums["avoided_nano"] += hits.cost
+    sums["avoided_ns"] += round(hits.spared * 1e9)
+    if hits.unpriced:
+        sums["avoided_unpriced"] += hits.unpriced
 
 
 def count_call(batch: Batch, call: CallRow) -> None:

@@ -1,4 +1,4 @@
-"""A batch, entered: its sums added to those of its minute and hour, its receipts and calls as rows.
+"""A batch, entered: its sums added to those of its minute, hour and day, its receipts and calls as rows.
 
 This room must never begin or end a transaction.
 """
@@ -20,7 +20,6 @@ from payonce.books.schema import Place, Scene
 from payonce.books.words import SUMMED
 from payonce.doctor import Finding
 from payonce.ledger.money import Bill, nano_dollars
-from payonce.ledger.tally import HOUR
 from payonce.optimise import Advice
 
 Values = dict[str, "apsw.SQLiteValue"]
@@ -39,7 +38,7 @@ def enter(db: apsw.Connection, batch: Batch, known: dict[Scene, int], id_of: IdO
             found = known[scene] = schema.scene_number(db, scene)
         return found
 
-    for table, length in (("minute", 60), ("hour", HOUR)):
+    for table, length in schema.LENGTHS.items():
         schema.add_sums(db, table, _sums(batch.sums, length, number))
         schema.add_latency(db, f"{table}_latency", _latency(batch.latency, length))
     schema.add_receipts(db, [_receipt(row, number(row.scene), id_of) for row in batch.receipts])

@@ -21,6 +21,7 @@ import apsw
 from payonce.books import schema
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores import sqlite_place as place
+from payonce.stores.sqlite_look import refuse_foreign, refuse_if_foreign
 
 BUSY_MS: Final = 1000
 PAGE_BYTES: Final = 4096
@@ -28,8 +29,8 @@ _numbers = itertools.count(1)
 _log = logging.getLogger("payonce.books")
 
 
-class _ForeignError(Exception):
-    """The file is of another program, or of another version of this one."""
+class _OtherFormatError(Exception):
+    """The file is of another version of this program, or what says whose it is was damaged."""
 
 
 class BooksFile:
@@ -56,14 +57,16 @@ class BooksFile:
         return self.path is not None and place.identity(self.path) != self._read
 
     def writer(self) -> apsw.Connection:
-        """A connection that writes; the file is made where there is none. Raises `StoreError`."""
+        """A connection that writes; the file is made where there is none. Raises `StoreError`, also where it is another
+        program's: nothing is done to that."""
         if self.path is None:
             return self._ready(_connect(self.memory, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE))
+        refuse_foreign(self.path, schema.BOOKS, "ledger")
         self.path = place.prepare(self.path)
         with place.locked(self.path, exclusive=True):
             try:
                 db = self._joined()
-            except (apsw.CorruptError, apsw.NotADBError, _ForeignError) as error:
+            except (apsw.CorruptError, apsw.NotADBError, _OtherFormatError) as error:
                 aside = place.set_aside(self.path, time.time())
                 _log.warning("payonce: %s can't be read (%s): set aside as %s", self.path, error, aside.name)
                 db = self._joined()
@@ -89,7 +92,7 @@ class BooksFile:
                 return None
             if found != (schema.APPLICATION_ID, schema.FORMAT):
                 db.close()
-                raise StoreError(f"{self.path} is not a ledger of this version: let the gateway write it first")
+                raise StoreError(f"{self.path} is a ledger of another version: start a gateway, which updates it")
             return db
         except apsw.Error as error:
             raise StoreUnavailableError(f"the ledger {self.path or ''} can't be read: {error}") from error
@@ -109,8 +112,13 @@ class BooksFile:
                 with transaction(db):
                     db.execute(schema.SCHEMA).fetchall()
                     db.execute("INSERT INTO fact VALUES ('name', ?)", (secrets.token_hex(8),)).fetchall()
+            elif found == (schema.APPLICATION_ID, 1):
+                with transaction(db):
+                    db.execute(schema.UPGRADE).fetchall()
             elif found != (schema.APPLICATION_ID, schema.FORMAT):
-                raise _ForeignError(f"format {found}")
+                if self.path is not None:
+                    refuse_if_foreign(db, self.path, schema.BOOKS, "ledger")
+                raise _OtherFormatError(f"format {found}")
             else:
                 self._log_ahead(db)
             db.execute(

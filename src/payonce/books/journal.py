@@ -7,18 +7,19 @@ compute or do I/O.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from payonce.books.schema import Scene
 from payonce.doctor import Finding
+from payonce.ledger.hits import Told
 from payonce.ledger.money import Bill
 from payonce.ledger.unread import Expired
 from payonce.model.call import Ask, Call, Headers, Steering
-from payonce.model.entry import Tokens
-from payonce.model.key import Key
 from payonce.model.ports import Clock
-from payonce.model.receipt import Hits, Landing, Outcome, Receipt
+from payonce.model.receipt import Hits, Landing, Receipt
 from payonce.optimise import Advice
 
 WAITING: Final = 20_000
@@ -36,21 +37,11 @@ class Answered(NamedTuple):
     asked: Ask | Call | None
 
 
-class Hit(NamedTuple):
-    """A hit was told by the story: what counts of it, and nothing that would keep its ask and its entry alive."""
+class Served(NamedTuple):
+    """Hits were told by the story, since the last time."""
 
     at: float
-    took: float
-    request: int
-    tenant: str
-    namespace: str
-    endpoint: str
-    model: str
-    key: Key
-    converted: bool
-    tokens: Tokens
-    spared: float
-    size: int
+    told: Told
 
 
 class Shelved(NamedTuple):
@@ -108,11 +99,13 @@ class Unread(NamedTuple):
     expired: Expired
 
 
-Event = Answered | Hit | Shelved | Landed | Billed | Unread
+Event = Answered | Served | Shelved | Landed | Billed | Unread
 
 
 class Journal:
     """See the room's first paragraph. Safe for threads."""
+
+    wants_each = False
 
     def __init__(self, clock: Clock, world: int) -> None:
         """`world` is a random number of 31 bits that no other journal has: it stands in front of the requests' own."""
@@ -129,24 +122,6 @@ class Journal:
             self.dropped["journal-full"] += 1
             return
         entry = receipt.entry
-        if receipt.outcome is Outcome.HIT and entry is not None and isinstance(asked, Ask):
-            self._waiting.append(
-                Hit(
-                    self._clock(),
-                    seconds,
-                    asked.call.number,
-                    asked.tenant,
-                    asked.namespace,
-                    asked.call.endpoint,
-                    asked.intent.model,
-                    asked.key,
-                    receipt.converted,
-                    entry.facts.tokens,
-                    entry.took,
-                    len(entry.body),
-                )
-            )
-            return
         call = asked.call if isinstance(asked, Ask) else asked
         weight = (len(call.body) if call is not None else 0) + (len(entry.body) if entry is not None else 0)
         if self._held + weight > WAITING_BYTES:
@@ -155,6 +130,13 @@ class Journal:
         else:
             self._held += weight
         self._waiting.append(Answered(self._clock(), seconds, receipt, asked))
+
+    def hit(self, receipt: Receipt, seconds: float, asked: Ask) -> None:
+        """Hits are written down in sums."""
+
+    def hits(self, told: Told) -> None:
+        """Requests were answered from the cache."""
+        self._add(Served(self._clock(), told))
 
     def landed(self, landing: Landing, followers: int, ask: Ask) -> None:
         """An upstream call ended."""

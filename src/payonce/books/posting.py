@@ -11,14 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from payonce.books.batch import MINUTE, SERVED, Batch, CallRow, answered_row, scene_of, shelved_row, told_row
-from payonce.books.counting import avoid, avoid_each, count_call
-from payonce.books.journal import Answered, Billed, Event, Hit, Landed, Shelved, Unread
+from payonce.books.batch import MINUTE, SERVED, Batch, CallRow, answered_row, hit_row, scene_of, shelved_row
+from payonce.books.counting import add_hits, avoid, count_call
+from payonce.books.journal import Answered, Billed, Event, Landed, Served, Shelved, Unread
 from payonce.books.schema import Scene
 from payonce.books.words import CALL
 from payonce.dialects.parts import Parts, parts_of
+from payonce.ledger.hits import BUCKETS
 from payonce.ledger.money import nano_dollars
-from payonce.ledger.tally import BUCKETS
 from payonce.model.call import Ask
 from payonce.model.receipt import Outcome
 
@@ -45,6 +45,7 @@ class Posting:
         self._filed = self._receipts = self._calls = 0
         self._how: dict[type, Callable[[Batch, Any], None]] = {
             Answered: self._answered,
+            Served: self._served,
             Shelved: self._shelved,
             Landed: self._landed,
             Billed: self._half,
@@ -53,15 +54,8 @@ class Posting:
 
     def post(self, events: Iterable[Event], batch: Batch) -> None:
         """Add to `batch` what enters these events."""
-        alike: dict[tuple[object, ...], list[Hit]] = {}
         for event in events:
-            if isinstance(event, Hit):
-                place = (int(event.at) // MINUTE, event.tenant, event.namespace, event.endpoint, event.model)
-                alike.setdefault(place, []).append(event)
-            else:
-                self._how[type(event)](batch, event)
-        for hits in alike.values():
-            self._hits(batch, hits)
+            self._how[type(event)](batch, event)
 
     def settle(self, batch: Batch, now: float, *, last: bool = False) -> None:
         """Add the calls that have waited long enough for their other half; with `last`, all of them. Begins a new
@@ -75,22 +69,19 @@ class Posting:
             _, oldest = self._open.popitem(last=False)
             count_call(batch, oldest)
 
-    def _hits(self, batch: Batch, events: list[Hit]) -> None:
-        """Hits of one minute and scene: what they have in common is looked for once."""
-        first = events[0]
-        scene = Scene(first.tenant, first.namespace, first.endpoint, first.model)
-        sums = batch.at(first.at, scene, Outcome.HIT.value)
-        sums["requests"] += len(events)
-        sums["answer_ns"] += round(sum([event.took for event in events]) * 1e9)
-        sums["converted"] += sum([event.converted for event in events])
-        sums["served_bytes"] += sum([event.size for event in events])
-        avoid_each(sums, [event.tokens for event in events], [event.spared for event in events])
-        minute = int(first.at) // MINUTE * MINUTE
-        for event in events:
-            batch.latency[minute, Outcome.HIT.value, bisect_left(BUCKETS, event.took)] += 1
-        filed = events[: max(0, FILED - self._filed)]
+    def _served(self, batch: Batch, event: Served) -> None:
+        self._spread(batch, event.at, event.told.histogram)
+        for sums in event.told.sums:
+            add_hits(batch.at(event.at, Scene(*sums.scene), Outcome.HIT.value), sums)
+        filed = event.told.shown[: max(0, FILED - self._filed)]
         self._filed += len(filed)
-        batch.receipts += [told_row(event, scene) for event in filed]
+        batch.receipts += [hit_row(hit) for hit in filed]
+
+    def _spread(self, batch: Batch, at: float, histogram: list[int]) -> None:
+        minute = int(at) // MINUTE * MINUTE
+        for bucket, count in enumerate(histogram):
+            if count:
+                batch.latency[minute, Outcome.HIT.value, bucket] += count
 
     def _answered(self, batch: Batch, event: Answered) -> None:
         receipt, asked = event.receipt, event.asked
@@ -125,10 +116,7 @@ class Posting:
         return parts_of(ask.call.endpoint, body, ask.call.headers, ask.call.query, self._secret)
 
     def _shelved(self, batch: Batch, event: Shelved) -> None:
-        minute = int(event.at) // MINUTE * MINUTE
-        for bucket, count in enumerate(event.histogram):
-            if count:
-                batch.latency[minute, Outcome.HIT.value, bucket] += count
+        self._spread(batch, event.at, event.histogram)
         took = event.nanoseconds / (sum(event.histogram) or 1)
         for hits in event.hits:
             entry, times = hits.entry, hits.times

@@ -1,5 +1,5 @@
 """The reader: what the books say, for commands, pages and metrics. Sums of hundreds of thousands of requests are read
-from minutes and hours, single receipts by an index; docs/design/ledger.md describes how to ask.
+from minutes, hours and days, single receipts by an index; docs/design/ledger.md describes how to ask.
 
 May wait for a disk, so an event loop asks in a thread. This room must never write.
 """
@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import apsw
 
-from payonce.books import rows, sums
+from payonce.books import rows, schema, sums
 from payonce.books.elsewhere import Elsewhere
 from payonce.books.file import BooksFile
 from payonce.books.rows import Which
@@ -24,6 +24,8 @@ from payonce.model.ports import Clock
 
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 MINUTES_KEPT = 48 * HOUR
+_EVER = schema.LENGTHS["day"] << 20
+"""One step for all of time."""
 
 
 class Reader:
@@ -71,7 +73,7 @@ class Reader:
         origin, step = int(since) // step * step, max(60, step // 60 * 60)
         held: dict[int, Figures] = {at: Figures() for at in range(origin, int(end) + 1, step)}
         with self._open() as db:
-            found = list(sums.series(db, self._spans(origin, end), step, origin)) if db is not None else []
+            found = list(sums.series(db, self._spans(origin, end, step), step, origin)) if db is not None else []
             found += self._elsewhere.series(db, origin, end, step)
         for point in found:
             held[point.at] = held[point.at].plus(point.figures) if point.at in held else point.figures
@@ -80,7 +82,7 @@ class Reader:
     def latency(self, since: float, until: float | None = None) -> dict[str, Histogram]:
         """How long answers took, by outcome."""
         end = self._until(until)
-        found = self.latency_series(since, end, 1 << 40)
+        found = self.latency_series(since, end, _EVER)
         return found[0][1] if found else {}
 
     def latency_series(
@@ -91,7 +93,8 @@ class Reader:
         origin = int(since) // step * step
         held: dict[int, dict[str, Histogram]] = {}
         with self._open() as db:
-            for at, outcome, histogram in sums.latency(db, self._spans(since, end), step, origin) if db else ():
+            spans = self._spans(since, end, step)
+            for at, outcome, histogram in sums.latency(db, spans, step, origin) if db is not None else ():
                 held.setdefault(at, {})[outcome] = histogram
         return sorted(held.items())
 
@@ -144,8 +147,8 @@ class Reader:
         """With None, what happens this very moment is in it."""
         return self._clock() + 1 if until is None else until
 
-    def _spans(self, since: float, until: float) -> list[sums.Span]:
-        return sums.spans(since, until, minutes_from=int(self._clock()) - MINUTES_KEPT)
+    def _spans(self, since: float, until: float, step: int = _EVER) -> list[sums.Span]:
+        return sums.spans(since, until, minutes_from=int(self._clock()) - MINUTES_KEPT, step=step)
 
     @contextmanager
     def _open(self) -> Iterator[apsw.Connection | None]:

@@ -1,7 +1,8 @@
 """The books' file in SQL: its tables, and how rows are entered and pruned. Every statement that writes stands here.
 
-`scene` holds who asked whom for what, once for all rows that share it. `minute` and `hour` hold the sums, `receipt` and
-`call` single requests and upstream calls. This room must never open a file.
+`scene` holds who asked whom for what, once for all rows that share it. `minute`, `hour` and `day` hold the same sums,
+each by steps of that length in UTC, `receipt` and `call` single requests and upstream calls. This room must never open
+a file.
 """
 
 from __future__ import annotations
@@ -12,9 +13,14 @@ from typing import Final, NamedTuple
 import apsw
 
 from payonce.books.words import OTHER, SUMMED
+from payonce.ledger.tally import HOUR
+from payonce.stores.sqlite_look import Kind
 
 APPLICATION_ID: Final = 0x50594C31  # "PYL1"
-FORMAT: Final = 1
+FORMAT: Final = 2
+BOOKS: Final = Kind(APPLICATION_ID, frozenset({"call", "fact", "receipt", "scene"}))
+LENGTHS: Final = {"minute": 60, "hour": HOUR, "day": 24 * HOUR}
+"""The tables of sums, and the seconds that a row of each stands for."""
 SCENES: Final = 20_000
 """So many different scenes are told apart."""
 PRUNED: Final = 20_000
@@ -29,6 +35,7 @@ _LATENCY = (
     "(at INTEGER NOT NULL, outcome TEXT NOT NULL, bucket INTEGER NOT NULL, count INTEGER NOT NULL,"
     " PRIMARY KEY (at, outcome, bucket)) WITHOUT ROWID"
 )
+_DAY_TABLES: Final = f"CREATE TABLE day {_ROLLUP}; CREATE TABLE day_latency {_LATENCY};"
 CALL_COLUMNS: Final = (
     *("request", "at", "scene", "passed", "answered_by", "status", "landed", "unkept", "followers", "took", "ttfb"),
     *("input_tokens", "output_tokens", "read_tokens", "written_tokens", "plain_tokens", "cost_nano", "estimated"),
@@ -53,6 +60,7 @@ CREATE TABLE minute {_ROLLUP};
 CREATE TABLE hour {_ROLLUP};
 CREATE TABLE minute_latency {_LATENCY};
 CREATE TABLE hour_latency {_LATENCY};
+{_DAY_TABLES}
 CREATE TABLE receipt (n INTEGER PRIMARY KEY AUTOINCREMENT, {", ".join(RECEIPT_COLUMNS)});
 CREATE INDEX receipt_id ON receipt (id);
 CREATE INDEX receipt_key ON receipt (substr(key, 1, 8), n) WHERE key IS NOT NULL;
@@ -70,6 +78,16 @@ CREATE INDEX conversation_ended ON conversation (ended);
 _KEPT = ", ".join(SUMMED)
 _GROWN = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMMED)
 _MARKS = ", ".join("?" for _ in SUMMED)
+
+
+UPGRADE: Final = f"""
+{_DAY_TABLES}
+INSERT INTO day SELECT at / 86400 * 86400, scene, outcome, reason, {", ".join(f"sum({name})" for name in SUMMED)}
+  FROM hour GROUP BY 1, 2, 3, 4;
+INSERT INTO day_latency SELECT at / 86400 * 86400, outcome, bucket, sum(count) FROM hour_latency GROUP BY 1, 2, 3;
+PRAGMA user_version = {FORMAT};
+"""
+"""Makes a file of format 1, which has no days, one of this format."""
 
 
 class Scene(NamedTuple):
@@ -110,7 +128,7 @@ def _find_scene(db: apsw.Connection, scene: Scene) -> int | None:
 
 
 def add_sums(db: apsw.Connection, table: str, rows: Iterable[Sequence[apsw.SQLiteValue]]) -> None:
-    """Add rows (at, scene, outcome, reason, sums…) to what `minute` or `hour` holds."""
+    """Add rows (at, scene, outcome, reason, sums…) to what a table of `LENGTHS` holds."""
     db.executemany(
         f"INSERT INTO {table} (at, scene, outcome, reason, {_KEPT}) VALUES (?, ?, ?, ?, {_MARKS})"
         f" ON CONFLICT DO UPDATE SET {_GROWN}",
@@ -158,8 +176,8 @@ def add_turns(db: apsw.Connection, rows: Iterable[Sequence[apsw.SQLiteValue]]) -
 
 def prune(db: apsw.Connection, now: int, *, receipts: int, minutes: int, hours: int, max_bytes: int) -> None:
     """Delete some of what is past its time, the oldest first: `receipts` is how many receipts and calls may stay each,
-    `minutes` and `hours` for how many seconds sums are kept, `max_bytes` how large all of it may be."""
-    for name, keep, step in (("minute", minutes, 3600), ("hour", hours, 86400)):
+    `minutes` and `hours` (days as well) for how many seconds sums are kept, `max_bytes` how large all of it may be."""
+    for name, keep, step in (("minute", minutes, HOUR), ("hour", hours, 24 * HOUR), ("day", hours, 24 * HOUR)):
         for table in (name, f"{name}_latency"):
             first = _number(db, f"SELECT min(at) FROM {table}")
             if first is not None and first < now - keep:

@@ -1,5 +1,5 @@
-"""Questions about sums: totals, series and histograms, from the minutes and hours alone, however many receipts there
-are. Whole hours are taken from the hours' table, what is left at either end from the minutes'.
+"""Questions about sums: totals, series and histograms, from the minutes, hours and days alone, however many receipts
+there are. Whole days are taken from the days' table, what is left at either end from the hours', then the minutes'.
 
 This room must never write.
 """
@@ -11,10 +11,12 @@ from typing import Any, Final
 
 import apsw
 
+from payonce.books.schema import LENGTHS
 from payonce.books.words import BY, OUTCOMES, SUMMED, Figures, Histogram, Point, Total
-from payonce.ledger.tally import BUCKETS, HOUR
+from payonce.ledger.hits import BUCKETS
+from payonce.ledger.tally import HOUR
 
-MINUTE: Final = 60
+MINUTE: Final = LENGTHS["minute"]
 Span = tuple[str, int, int]
 """A table, and from when until when it is read."""
 
@@ -25,21 +27,35 @@ _COLUMNS: Final = ", ".join(
     )
 )
 _NAMES: Final = (*OUTCOMES, *SUMMED)
+_LONGEST_FIRST: Final = ("day", "hour", "minute")
 
 
-def spans(since: float, until: float, *, minutes_from: int) -> list[Span]:
+def spans(since: float, until: float, *, minutes_from: int, step: int) -> list[Span]:
     """What to read for the time from `since` until `until`, in whole minutes; in whole hours where that lies before
-    `minutes_from`, since when there are minutes."""
+    `minutes_from`, since when there are minutes. No row that is read reaches over the end of a step of `step` seconds,
+    but hours where there is nothing shorter."""
     start, end = int(since) // MINUTE * MINUTE, -(-int(until) // MINUTE) * MINUTE
     if start < minutes_from:
         start = start // HOUR * HOUR
     if end // HOUR * HOUR < minutes_from:
         end = -(-end // HOUR) * HOUR
-    first, last = -(-start // HOUR) * HOUR, end // HOUR * HOUR
+    if step % HOUR:
+        edge = min(-(-minutes_from // HOUR) * HOUR, end) if start < minutes_from else start
+        found = [("hour", start, edge), ("minute", edge, end)]
+    else:
+        found = _covered(start, end, [table for table in _LONGEST_FIRST if step % LENGTHS[table] == 0])
+    return [span for span in found if span[1] < span[2]] or [("minute", start, end)]
+
+
+def _covered(start: int, end: int, tables: Sequence[str]) -> list[Span]:
+    """This time by the first of the tables as far as it has whole rows for it, the rest by those that follow."""
+    table, *shorter = tables
+    first, last = -(-start // LENGTHS[table]) * LENGTHS[table], end // LENGTHS[table] * LENGTHS[table]
+    if not shorter:
+        return [(table, start, end)]
     if last <= first:
-        return [("minute", start, end)]
-    found = [("minute", start, first), ("hour", first, last), ("minute", last, end)]
-    return [span for span in found if span[1] < span[2]]
+        return _covered(start, end, shorter)
+    return [*_covered(start, first, shorter), (table, first, last), *_covered(last, end, shorter)]
 
 
 def totals(db: apsw.Connection, parts: Sequence[Span], by: Sequence[str]) -> Iterator[Total]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
-from payonce.ledger.tally import BUCKETS
+from payonce.ledger.hits import BUCKETS
 
 CALL: Final = "call"
 """Stands as the outcome of what an upstream call was paid and gave, for requests that the cache took part in."""

@@ -7,10 +7,13 @@ must never know what a verb does.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from payonce.errors import MissingExtraError, PayonceError
@@ -47,6 +50,8 @@ _ROOT_FLAGS = ("--help", "-h", "--version")
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; what is Payonce's to say about an error is said in one line."""
     arguments = list(sys.argv[1:] if tokens is None else tokens)
+    if tokens is None and arguments[:1] == ["serve"]:
+        _stop_at_once()
     try:
         return _run(arguments)
     except PayonceError as error:
@@ -74,6 +79,17 @@ def _run(arguments: list[str]) -> int:
     except CycloptsError as error:
         return _fail(f"{error}  (payonce {arguments[0]} --help)" if arguments else str(error))
     return result if isinstance(result, int) else 0
+
+
+def _stop_at_once() -> None:
+    """Until the gateway serves, which it takes a second to begin, nothing is at stake: a signal ends it on the spot,
+    without a traceback. A container's first process would not hear SIGTERM at all without a handler."""
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
+        signal.signal(number, partial(_leave, status))
+
+
+def _leave(status: int, _number: int, _frame: FrameType | None) -> None:
+    os._exit(status)
 
 
 def make_app() -> App:

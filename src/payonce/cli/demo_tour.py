@@ -20,6 +20,7 @@ from rich.table import Table
 from payonce.cli.demo_ask import Seen, ask_for, failing, plain, plain_async, streamed, tool_call
 from payonce.model.reason import CUT, STATUS
 from payonce.testing.sim import SimulatedProvider
+from payonce.wording import money
 
 _CROWD = 50
 _KEY = "sk-or-demo"
@@ -107,7 +108,7 @@ class Tour:
         table = _table("clients", "different answers", "calls billed", "cost of one", "cost billed", "slowest")
         slowest = max(one.seconds for one in seen)
         answers = len({one.said for one in seen})
-        table.add_row(str(_CROWD), str(answers), str(calls), _usd(seen[0].cost), _usd(cost), _ms(slowest))
+        table.add_row(str(_CROWD), str(answers), str(calls), money(seen[0].cost), money(cost), _ms(slowest))
         self._console.print(table)
         self._check(calls == 1, f"{_CROWD} identical requests were billed {calls} times, not once")
         self._check(answers == 1, f"{_CROWD} identical requests got {answers} different answers")
@@ -150,10 +151,12 @@ class Tour:
         table = _table("", "without", "with Payonce", "saved")
         count = len(self._seen)
         table.add_row("calls", str(count), f"{billed} billed", f"{count - billed} ({(count - billed) / count:.0%})")
-        table.add_row("money", _usd(worth), _usd(cost), _usd(worth - cost))
+        table.add_row("money", money(worth), money(cost), money(worth - cost))
         table.add_row("waiting for repeats", "", "", f"{saved_time:.1f} s")
         self._console.print(table)
-        self._say(f"The provider's own bill: {billed} calls, {_usd(cost)}; usage.cost of the answers: {_usd(distinct)}")
+        self._say(
+            f"The provider's own bill: {billed} calls, {money(cost)}; usage.cost of the answers: {money(distinct)}"
+        )
         self._check(billed == upstream, f"the provider saw {upstream} calls and billed {billed}")
         self._check(distinct == cost, f"the answers' usage.cost ({distinct}) is not what was billed ({cost})")
         self._check(worth > cost, "nothing was saved")
@@ -173,7 +176,12 @@ class Tour:
         table = _table("", "first byte", "whole", "usage.cost", "X-OpenRouter-Cache-Status", "Cache-Status")
         for one in (miss, hit):
             table.add_row(
-                one.what, _ms(one.first), _ms(one.seconds), _usd(one.cost), one.status or "-", escape(one.detail) or "-"
+                one.what,
+                _ms(one.first),
+                _ms(one.seconds),
+                money(one.cost),
+                one.status or "-",
+                escape(one.detail) or "-",
             )
         self._console.print(table)
 
@@ -205,7 +213,3 @@ def _table(*columns: str) -> Table:
 
 def _ms(seconds: float) -> str:
     return f"{seconds * 1000:,.1f} ms"
-
-
-def _usd(cost: Decimal) -> str:
-    return f"${cost:.6f}"

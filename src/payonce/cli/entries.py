@@ -14,7 +14,7 @@ from pathlib import Path
 
 from payonce.cli.output import complain
 from payonce.config import Settings, load
-from payonce.errors import SettingsError
+from payonce.errors import SettingsError, StoreError, StoreUnavailableError, StoreUnknownError
 from payonce.listing import Shelf
 from payonce.model.ports import Clock, Rationing, Store
 
@@ -26,9 +26,10 @@ def open_named(
     """The store that flags, environment and file name, and their settings; closed at the end.
 
     Who only looks makes no file: without `create`, a store that is not there yet is an empty one, which is said. A file
-    that is no store of this version is refused and left as it is.
+    that is no store of this version is refused and left as it is. Where servers can't be used, StoreUnavailableError
+    says what was tried and what to do.
     """
-    from payonce.stores.registry import open_store, redact
+    from payonce.stores.registry import redact
 
     settings = load({"store": store, "secret_file": secret_file}, os.environ, config).settings
     if settings.store.startswith("memory:"):
@@ -39,13 +40,39 @@ def open_named(
     there = _is_there(settings.store) or create
     if not there:
         complain(f"there is no {redact(settings.store)} yet: no gateway has used this store, or --store is wrong")
+    with _explaining(settings.store), _opened(settings, clock, there=there) as opened:
+        yield opened, settings
+
+
+@contextmanager
+def _opened(settings: Settings, clock: Clock, *, there: bool) -> Iterator[Store]:
+    from payonce.stores.registry import open_store
+
     opened = open_store(settings.store if there else "memory:", clock=clock, max_bytes=settings.max_bytes)
     if isinstance(opened, Rationing):
         opened.ration(settings.quotas)
     try:
-        yield opened, settings
+        yield opened
     finally:
         opened.close()
+
+
+@contextmanager
+def _explaining(store: str) -> Iterator[None]:
+    """What a server's fault means to who runs a command: what was tried, what came of it, what to do."""
+    from payonce.stores.registry import is_shared, redact
+
+    try:
+        yield
+    except StoreUnknownError:
+        raise
+    except StoreError as error:
+        if not is_shared(store):
+            raise
+        raise StoreUnavailableError(
+            f"the store {redact(store)} could not be used ({str(error).rstrip('.')}): start its server or correct "
+            "--store (address, user and password, rediss:// where it speaks TLS), then run this again"
+        ) from error
 
 
 @contextmanager

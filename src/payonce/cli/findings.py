@@ -10,7 +10,7 @@ from typing import Any
 from payonce.cli.output import say
 from payonce.doctor.causes import Severity
 from payonce.doctor.findings import Finding, plain
-from payonce.wording import safe
+from payonce.wording import money, safe
 
 _STYLES = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTICE: "bold"}
 
@@ -53,11 +53,6 @@ def findings_json(findings: Sequence[Finding], **more: Any) -> dict[str, Any]:
         "dollars": None if cost is None else plain(cost),
         "findings": [one.as_json() for one in findings],
     }
-
-
-def money(amount: Decimal) -> str:
-    """US dollars with as many digits as tell something."""
-    return f"${amount:,.2f}" if abs(amount) >= 1 or not amount else f"${plain(amount.quantize(Decimal('0.000001')))}"
 
 
 def _print(finding: Finding) -> None:

@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal
 import orjson
 from cyclopts import Parameter
 
-from payonce.cli.findings import money
 from payonce.cli.flags import AsJson, ConfigFile, Switch
 from payonce.cli.keys import key_fields, one_upstream
 from payonce.cli.output import complain, print_json
@@ -31,6 +30,7 @@ from payonce.ledger.prices import Prices
 from payonce.model.call import Call, Headers
 from payonce.model.ports import Answer, Upstream, UpstreamFault
 from payonce.probing import CALLS, Answered, Endpoint, Plan, Step, conclude, probe
+from payonce.wording import money
 
 _MOST = 32 << 20
 """Bytes of an answer that are read at most."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from payonce.cli.findings import money
 from payonce.cli.output import say, table
 from payonce.doctor.excerpts import redacted
 from payonce.doctor.findings import plain
 from payonce.probing import Plan, Step, Verdict
+from payonce.wording import money
 
 _NAMES = {"long": "well above the minimum", "below": "a little below", "above": "a little above"}
 

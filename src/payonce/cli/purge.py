@@ -5,7 +5,8 @@ are. This room must never delete what was not selected.
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Final
 
 from cyclopts import Parameter
 
@@ -14,6 +15,7 @@ from payonce.cli.entries import open_shelf
 from payonce.cli.flags import AsJson, ConfigFile, StoreUrl, Switch
 from payonce.cli.output import complain, print_json, say
 from payonce.errors import SettingsError
+from payonce.model.ports import Distant
 
 SELECTORS = "--key, --model, --tag, --namespace, --tenant, --older-than, --all"
 
@@ -55,12 +57,39 @@ def purge(
         if all and not yes and sys.stdin.isatty() and not _agreed():
             complain("nothing was purged")
             return 1
-        epoch = purging.purge(shelf, selection)
+        done = purging.purge(shelf, selection)
+        servers = isinstance(shelf.store, Distant)
     if json:
-        print_json({"scope": selection.scope, "dry_run": False, "epoch": epoch})
+        told = {"epoch": done.epoch, "until": done.until, "entries": done.entries}
+        print_json({"scope": selection.scope, "dry_run": False, **told})
     else:
-        say(f"purged {selection.scope}; gateways that share this store know it within a second")
+        when = datetime.fromtimestamp(done.until, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        say(f"purged {selection.scope}: {_CONCERNED[name].format(value=value)}, {_UNTIL[name == 'older_than']} {when}")
+        say(_counted(done.entries, everything=all, about=servers))
+        say("gateways that share this store know it within a second")
     return 0
+
+
+_CONCERNED: Final = {
+    "key": "the answers under this key",
+    "model": "every answer to requests for {value}",
+    "tag": "every answer with the tag {value}",
+    "namespace": "every answer in the namespace {value!r}, of all tenants",
+    "tenant": "every answer of this tenant",
+    "older_than": "every answer",
+    "all": "every answer",
+}
+_UNTIL: Final = ("asked for until", "stored until")
+
+
+def _counted(entries: int | None, *, everything: bool, about: bool) -> str:
+    """How many that were, or why nobody has counted."""
+    if entries is None:
+        return "how many that were is not counted, as a purge looks at none of them; --dry-run counts before"
+    number = f"{entries:,} {'entry' if entries == 1 else 'entries'}"
+    if not everything:
+        return f"{number} deleted"
+    return f"of {'about ' * about}{number} in the store, none is served any more"
 
 
 def _agreed() -> bool:

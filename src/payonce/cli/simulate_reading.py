@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from payonce.cli.output import complain
 from payonce.cli.progress import Gauge
-from payonce.cli.simulate_world import Facts
+from payonce.cli.simulate_world import Facts, sent_otherwise
 from payonce.errors import PayonceError
 from payonce.recorded import BadLine, Record, read_records
 
@@ -79,7 +79,7 @@ class Index:
             one = next(read_records([file.readline()]), None)
             if not isinstance(one, Record):
                 raise PayonceError(f"line {number} changed while the file was read: run this again once it is complete")
-            yield replace(one, at=at, number=number)
+            yield replace(one, at=at, number=number, planned=sent_otherwise(one))
 
 
 def opened(file: Path) -> BinaryIO:

@@ -14,7 +14,7 @@ from payonce.cli.simulate_reading import Index
 from payonce.cli.simulate_world import Pricing
 from payonce.ledger.prices import MISSING_EXTRA, Prices
 from payonce.simulation import FREED, PLANNED, RECORDED, UNCACHED, Lane, Simulation
-from payonce.wording import span
+from payonce.wording import money, span
 
 _BAR = 40
 _NAMES = {
@@ -23,10 +23,12 @@ _NAMES = {
     PLANNED: "with Payonce",
     FREED: "Payonce, unmarked",
 }
+_ASKED = "as clients asked"
+"""What the recorded bodies are where Payonce sent them on with markers of its own."""
 
 
-def _dollars(amount: Decimal) -> str:
-    return f"${amount:,.2f}" if amount >= 1 or not amount else f"${amount:.6f}"
+def _names(found: Simulation) -> dict[str, str]:
+    return _NAMES | ({RECORDED: _ASKED} if found.planned else {})
 
 
 def _share(part: Decimal, whole: Decimal) -> str:
@@ -34,7 +36,7 @@ def _share(part: Decimal, whole: Decimal) -> str:
 
 
 def show(found: Simulation, index: Index, notes: Iterable[str]) -> None:
-    lanes = found.lanes
+    lanes, names = found.lanes, _names(found)
     length = span((found.last or 0.0) - (found.first or 0.0))
     tokens = f"{lanes[UNCACHED].tokens:,} input tokens"
     say(f"{_counted(found.requests, 'request')} over {length}, {tokens}, {_counted(len(index.facts), 'model')}\n")
@@ -42,16 +44,16 @@ def show(found: Simulation, index: Index, notes: Iterable[str]) -> None:
     for name, lane in lanes.items():
         cost = lane.cost
         bar = "█" * round(float(cost / most) * _BAR) if most else ""
-        say(f"{_NAMES[name]:<18}{bar:<{_BAR}} {_dollars(cost)}  {_share(cost, lanes[UNCACHED].cost)}")
+        say(f"{names[name]:<18}{bar:<{_BAR}} {money(cost)}  {_share(cost, lanes[UNCACHED].cost)}")
     say()
     columns = ("input cost", "to no caching", "read", "written 5m", "written 1h", "plain", "refused")
-    table(["", *columns], [_row(_NAMES[name], lane, lanes[UNCACHED]) for name, lane in lanes.items()], right=columns)
+    table(["", *columns], [_row(names[name], lane, lanes[UNCACHED]) for name, lane in lanes.items()], right=columns)
     if len(index.facts) > 1:
         say()
         models = sorted(lanes[UNCACHED].models, key=lambda name: -lanes[UNCACHED].models[name])
-        rows = [(name, *(_dollars(lanes[lane].models.get(name, Decimal(0))) for lane in lanes)) for name in models[:20]]
-        names = [_NAMES[name] for name in lanes]
-        table(["model", *names], rows, right=names)
+        rows = [(name, *(money(lanes[lane].models.get(name, Decimal(0))) for lane in lanes)) for name in models[:20]]
+        heads = [names[name] for name in lanes]
+        table(["model", *heads], rows, right=heads)
     for note in notes:
         say(f"\n{note}")
 
@@ -62,7 +64,7 @@ def _counted(number: int, what: str) -> str:
 
 def _row(name: str, lane: Lane, plain: Lane) -> tuple[str, ...]:
     tokens = (lane.read, lane.write_5m, lane.write_1h, lane.plain)
-    figures = (_dollars(lane.cost), _share(lane.cost, plain.cost), *(f"{number:,}" for number in tokens))
+    figures = (money(lane.cost), _share(lane.cost, plain.cost), *(f"{number:,}" for number in tokens))
     return (name, *figures, str(lane.refused))
 
 
@@ -76,10 +78,12 @@ def notes_on(index: Index, found: Simulation, pricing: Pricing) -> list[str]:
         names = ", ".join(sorted(pricing.assumed)[:5]) + (" …" if len(pricing.assumed) > 5 else "")
         hint = f" ({MISSING_EXTRA})" if not Prices().load() else ""
         notes.append(f"At list prices of the model family, as no price is known: {names}{hint}.")
+    if found.planned:
+        notes.append(_planned(found))
     if found.compared:
         notes.append(
             f"By its recorded usage, the input of {_counted(found.compared, 'request')} cost "
-            f"{_dollars(found.measured)}; these models of the providers say {_dollars(found.modelled)} for the same."
+            f"{money(found.measured)}; these models of the providers say {money(found.modelled)} for the same."
         )
     notes += [f"Refused {times} x: {sentence}" for sentence, times in found.refusals.most_common(3)]
     if marked := sum(facts.marked for facts in index.facts.values()):
@@ -90,6 +94,15 @@ def notes_on(index: Index, found: Simulation, pricing: Pricing) -> list[str]:
     if index.bad:
         notes.append(f"Not in these figures, as it could not be read: {_counted(len(index.bad), 'line')}.")
     return notes
+
+
+def _planned(found: Simulation) -> str:
+    """What the recorded lane is where it is not what was sent."""
+    paid = f"; by recorded usage, the input of {found.billed} of them cost {money(found.paid)}" if found.billed else ""
+    return (
+        f"Changed by Payonce on their way (with markers): {_counted(found.planned, 'request')}{paid}. "
+        f"'{_ASKED}' is what the bodies would have cost as the clients wrote them, not what is done today."
+    )
 
 
 def as_json(found: Simulation, index: Index, notes: list[str], *, pessimistic: bool) -> dict[str, Any]:
@@ -108,6 +121,7 @@ def as_json(found: Simulation, index: Index, notes: list[str], *, pessimistic: b
             "dollars": format(found.measured, "f"),
             "simulated_dollars": format(found.modelled, "f"),
         },
+        "planned": {"requests": found.planned, "compared": found.billed, "dollars": format(found.paid, "f")},
         "advice": dict(found.acts.most_common()),
         "refusals": dict(found.refusals),
         "untimed": index.untimed,

@@ -177,6 +177,15 @@ class Providers:
         return host
 
 
+def sent_otherwise(record: Record) -> bool:
+    """Whether Payonce planned it: the recording says so, or a cache that writes only what is marked wrote something of
+    a body in which nothing is."""
+    if record.planned or not record.usage or unmarked(record.body) != record.body:
+        return record.planned
+    written = parse(record.usage, dialect=record.dialect, model=record.model).cache_write
+    return bool(written) and isinstance(family_of(record.model).cache(), MarkedCache)
+
+
 def unmarked(body: dict[str, Any]) -> dict[str, Any]:
     """The body without markers, so that nothing in it can be refused for one, and nothing is told to be kept."""
     bare: dict[str, Any] = without_markers(body)

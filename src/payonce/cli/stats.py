@@ -25,7 +25,7 @@ from payonce.ledger.tally import add_up, summary
 from payonce.model.ports import Notebook, Rationing
 from payonce.model.quota import NEAR, SHOWN_TENANTS, Holding, Quotas, fullness
 from payonce.model.reason import REASONS
-from payonce.wording import size, span
+from payonce.wording import money, size, span
 
 WATCH_SECONDS: Final = 2.0
 
@@ -96,14 +96,18 @@ def _print(figures: dict[str, Any]) -> None:
     avoided, paid, passed, kept = figures["avoided"], figures["paid"], figures["passed"], figures["store"]
     rate = "-" if figures["hit_rate"] is None else f"{figures['hit_rate']:.1%}"
     tokens = f"{avoided['input_tokens']:,} in, {avoided['output_tokens']:,} out"
-    bill = format(Decimal(paid["dollars"]) + Decimal(passed["dollars"]), "f")
+    bill = money(Decimal(paid["dollars"]) + Decimal(passed["dollars"]))
     rows = [
         ("requests", str(figures["requests"])),
         *((f"  {name}", str(count)) for name, count in figures["outcomes"].items() if count),
         ("hit rate", rate),
         ("upstream calls", f"{figures['upstream_calls'] + passed['calls']} made, {avoided['calls']} avoided"),
-        ("dollars", f"{bill} paid, {avoided['dollars']} avoided"),
-        *([("  past the cache", f"{passed['dollars']} paid, calls: {passed['calls']}")] if passed["calls"] else []),
+        ("money", f"{bill} paid, {_money(avoided['dollars'])} avoided"),
+        *(
+            [("  past the cache", f"{_money(passed['dollars'])} paid, calls: {passed['calls']}")]
+            if passed["calls"]
+            else []
+        ),
         ("tokens avoided", tokens),
         ("waiting avoided", span(avoided["seconds"])),
         *_waits(figures["waits"]),
@@ -113,7 +117,7 @@ def _print(figures: dict[str, Any]) -> None:
         rows.append(("of unknown price", f"{avoided['calls_without_price']} of the avoided calls"))
     if paid["estimated_calls"]:
         rows.append(
-            ("of that estimated", f"{paid['estimated_dollars']} paid, by price for {paid['estimated_calls']} calls")
+            ("of that estimated", f"{_money(paid['estimated_dollars'])}, by price for {paid['estimated_calls']} calls")
         )
     table(("", "total"), rows)
     if figures["prompt_cache"]["calls"]:
@@ -157,18 +161,22 @@ def _prompt(cache: dict[str, Any]) -> list[tuple[str, str]]:
     share = "-" if cache["read_share"] is None else f"{cache['read_share']:.1%}"
     rows = [
         ("read", f"{share} of {cache['input_tokens']:,} input tokens"),
-        ("saved, net of premiums", f"{cache['net']} dollars, {cache['unaided']} of it without Payonce"),
-        ("  discount on reads", cache["read_saving"]),
-        ("  premium on writes", cache["write_premium"]),
+        ("saved, net of premiums", f"{_money(cache['net'])}, {_money(cache['unaided'])} of it without Payonce"),
+        ("  discount on reads", _money(cache["read_saving"])),
+        ("  premium on writes", _money(cache["write_premium"])),
     ]
     if cache["unread_tokens"]:
-        rows.append(("  of that never read", f"{cache['unread']}, {cache['unread_tokens']:,} tokens"))
+        rows.append(("  of that never read", f"{_money(cache['unread'])}, {cache['unread_tokens']:,} tokens"))
     if cache["missed_tokens"]:
-        rows.append(("avoidable misses", f"{cache['missed']} dollars, {cache['missed_tokens']:,} tokens"))
+        rows.append(("avoidable misses", f"{_money(cache['missed'])}, {cache['missed_tokens']:,} tokens"))
     for name, what in (("unknown_usage", "usage"), ("unknown_price", "price")):
         if cache[name]:
             rows.append((f"of unknown {what}", f"{cache[name]} of {cache['calls']} calls"))
     return rows
+
+
+def _money(text: str) -> str:
+    return money(Decimal(text))
 
 
 def _why(id: str, count: int) -> tuple[str, str, str]:  # noqa: A002 - the word of the table of reasons

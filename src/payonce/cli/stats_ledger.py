@@ -6,12 +6,14 @@ This room must never add up by itself what the reader adds up.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final
 
 from payonce.books.reader import Reader
 from payonce.books.words import CALL, PASSED, Figures, Spent, Total
 from payonce.cli.output import say, table
 from payonce.ledger.tally import dollars
+from payonce.wording import money
 
 TOP: Final = 10
 STEPS: Final = 48
@@ -62,29 +64,44 @@ def show(found: dict[str, Any], by: Sequence[str]) -> None:
         [
             ("hits, by count, tokens, money", ", ".join(map(_percent, rates[:3]))),
             ("read from the prompt cache", f"{_percent(rates[3])} of the input tokens that were paid for"),
-            ("avoided, discounted", f"{found['avoided']}, {found['discounted']} dollars"),
-            ("paid as premium, wasted, missed", f"{found['premium']}, {found['wasted']}, {found['missed']} dollars"),
+            ("avoided, discounted", _moneys(found, "avoided", "discounted")),
+            ("paid as premium, wasted, missed", _moneys(found, "premium", "wasted", "missed")),
         ],
     )
     if found["trend"]:
         say()
-        for title, name in (("requests", "requests"), ("hits", "served"), ("dollars avoided", "avoided")):
-            amounts = [float(point[name]) for point in found["trend"]]
-            say(f"{title:<16} {bars(amounts)}  most: {max(amounts):g}")
+        for title, name in (("requests", "requests"), ("hits", "served"), ("money avoided", "avoided")):
+            amounts = [Decimal(point[name]) for point in found["trend"]]
+            most = money(max(amounts)) if name == "avoided" else f"{max(amounts):,}"
+            say(f"{title:<16} {bars([float(amount) for amount in amounts])}  most: {most}")
     if by:
         say()
         rows = [[_name(name, part) for name in by] + _cells(part) for part in found["by"]]
         table((*by, *_HEADS), rows, right=_HEADS)
+        if explained := _explained(by, found["by"]):
+            say(explained)
     if found["models"] and tuple(by) != ("model",):  # which has just been told
         say()
         table(("model", *_HEADS), [[part["model"], *_cells(part)] for part in found["models"]], right=_HEADS)
     if found["slowest"]:
         say()
-        rows = [[one["request"], one["model"], f"{one['seconds']:.2f} s", one["dollars"]] for one in found["slowest"]]
-        table(("slowest call of request", "model", "took", "dollars"), rows, right=("took", "dollars"))
+        rows = [
+            [one["request"], one["model"], f"{one['seconds']:.2f} s", _moneys(one, "dollars") if one["dollars"] else ""]
+            for one in found["slowest"]
+        ]
+        table(("slowest call of request", "model", "took", "cost"), rows, right=("took", "cost"))
 
 
-_HEADS: Final = ("requests", "hits", "dollars paid", "avoided")
+_HEADS: Final = ("requests", "hits", "paid", "avoided")
+
+
+def _explained(by: Sequence[str], parts: Sequence[dict[str, Any]]) -> str:
+    """What the rows are that stand for upstream calls and not for requests; empty where there are none."""
+    if "outcome" in by and any(part["outcome"] in {CALL, PASSED} for part in parts):
+        return f"{CALL}, {PASSED}: upstream calls, with what they cost; {PASSED} are those that went past the cache"
+    if "reason" in by and any(not part["reason"] for part in parts):
+        return "-: hits, and upstream calls with what they cost; a reason with 0 requests is why an answer was not kept"
+    return ""
 
 
 def bars(amounts: Sequence[float]) -> str:
@@ -134,11 +151,18 @@ def _call(call: Spent) -> dict[str, Any]:
 
 
 def _name(by: str, part: dict[str, Any]) -> str:
+    if by == "reason":
+        return str(part[by]) or "-"
     return str(part[by])[:16] if by == "tenant" else str(part[by])  # of a digest, enough to know it by
 
 
 def _cells(part: dict[str, Any]) -> list[str]:
-    return [str(part["requests"]), _percent(part["hit_rate"]), part["paid"], part["avoided"]]
+    return [str(part["requests"]), _percent(part["hit_rate"]), _moneys(part, "paid"), _moneys(part, "avoided")]
+
+
+def _moneys(found: dict[str, Any], *names: str) -> str:
+    """Amounts that are kept as decimal text, for people."""
+    return ", ".join(money(Decimal(found[name])) for name in names)
 
 
 def _percent(share: float | None) -> str:

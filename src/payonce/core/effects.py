@@ -7,8 +7,9 @@ sends the answer back in. This room must never know how an effect is performed.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
+
+import msgspec
 
 from payonce.core.labels import Label
 from payonce.core.tape import Ending, Tape
@@ -67,8 +68,7 @@ class Flight:
         self._waiting.append(wake)
 
 
-@dataclass(frozen=True, slots=True)
-class Boarding:
+class Boarding(msgspec.Struct, frozen=True):
     """A seat in a flight; `leader` is who made it take off."""
 
     flight: Flight
@@ -78,29 +78,25 @@ class Boarding:
 # Asked by the exchange, the story of one request.
 
 
-@dataclass(frozen=True, slots=True)
-class Lookup(Effect["Entry | Reason"]):
+class Lookup(Effect["Entry | Reason"], msgspec.Struct, frozen=True):
     """What is stored for `ask`, verified and not purged, however old; or why there is nothing."""
 
     ask: Ask | Sought
 
 
-@dataclass(frozen=True, slots=True)
-class LookupMany(Effect["tuple[Entry | Reason, ...]"]):
+class LookupMany(Effect["tuple[Entry | Reason, ...]"], msgspec.Struct, frozen=True):
     """The same for each of many asks, in order; one that takes too long makes misses of those after it."""
 
     asks: tuple[Ask, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Drop(Effect[None]):
+class Drop(Effect[None], msgspec.Struct, frozen=True):
     """Forget what is stored under `keys`, in either framing."""
 
     keys: tuple[Key, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Board(Effect["Boarding | Reason | None"]):
+class Board(Effect["Boarding | Reason | None"], msgspec.Struct, frozen=True):
     """A seat in the one flight for this key and framing, which takes off if there is none; or why there is no seat.
     None where one has landed, and was kept, at `since` (Unix seconds) or later: what was looked for before that may be
     there now."""
@@ -109,8 +105,7 @@ class Board(Effect["Boarding | Reason | None"]):
     since: float
 
 
-@dataclass(frozen=True, slots=True)
-class Await(Effect["Head | Reason"]):
+class Await(Effect["Head | Reason"], msgspec.Struct, frozen=True):
     """The head of the flight's answer, or why there will be none. With `settle`, an answer that ends within moments
     is awaited whole, so that what is said of it in the headers is known rather than hoped."""
 
@@ -118,20 +113,17 @@ class Await(Effect["Head | Reason"]):
     settle: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Land(Effect[Landing]):
+class Land(Effect[Landing], msgspec.Struct, frozen=True):
     """How the flight has ended; awaited for as long as it takes, without a reader on its tape."""
 
     flight: Flight
 
 
-@dataclass(frozen=True, slots=True)
-class Pause(Effect[None]):
+class Pause(Effect[None], msgspec.Struct, frozen=True):
     """Let others have their turn, where there is a loop that others wait for. Also asked by a flight."""
 
 
-@dataclass(frozen=True, slots=True)
-class Relay(Effect[bool]):
+class Relay(Effect[bool], msgspec.Struct, frozen=True):
     """Give the tape to the client as it grows; True if the client took all of it."""
 
     head: Head
@@ -139,24 +131,21 @@ class Relay(Effect[bool]):
     label: Label
 
 
-@dataclass(frozen=True, slots=True)
-class Pass(Effect["Reason | None"]):
+class Pass(Effect["Reason | None"], msgspec.Struct, frozen=True):
     """Send the call upstream and the answer back, untouched and unrecorded; a reason if the upstream failed."""
 
     call: Call
     label: Label
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse(Effect[None]):
+class Refuse(Effect[None], msgspec.Struct, frozen=True):
     """Answer with the gateway's own error."""
 
     reason: Reason
     label: Label
 
 
-@dataclass(frozen=True, slots=True)
-class Renew(Effect[None]):
+class Renew(Effect[None], msgspec.Struct, frozen=True):
     """Let a flight for this key take off that nobody waits for, unless there is one, or one has landed `since`."""
 
     ask: Ask
@@ -166,15 +155,13 @@ class Renew(Effect[None]):
 # Asked by the flight, the story of one upstream call.
 
 
-@dataclass(frozen=True, slots=True)
-class Epochs(Effect[tuple[int, ...]]):
+class Epochs(Effect[tuple[int, ...]], msgspec.Struct, frozen=True):
     """The counts of these scopes, now."""
 
     scopes: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(msgspec.Struct, frozen=True):
     """Whether the call may be made, as no other process makes it; and what is stored by now, however old. Not `sure`
     where the store did not answer."""
 
@@ -186,23 +173,20 @@ class Claimed:
 FREE = Claimed(True)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim(Effect[Claimed]):
+class Claim(Effect[Claimed], msgspec.Struct, frozen=True):
     """The right to make the call for `ask`, of all processes that share the store; and a look into it. A store that
     can't say who has it lets everybody go."""
 
     ask: Ask
 
 
-@dataclass(frozen=True, slots=True)
-class Rest(Effect[None]):
+class Rest(Effect[None], msgspec.Struct, frozen=True):
     """Let so many seconds pass."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Copy(Effect[None]):
+class Copy(Effect[None], msgspec.Struct, frozen=True):
     """Write on the tape what another process has paid for, whole."""
 
     tape: Tape
@@ -210,8 +194,7 @@ class Copy(Effect[None]):
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Witness(Effect[int]):
+class Witness(Effect[int], msgspec.Struct, frozen=True):
     """An answer to a call for `name` has come of which `said` tells who made it, and `scope` counted `born` when the
     call took off: the count under which it is kept. May retire what was kept before (core/changes.py)."""
 
@@ -221,21 +204,18 @@ class Witness(Effect[int]):
     born: int
 
 
-@dataclass(frozen=True, slots=True)
-class Now(Effect[float]):
+class Now(Effect[float], msgspec.Struct, frozen=True):
     """The time, in Unix seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch(Effect[Ending]):
+class Fetch(Effect[Ending], msgspec.Struct, frozen=True):
     """Send the call upstream and write its answer on the tape until it ends."""
 
     call: Call
     tape: Tape
 
 
-@dataclass(frozen=True, slots=True)
-class Put(Effect["Reason | None"]):
+class Put(Effect["Reason | None"], msgspec.Struct, frozen=True):
     """Keep the entry as the answer to `ask`; a reason if the store dropped it."""
 
     ask: Ask

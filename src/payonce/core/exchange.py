@@ -8,9 +8,10 @@ Reading order is execution order.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from math import inf
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from payonce.core.changes import witnessed
 from payonce.core.effects import (

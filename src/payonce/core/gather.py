@@ -9,9 +9,10 @@ in core/exchange.py nothing is done here and no vendor is known.
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable
-from dataclasses import replace
 from math import inf
 from typing import TypeVar
+
+from msgspec.structs import replace
 
 from payonce.core.changes import witnessed
 from payonce.core.effects import (

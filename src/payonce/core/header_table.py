@@ -54,6 +54,9 @@ RESPONSE = (
     Row(
         "X-Payonce-Items", "on a batch of embeddings: `90/100`, so many inputs were answered from the cache, of so many"
     ),
-    Row("X-Payonce-Request-Id", "the request's own name: `payonce why ID` says how it was answered, and why"),
+    Row(
+        "X-Payonce-Request-Id",
+        "the request's own name, 16 hexadecimal digits: `payonce why ID` says how it was answered, and why",
+    ),
     Row("X-Payonce-Error", "on the gateway's own errors: the reason's id"),
 )

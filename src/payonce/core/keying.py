@@ -8,7 +8,6 @@ credential except to hash it with a secret, and never knows a dialect.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -39,29 +38,25 @@ class KeyParts(NamedTuple):
 
 def encode(parts: KeyParts) -> bytes:
     """The bytes that are hashed: injective, by 8-byte lengths."""
-    body = parts.body
-    return b"".join((_beginning(parts.headers, *parts[:6]), len(body).to_bytes(8, "big"), body))
+    flat = [VERSION, *parts[:6], len(parts.headers).to_bytes(8, "big")]
+    for field in parts.headers:
+        flat += field
+    return b"".join([piece for part in (*flat, parts.body) for piece in (len(part).to_bytes(8, "big"), part)])
 
 
-@lru_cache(256)
-def _beginning(headers: Headers, *named: bytes) -> bytes:
-    """All but the body: the same for most requests of a client."""
-    flat = [VERSION, *named, len(headers).to_bytes(8, "big")]
-    for name, value in headers:
-        flat += (name, value)
-    return b"".join([piece for part in flat for piece in (len(part).to_bytes(8, "big"), part)])
+class KeyMaker:
+    """Makes the keys of requests that differ in their bodies only, as most of a client's do: all else is hashed once.
+    The body of `parts` counts for nothing."""
 
+    def __init__(self, parts: KeyParts) -> None:
+        self._common = blake3(encode(parts._replace(body=b""))[:-8])
 
-def item_keys(parts: KeyParts, bodies: Iterable[bytes]) -> list[Key]:
-    """The key of `parts` with each of these bodies in the place of its own, as whole answers."""
-    common = blake3(encode(parts._replace(body=b""))[:-8])
-    keys = []
-    for body in bodies:
-        hasher = common.copy()
+    def key(self, body: bytes, *, stream: bool) -> Key:
+        """The key of the parts with this body; the framing is not hashed but kept beside the digest."""
+        hasher = self._common.copy()
         hasher.update(len(body).to_bytes(8, "big"))
         hasher.update(body)
-        keys.append(Key(hasher.digest(), stream=False))
-    return keys
+        return Key(hasher.digest(), stream)
 
 
 def batch_key(items: Iterable[Key]) -> Key:
@@ -70,8 +65,8 @@ def batch_key(items: Iterable[Key]) -> Key:
 
 
 def make_key(parts: KeyParts, *, stream: bool) -> Key:
-    """The key of `parts`; the framing is not hashed but kept beside the digest."""
-    return Key(blake3(encode(parts)).digest(), stream)
+    """The key of `parts`."""
+    return KeyMaker(parts).key(parts.body, stream=stream)
 
 
 def tenant_id(credentials: Headers, secret: bytes, share: str = "") -> str:

@@ -5,7 +5,7 @@ Pure functions from a label to header fields. This room must never decide what h
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from payonce.model.call import Headers
 from payonce.model.entry import Entry
@@ -13,8 +13,7 @@ from payonce.model.reason import Reason
 from payonce.model.receipt import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(msgspec.Struct, frozen=True):
     """How an answer came about: why it is no hit (`reason`), why it is not kept (`unkept`); `age` and `ttl` in whole
     seconds. `items` is for batches: how many inputs were answered from the cache, of how many."""
 

@@ -54,7 +54,9 @@ def young_enough(entry: Entry, ask: Ask, now: float) -> Reason | None:
     age = entry.age(now)
     if ask.max_age is not None and age > ask.max_age:
         return why.TOO_OLD
-    return why.EXPIRED if age >= entry.ttl else None
+    if age < entry.ttl:
+        return None
+    return why.TOO_OLD if ask.only_fresh else why.EXPIRED
 
 
 def usable_stale(entry: Entry, window: int, verdict: Reason, now: float) -> bool:

@@ -8,8 +8,9 @@ while more than `window` bytes are held. This room must never know what a body s
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from payonce.model.ports import Head
 from payonce.model.reason import Reason
@@ -23,8 +24,7 @@ class End(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """`complete`: the framing of the transport was whole. `cut`: it broke after the head. `failed`: there was no head.
     The last two say why."""
 

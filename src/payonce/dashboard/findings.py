@@ -13,9 +13,10 @@ from payonce.dashboard.asking import link
 from payonce.dashboard.backstage import Backstage
 from payonce.dashboard.frame import Framed
 from payonce.dashboard.html import Child, Element, h
-from payonce.dashboard.pieces import badge, card, cards, code, count, facts, moment, nothing, notice, price
+from payonce.dashboard.pieces import badge, card, cards, code, count, facts, moment, nothing, notice
 from payonce.doctor import Finding, Report, add_up
 from payonce.doctor.pages import PREFIX
+from payonce.wording import money
 
 SHOWN: Final = 200
 
@@ -110,4 +111,4 @@ def _plain(finding: Finding, *, reads: bool) -> dict[str, Any]:
 
 
 def _dollars(amount: Decimal | None) -> str:
-    return "–" if amount is None else price(int(amount.scaleb(9).to_integral_value()))
+    return "–" if amount is None else money(amount)

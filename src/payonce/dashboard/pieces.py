@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal
 from typing import Final
 
 from payonce.dashboard.html import Child, Element, h
-from payonce.wording import span
+from payonce.wording import money, span
 
 GOOD: Final = frozenset(("hit", "stale", "collapsed", "ok"))
 BAD: Final = frozenset(("refused", "error", "damaged"))
@@ -120,8 +119,4 @@ def share(part: float | None) -> str:
 
 def price(nano: int | None) -> str:
     """Billionths of a dollar as an amount that is easy to take in; a dash where it is unknown."""
-    if nano is None:
-        return "–"
-    amount = Decimal(abs(nano)).scaleb(-9)
-    digits = 2 if amount >= 1 or not nano else 4 if amount >= Decimal("0.01") else 6
-    return f"{'-' if nano < 0 else ''}${amount:,.{digits}f}"
+    return "–" if nano is None else money(nano)

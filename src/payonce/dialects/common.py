@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import orjson
 
 from payonce.dialects.canonical import number, parse, spell
@@ -22,8 +22,7 @@ _ERROR_EVENT = re.compile(rb"(?:\A|[\r\n])event: ?(?:[\w.]+\.)?(?:error|failed)[
 _LINE_ENDS = re.compile(rb"\r\n|\r|\n")
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True):
     """A request's members (numbers are `orjson.Fragment`s) and what all dialects read in them."""
 
     members: dict[str, Any]

@@ -93,9 +93,12 @@ class AsyncPlayer:
             if at_once is not None:
                 answer = at_once(self, effect, dialect)
             else:
-                following = turn.flight is not None and not turn.leader
-                async with asyncio.timeout(patience if following else None):
-                    answer = await _ASYNC[type(effect)](self, effect, None)
+                performed = _ASYNC[type(effect)](self, effect, None)
+                if patience is not None and turn.flight is not None and not turn.leader:
+                    async with asyncio.timeout(patience):
+                        answer = await performed
+                else:
+                    answer = await performed
             if isinstance(answer, do.Boarding):
                 turn.board(answer)
         relayed = turn.effect

@@ -1,4 +1,5 @@
-"""How the player with threads looks into the stores: in front at once, behind in a few threads and within a budget.
+"""How the player with threads looks into the stores: in front at once, behind within a budget: in the thread that asks,
+where the store keeps to the budget and a connection is there, else in one of a few threads.
 
 As drive/aio_reads.py; a parity test holds the two together. This room must never judge what it finds.
 """
@@ -6,6 +7,7 @@ As drive/aio_reads.py; a parity test holds the two together. This room must neve
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -14,7 +16,7 @@ from payonce.core import effects as do
 from payonce.drive.leases import UNSURE, CrowdedError, Leases
 from payonce.drive.performing import READERS, SLICE_ITEMS, WAITING_READS
 from payonce.drive.tiers import Tiers
-from payonce.errors import StoreError
+from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason as why
 from payonce.model.call import Ask, Sought
 from payonce.model.entry import Entry
@@ -39,10 +41,11 @@ class SyncReads:
         found = self.tiers.look(ask)
         if found is not None:
             return found
+        started = time.monotonic()
         try:
-            blob = self._read(self.tiers.read_behind, ask.key.slot)
+            blob = self._read_one(ask.key.slot)
         except (StoreError, TimeoutError) as error:
-            return self.leases.failed(error)
+            return self.leases.failed(error, waited=time.monotonic() - started > self.budget / 2)
         if blob is None:
             return why.ABSENT
         entry = self.tiers.prove(ask, blob)
@@ -79,6 +82,12 @@ class SyncReads:
         except (StoreError, TimeoutError) as error:
             self.leases.failed(error)
             return UNSURE
+
+    def _read_one(self, slot: bytes) -> bytes | None:
+        try:
+            return self.tiers.read_now(slot)
+        except NoneIdleError:
+            return self._read(self.tiers.read_behind, slot)
 
     def _read(self, read: Callable[[K], V], what: K) -> V:
         """The store behind is read in another thread, within the budget; a read that comes late is let go."""

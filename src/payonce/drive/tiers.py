@@ -17,13 +17,25 @@ from contextlib import suppress
 from math import inf
 
 from payonce.drive.changes import Changes
-from payonce.errors import StoreError
+from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason as why
 from payonce.model.about import about_entry
 from payonce.model.call import Ask, Sought
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
-from payonce.model.ports import About, AsyncReading, Bulk, BulkRaising, Clock, Distant, Recorder, Sieving, Store
+from payonce.model.ports import (
+    About,
+    AsyncReading,
+    Bulk,
+    BulkRaising,
+    Clock,
+    Distant,
+    Explaining,
+    HandyReading,
+    Recorder,
+    Sieving,
+    Store,
+)
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -54,8 +66,10 @@ class Tiers:
         self.changes = Changes(self, clock, self.complain)
         self._complained = False
         self._absent = _absence(behind)
+        self._keep = _keeping(self.keeper)
         self._distant = distant(behind)
         self._loops = _read_by_loops(behind)
+        self._handy = _handy(behind)
         self._now = now or since_boot
         self._read_at = -inf
         self._reading = threading.Lock()
@@ -88,6 +102,13 @@ class Tiers:
         assert self.behind is not None
         self._catch_up()
         return self.behind.get(slot)
+
+    def read_now(self, slot: bytes) -> bytes | None:
+        """The same, in this very thread, where the store keeps to the read budget by itself. Raises NoneIdleError where
+        another thread has to read; TimeoutError; StoreError."""
+        if self._handy is None or not self.trusted:
+            raise NoneIdleError("the store may need longer than a read may take")
+        return self._handy.get_now(slot)
 
     def read_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         """The same for each slot; in one round trip where the store can do that. May wait; raises StoreError."""
@@ -144,29 +165,26 @@ class Tiers:
         return entry
 
     def put(self, ask: Ask, entry: Entry) -> Reason | None:
-        """Keep the entry; a reason where the store behind dropped it. Never raises, never waits for the medium.
+        """Keep the entry; where the store that has the last word did not, the reason under which that store counts it.
+        Never raises, never waits for the medium.
 
         With a store behind, the front gets an entry when it is asked for the first time: most never are, and would
-        only push out what is.
+        only push out what is. One that was dropped behind stands in front for as long as it can.
         """
         slot = ask.key.slot
         blob = seal(entry, slot, self.secret)
         about = about_entry(entry)
-        kept = False
         try:
-            kept = self.behind is not None and _keep(self.behind, ask, blob, about)
+            unkept = self._keep(ask, blob, about)
         except StoreError as error:
-            self.complain(error)
-        if kept:
+            unkept = why.WRITE_FAULT
+            self.complain(error, unkept)
+        if self.behind is not None and unkept is None:
             self.front.delete(slot)
-        else:
-            in_front = _keep(self.front, ask, blob, about)
-            kept = in_front and self.behind is None
+        elif self.behind is not None:
+            self.front.put(slot, blob, about)
         self._changed(slot)
-        if kept:
-            return None
-        self.dropped["queue-full"] += 1
-        return why.QUEUE_FULL
+        return unkept
 
     def forget(self, slot: bytes) -> None:
         """Delete what stands at `slot`."""
@@ -195,12 +213,14 @@ class Tiers:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Read the epochs anew; True if anything was purged since the last time. May wait; never raises."""
+        """Read the epochs anew; True if anything was purged since the last time. May wait; never raises. What a server
+        that is known not to answer has not said is no fault more."""
         try:
             with self._reading:
                 return self._read_epochs()
         except StoreError as error:
-            self.complain(error)
+            if self._distant is None or not self._distant.trouble():
+                self.complain(error)
             return False
 
     def _catch_up(self) -> None:
@@ -240,9 +260,9 @@ class Tiers:
         current = self.current
         return tuple([current.get(scope, 0) for scope in scopes])
 
-    def complain(self, error: Exception) -> None:
+    def complain(self, error: Exception, as_: Reason = why.STORE_FAULT) -> None:
         """Count a fault; one warning a burst."""
-        self.dropped["store-fault"] += 1
+        self.dropped[as_.id] += 1
         if not self._complained:
             self._complained = True
             log.warning("the store failed and is treated as empty until it recovers: %s", error)
@@ -266,11 +286,18 @@ def _read_by_loops(store: object) -> AsyncReading | None:
     return store if isinstance(store, AsyncReading) else None
 
 
-def _keep(store: Store, ask: Ask, blob: bytes, about: About) -> bool:
-    """Put it, with the question where the store keeps that too."""
-    if ask.asked is not None and isinstance(store, Recorder):
-        return store.put_asked(ask.key.slot, blob, about, ask.asked)
-    return store.put(ask.key.slot, blob, about)
+def _handy(store: object) -> HandyReading | None:
+    return store if isinstance(store, HandyReading) else None
+
+
+def _keeping(store: Store) -> Callable[[Ask, bytes, About], Reason | None]:
+    """How `store` is given an entry, with the question where it keeps that too; why it did not take it. One that can't
+    say why has it in what it counts as dropped."""
+    if isinstance(store, Recorder):
+        return lambda ask, blob, about: store.keep_asked(ask.key.slot, blob, about, ask.asked)
+    if isinstance(store, Explaining):
+        return lambda ask, blob, about: store.keep(ask.key.slot, blob, about)
+    return lambda ask, blob, about: None if store.put(ask.key.slot, blob, about) else why.WRITE_FAULT
 
 
 def _absence(behind: object) -> Callable[[bytes], bool]:

@@ -120,7 +120,10 @@ class Gateway:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
-            message = await receive()
+            try:
+                message = await receive()
+            except asyncio.CancelledError:
+                return  # a second Ctrl-C: the server ends without having said so
             if message["type"] == "lifespan.startup":
                 try:
                     await self.start()

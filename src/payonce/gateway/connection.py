@@ -16,8 +16,8 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from payonce.gateway.cycle import GatewayCycle, LaneAnswer
-from payonce.gateway.strict import MAX_HEAD_BYTES, malformed
-from payonce.gateway.wire import error_body, error_fields, head_bytes
+from payonce.gateway.refusing import LINGERING, Refusal, answered, tell
+from payonce.gateway.strict import MAX_HEAD_BYTES, malformed, plain_head
 from payonce.model import reason as why
 from payonce.model.reason import Reason
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 MOST_PIPELINED = 16
 LINGER_SECONDS = 2.0
 """For how long what a refused client still sends is read and let go, so that the refusal reaches it."""
-
-_UPGRADING = frozenset((b"upgrade", b"http2-settings"))
 
 
 class Phase(IntEnum):
@@ -121,28 +119,34 @@ class StrictProtocol(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES:
             self.refuse(why.HEAD_TOO_LARGE)
 
-    def refuse(self, reason: Reason) -> None:
-        """Answer with an error and close; nothing more of this connection is read. A response under way is cut off."""
+    def refuse(self, reason: Reason, method: bytes = b"") -> None:
+        """Answer with an error and close; nothing more of this connection is read. A response under way is cut off.
+        `method` is that of a head that has come whole."""
         if self.refused or self.transport.is_closing():
             return
         self.refused = True
         self.gateway.world.ledger.turned_away(reason)
         self.since = self.loop.time()
-        unanswered = self._is_unanswered()
+        unanswered, refusal = self._is_unanswered(), Refusal(reason, self._body_bytes)
         self._disconnect()
-        if not unanswered:
-            self.transport.close()
-            return
-        route = self.gateway.routes.find(self.url.partition(b"?")[0])
-        detail = f"at most {self.gateway.settings.max_body_bytes} bytes" if reason is why.BODY_TOO_LARGE else ""
-        body = error_body(route.endpoint if route else "", reason, detail)
-        fields = [*error_fields(reason), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
-        self.transport.write(head_bytes(reason.status, self.server_state.default_headers, fields) + body)
-        if reason.status in (400, 413, 431) and self.transport.can_write_eof():
+        if unanswered:
+            answer, refusal = answered(self.gateway, refusal, self.url, self.server_state.default_headers)
+            self.transport.write(answer)
+        self._tell(refusal, method)
+        if unanswered and reason.status in LINGERING and self.transport.can_write_eof():
             self.flow.resume_reading()
             self.transport.write_eof()  # closed by the client's own end, or by gateway/deadlines.py
         else:
             self.transport.close()
+
+    def _tell(self, refusal: Refusal, method: bytes) -> None:
+        """Who answers the request tells of it, too; where nobody does, it is told here."""
+        if self.phase is Phase.BODY:
+            method = self._method
+            if self._lane is None and self.cycle is self._running and isinstance(self._running, GatewayCycle):
+                self._running.refusal = refusal
+                return
+        tell(self.gateway, refusal, method, self.url, self.loop.time() - self.began)
 
     def _is_unanswered(self) -> bool:
         """Whether an error may be written: no response was begun to what is arriving, and none is owed before it."""
@@ -167,21 +171,10 @@ class StrictProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 if self.refused:
                     return
-                data = self._plain_head() + data[upgrade.args[0] :]
+                method, version = self.parser.get_method(), self.parser.get_http_version()
+                data = plain_head(method, self.url, version, self.headers) + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
                 self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
-
-    def _plain_head(self) -> bytes:
-        """The head that was parsed, without the wish to upgrade."""
-        head = [self.parser.get_method(), b" ", self.url, b" HTTP/", self.parser.get_http_version().encode(), b"\r\n"]
-        for name, value in self.headers:
-            if name == b"connection":
-                tokens = [token.strip() for token in value.split(b",")]
-                head += (b"connection: ", b", ".join([t for t in tokens if t.lower() not in _UPGRADING]), b"\r\n")
-            elif name not in _UPGRADING:
-                head += (name, b": ", value, b"\r\n")
-        head.append(b"\r\n")
-        return b"".join(head)
 
     # What the parser finds.
 
@@ -213,7 +206,7 @@ class StrictProtocol(HttpToolsProtocol):
         if against is None and (self._length or 0) > self.gateway.settings.max_body_bytes:
             against = why.BODY_TOO_LARGE
         if against is not None:
-            self.refuse(against)
+            self.refuse(against, self._method)
             return
         if self.parser.should_upgrade():
             return  # see `_feed`

@@ -16,6 +16,7 @@ from typing import Any
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from payonce.gateway.refusing import Refusal
 from payonce.gateway.wire import answer_fields, error_body, error_fields, head_bytes
 from payonce.model.call import Headers
 from payonce.model.ports import Head
@@ -46,6 +47,8 @@ class GatewayCycle(Leaving, RequestResponseCycle):
     """uvicorn's request and response, and what the ASGI face needs of the connection below."""
 
     unframed = False
+    refusal: Refusal | None = None
+    """Why the client was turned away while its request was arriving."""
 
     async def run_asgi(self, app: Any) -> None:
         """As uvicorn's; what outlasts the drain at shutdown is broken off without a traceback."""

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
+from payonce.gateway.refusing import Refusal
 from payonce.gateway.wire import answer_fields, error_body, error_fields
 from payonce.model.call import Headers
 from payonce.model.ports import Head
@@ -32,6 +33,7 @@ class Line(Protocol):
     """What Payonce's own server lends to the face: the connection below."""
 
     disconnected: bool
+    refusal: Refusal | None
 
     @property
     def stalled(self) -> bool:

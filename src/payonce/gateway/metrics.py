@@ -14,7 +14,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from payonce.gateway.metrics_table import ROWS, Row, Type
-from payonce.ledger.tally import BUCKETS, OTHER, Tally
+from payonce.ledger.hits import BUCKETS
+from payonce.ledger.tally import OTHER, Tally
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 

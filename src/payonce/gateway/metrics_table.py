@@ -78,7 +78,7 @@ ROWS = (
     Row("payonce_upstream_calls", _COUNTER, "Upstream calls of cacheable requests.", "upstream.calls"),
     Row("payonce_upstream_stored", _COUNTER, "Upstream answers that were kept.", "upstream.stored"),
     Row("payonce_upstream_seconds", _COUNTER, "Seconds that the upstream calls of cacheable requests took.", "upstream.nanoseconds", _NANO),
-    Row("payonce_unkept", _COUNTER, "Upstream calls whose answer was not kept, or that brought none, by reason.", "unkept.", label="reason", values=(*_ids(Kind.UNKEPT), *(name for name in _ids(Kind.REFUSED) if name.startswith("upstream-")), "stopping", "internal")),
+    Row("payonce_unkept", _COUNTER, "Upstream calls whose answer was not kept, or that brought none, by reason.", "unkept.", label="reason", values=(*_ids(Kind.UNKEPT, Kind.DROPPED), "store-down", *(name for name in _ids(Kind.REFUSED) if name.startswith("upstream-")), "stopping", "internal")),
     Row("payonce_flight_waits", _COUNTER, "Flights that waited for another process that made the same call, by what came of it: its answer, nothing (it died, or its answer was not kept), or that it still was at it when the time was over.", "waits.", label="outcome", values=("brought", "nothing", "in_vain")),
     Row("payonce_flight_wait_seconds", _COUNTER, "Seconds that those waited.", "waited.nanoseconds", _NANO),
     Row("payonce_model_changes", _COUNTER, "Answers of another model than before under the same name: the old ones were retired, or it was too soon after the last change.", "models.", label="kind", values=("retired", "unsettled")),
@@ -97,7 +97,7 @@ ROWS = (
     Row("payonce_store_bytes", _GAUGE, "Bytes in the store.", "store.bytes"),
     Row("payonce_store_limit_bytes", _GAUGE, "How large the store may grow; 0 where it has no bound of its own.", "store.limit"),
     Row("payonce_store_trouble", _GAUGE, "Workers that do without the store: it could not be opened, or its breaker is open.", "workers.trouble"),
-    Row("payonce_dropped", _COUNTER, "Entries lost on the way to the store or in it, by reason.", "dropped.", label="reason", values=(*_ids(Kind.DROPPED), "store-slow", "store-fault", "damaged")),
+    Row("payonce_dropped", _COUNTER, "Entries lost on the way to the store or in it, by reason.", "dropped.", label="reason", values=(*_ids(Kind.DROPPED), "store-slow", "store-fault", "store-down", "damaged")),
     Row("payonce_tenant_quota_ratio", _GAUGE, "Which share of its quota a tenant holds, for the tenants that hold 80 % or more: 20 at most.", "tenants", label="tenant"),
     # The gateway itself.
     Row("payonce_workers", _GAUGE, "Workers that serve.", "workers.count"),

@@ -14,6 +14,8 @@ from payonce.dialects import CACHED_ENDPOINTS
 
 _PLAIN = re.compile(rb"[A-Za-z0-9._~!$&'()*+,=:@/%-]*")
 _TRICKS = re.compile(rb"//|(?:^|/)\.{1,2}(?:/|$)|%2f|%5c|%2e|%00|%25", re.IGNORECASE)
+MOST_FOUND = 256
+"""For so many paths it is remembered where they lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Routes:
 
     def __init__(self, names: Iterable[str]) -> None:
         self._prefixes: dict[bytes, str] = {}
+        self._found: dict[bytes, Route] = {}
         for name in names:
             if name:
                 self._prefixes[b"/" + name.encode() + b"/v1/"] = name
@@ -38,6 +41,14 @@ class Routes:
 
     def find(self, raw_path: bytes) -> Route | None:
         """Where `raw_path` leads, or None."""
+        found = self._found.get(raw_path)
+        if found is None:
+            found = self._look(raw_path)
+            if found is not None and len(self._found) < MOST_FOUND:
+                self._found[raw_path] = found
+        return found
+
+    def _look(self, raw_path: bytes) -> Route | None:
         for prefix, name in self._prefixes.items():
             if raw_path.startswith(prefix):
                 rest = raw_path[len(prefix) :]

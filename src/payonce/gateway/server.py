@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import resource
-import shutil
-import signal
 import socket
 import sys
 import tempfile
 from collections.abc import Mapping
 from functools import partial
 
+from payonce.bookkeeping import unwritable
 from payonce.config import Settings
 from payonce.dashboard.door import asks_nobody
 from payonce.dashboard.tokens import make_tokens, tokens_path, told
@@ -25,12 +24,12 @@ from payonce.stores.registry import known_scheme, redact
 
 try:
     import uvicorn
-    from uvicorn.supervisors import Multiprocess
 except ImportError as error:
     raise MissingExtraError("the gateway", "gateway") from error
 
 from payonce.gateway.app import Gateway
 from payonce.gateway.fastlane import GatewayProtocol
+from payonce.gateway.stopping import let_in, run_alone, run_workers
 
 BACKLOG = 2048
 
@@ -40,30 +39,23 @@ def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
     known_scheme(settings.store)
     _raise_file_limit()
     listener = bind(settings.host, settings.port, (origins or {}).get("port", "port"))
-    board = tempfile.mkdtemp(prefix="payonce-figures-") if settings.workers > 1 else ""
-    config = server_config(settings, board)
     host, port = listener.getsockname()[:2]
     _greet(settings, f"[{host}]" if ":" in host else host, port)
+    if fault := unwritable(settings):
+        print(f"payonce: {fault}", file=sys.stderr, flush=True)
     try:
-        if settings.workers > 1:
-            Multiprocess(config, sockets=[listener]).run()
-            return 0
-        signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again after a clean end; that end is a 0
-        server = uvicorn.Server(config)
-        server.run(sockets=[listener])
-        return 0 if server.started else 2
-    except KeyboardInterrupt:
-        return 130
+        if settings.workers == 1:
+            return run_alone(server_config(settings), listener)
+        with tempfile.TemporaryDirectory(prefix="payonce-figures-", ignore_cleanup_errors=True) as board:
+            return run_workers(server_config(settings, board), listener)
     finally:
         listener.close()
-        if board:
-            shutil.rmtree(board, ignore_errors=True)
 
 
 def server_config(settings: Settings, board: str = "") -> uvicorn.Config:
     """How uvicorn runs the gateway; `board` is where several workers share their figures."""
     return uvicorn.Config(
-        partial(Gateway, settings, board),
+        partial(_worker, settings, board) if board else partial(Gateway, settings),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -80,6 +72,12 @@ def server_config(settings: Settings, board: str = "") -> uvicorn.Config:
         backlog=BACKLOG,
         timeout_graceful_shutdown=max(1, round(settings.drain_timeout)),
     )
+
+
+def _worker(settings: Settings, board: str) -> Gateway:
+    """The gateway in one of several processes; uvicorn asks for it when it listens to signals."""
+    let_in()
+    return Gateway(settings, board)
 
 
 def bind(host: str, port: int, origin: str = "port") -> socket.socket:

@@ -18,7 +18,8 @@ from payonce.core.fields import HOP_BY_HOP, REBUILT, REROUTING, is_inert
 from payonce.core.labels import headers as label_headers
 from payonce.core.labels import hit_label
 from payonce.gateway.wire import answer_fields, head_bytes
-from payonce.ledger.tally import BUCKETS, Ledger
+from payonce.ledger.hits import BUCKETS
+from payonce.ledger.ledger import Ledger
 from payonce.model.call import NUMBERS, Headers
 from payonce.model.entry import Entry
 from payonce.model.key import DIGEST_BYTES

@@ -18,6 +18,7 @@ MAX_HEAD_BYTES = 64 << 10
 MAX_URL_BYTES = 8 << 10
 
 _TARGET = re.compile(rb"/[\x21\x22\x24-\x7e]*")
+_UPGRADING = frozenset((b"upgrade", b"http2-settings"))
 _good_hosts: set[bytes] = set()
 
 
@@ -55,3 +56,16 @@ def _is_good_host(host: bytes) -> bool:
     if good and len(_good_hosts) < 1000:
         _good_hosts.add(host)
     return good
+
+
+def plain_head(method: bytes, target: bytes, version: str, headers: list[tuple[bytes, bytes]]) -> bytes:
+    """A head that was parsed, written anew without the wish to upgrade the connection."""
+    head = [method, b" ", target, b" HTTP/", version.encode(), b"\r\n"]
+    for name, value in headers:
+        if name == b"connection":
+            tokens = [token.strip() for token in value.split(b",")]
+            head += (b"connection: ", b", ".join([t for t in tokens if t.lower() not in _UPGRADING]), b"\r\n")
+        elif name not in _UPGRADING:
+            head += (name, b": ", value, b"\r\n")
+    head.append(b"\r\n")
+    return b"".join(head)

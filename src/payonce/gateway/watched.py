@@ -11,11 +11,10 @@ from payonce.model.call import Ask, Call, Headers
 from payonce.model.ports import Clock, Head
 from payonce.model.reason import Reason
 from payonce.model.receipt import Outcome, Receipt
-from payonce.model.visit import Wire
+from payonce.model.visit import MOST_PATH, Wire
 from payonce.telling import Sink, Teller
 from payonce.tracing import tracing
 
-MOST_PATH = 256
 Told = tuple[Receipt | None, Ask | Call | None]
 """How a request was answered, and what it asked, as far as that is known."""
 NOTHING: Told = (None, None)
@@ -64,6 +63,10 @@ class WatchedFace(AsgiFace):
     def tell(self) -> None:
         """The exchange is over."""
         took = time.perf_counter() - self._began
+        refusal = self._line.refusal if self._line is not None and not self._status else None
+        if refusal is not None:
+            self._reason, self._status, self._sent = refusal.reason.id, refusal.status, refusal.sent
+            self._first, self.received = took if refusal.status else None, refusal.received
         receipt, asked = self.told
         wire = Wire(self._method, self._path, self._status, self.received, self._sent, self._first)
         kind = Outcome.REFUSED.value if self._reason else "pass" if self.endpoint else "own"

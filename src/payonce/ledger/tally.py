@@ -10,24 +10,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
-from payonce.ledger.money import Bill
-from payonce.ledger.spending import enter, enter_missed, enter_unread, prompt_figures
-from payonce.ledger.unread import Expired
-from payonce.model.call import Ask, Call
+from payonce.ledger.hits import BUCKETS, HitSums
+from payonce.ledger.spending import prompt_figures
 from payonce.model.entry import Entry, Tokens
-from payonce.model.reason import Reason
-from payonce.model.receipt import Hits, Landing, Outcome, Receipt, Saved
-
-BUCKETS = (
-    *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
-    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0),
-)
-"""Upper bounds of the latency histogram, in seconds."""
+from payonce.model.receipt import Outcome, Saved
 
 MODELS = 100
 """So many models have a name of their own in a worker's figures since its start, first come, first named."""
@@ -36,7 +26,6 @@ OTHER = "other"
 
 PREFIX = "tally/"
 HOUR = 3600
-_SERVED = (Outcome.HIT, Outcome.STALE)
 
 
 class Tally:
@@ -79,6 +68,29 @@ class Tally:
         self.models[entry.model] += times
         self.avoided(entry.facts.tokens, entry.took, times)
 
+    def hits(self, histogram: list[int], nanoseconds: int) -> None:
+        """Hits: so many in each latency bucket, `nanoseconds` in all."""
+        self.counts["requests.hit"] += sum(histogram)
+        self.seconds["hit"] += nanoseconds
+        held = self.latency.setdefault("hit", [0] * (len(BUCKETS) + 1))
+        for place, count in enumerate(histogram):
+            held[place] += count
+
+    def added(self, sums: HitSums) -> None:
+        """Hits of one scene were served."""
+        counts = self.counts
+        if sums.converted:
+            counts["requests.converted"] += sums.converted
+        if sums.unpriced:
+            counts["avoided.calls_without_price"] += sums.unpriced
+        counts["bytes.served"] += sums.size
+        counts["avoided.calls"] += sums.requests
+        counts["avoided.input_tokens"] += sums.input
+        counts["avoided.output_tokens"] += sums.output
+        counts["avoided.nano_dollars"] += sums.cost
+        counts["avoided.nanoseconds"] += round(sums.spared * 1e9)
+        self.models[sums.scene[3]] += sums.requests
+
     def gathered(self, saved: Saved) -> None:
         """A part of a batch was served, or all of it: what was not paid counts, and a call only where none was made."""
         counts, tokens = self.counts, saved.tokens
@@ -91,145 +103,6 @@ class Tally:
             counts["avoided.nanoseconds"] += round(saved.took * 1e9)
             if tokens.cost is None:
                 counts["avoided.calls_without_price"] += saved.calls
-
-
-class Scribe(Protocol):
-    """Who writes down what the ledger is told, for later: `payonce.books.journal.Journal`."""
-
-    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None) -> None:
-        """A request was answered."""
-        ...
-
-    def landed(self, landing: Landing, followers: int, ask: Ask) -> None:
-        """An upstream call ended."""
-        ...
-
-    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
-        """The fast lane answered."""
-        ...
-
-    def unread(self, expired: Expired) -> None:
-        """Written prefixes expired unread."""
-        ...
-
-
-class Ledger:
-    """One worker's tally of the present hour; what it is told, `scribe` hears too. Not thread safe: it belongs to the
-    loop that serves."""
-
-    def __init__(self, worker: str, hour: int, scribe: Scribe | None = None) -> None:
-        self.worker = worker
-        self.hour = hour
-        self.scribe = scribe
-        self.now = Tally()
-        self.gone = Tally()
-        """The hours before."""
-        self._named: dict[str, None] = {}
-        self.fresh = False
-
-    def so_far(self) -> Tally:
-        """Everything since this worker started, as a tally of its own. No count in it ever falls: a model that has a
-        name keeps it."""
-        total = Tally()
-        for part in (self.gone, self.now):
-            _join(total, part.counts, part.latency, part.seconds, {})
-            for model, count in part.models.items():
-                if model not in self._named and len(self._named) < MODELS:
-                    self._named[model] = None
-                total.models[model if model in self._named else OTHER] += count
-        return total
-
-    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None = None) -> None:
-        """A request was answered through the story."""
-        self.fresh = True
-        tally = self.now
-        tally.request(receipt.outcome.value, "" if receipt.reason is None else receipt.reason.id, seconds)
-        entry = receipt.entry
-        if entry is not None and receipt.outcome in _SERVED:
-            tally.served(entry, 1, converted=receipt.converted)
-        if receipt.saved is not None:
-            tally.gathered(receipt.saved)
-        if self.scribe is not None:
-            self.scribe.exchanged(receipt, seconds, asked)
-
-    def turned_away(self, reason: Reason) -> None:
-        """A connection was refused before there was a request to tell of. It leaves no receipt: whoever floods us would
-        drive out those of others."""
-        self.fresh = True
-        self.now.counts["reasons." + reason.id] += 1
-
-    def landed(self, landing: Landing, followers: int, ask: Ask | None = None) -> None:
-        """An upstream call ended; each follower avoided one like it. What it cost is told by `spent`, or here where
-        nobody steers the call."""
-        self.fresh = True
-        counts, waited = self.now.counts, landing.waited
-        if waited is not None:
-            counts["waits." + waited.came] += 1
-            counts["waited.nanoseconds"] += round(waited.seconds * 1e9)
-        if self.scribe is not None and ask is not None:
-            self.scribe.landed(landing, followers, ask)
-        if landing.brought and landing.facts is not None:
-            self.now.avoided(landing.facts.tokens, landing.took, followers + 1)
-            return
-        counts["upstream.calls"] += 1
-        counts["upstream.nanoseconds"] += round(landing.took * 1e9)
-        if landing.reason is None:
-            counts["upstream.stored"] += 1
-        else:
-            counts["unkept." + landing.reason.id] += 1
-        if landing.facts is not None:
-            tokens = landing.facts.tokens
-            if ask is None or ask.call.steering is None:
-                counts["paid.nano_dollars"] += tokens.cost or 0
-                counts["paid.input_tokens"] += tokens.input or 0
-                counts["paid.output_tokens"] += tokens.output or 0
-            if followers:
-                self.now.avoided(tokens, landing.took, followers)
-
-    def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
-        """An upstream answered, and this is its bill (`payonce.ledger.money.price`). Once for every answer, never for a
-        hit. `cacheable` is False for a call that the response cache took no part in: such are counted apart."""
-        self.fresh = True
-        enter(self.now.counts, bill, cacheable=cacheable)
-
-    def unread(self, expired: Expired) -> None:
-        """Written prefixes expired unread."""
-        self.fresh = True
-        enter_unread(self.now.counts, expired)
-        if self.scribe is not None:
-            self.scribe.unread(expired)
-
-    def missed(self, tokens: int, cost: Decimal | None) -> None:
-        """An answer read less of a live entry than it could (`payonce.ledger.money.avoidable`)."""
-        self.fresh = True
-        enter_missed(self.now.counts, tokens, cost)
-
-    def fast_hits(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
-        """The fast lane answered: so many requests in each latency bucket, `nanoseconds` in all."""
-        self.fresh = True
-        tally = self.now
-        tally.counts["requests.hit"] += sum(histogram)
-        tally.counts["requests.fast_lane"] += sum(histogram)
-        tally.seconds["hit"] += nanoseconds
-        held = tally.latency.setdefault("hit", [0] * (len(BUCKETS) + 1))
-        for place, count in enumerate(histogram):
-            held[place] += count
-        for each in hits:
-            tally.served(each.entry, each.times, converted=each.converted)
-        if self.scribe is not None:
-            self.scribe.shelved(hits, histogram, nanoseconds)
-
-    def leaf(self, now: float) -> tuple[str, bytes] | None:
-        """The present hour's tally as a record to note, if it changed since; turns the page with the hour."""
-        record = None
-        if self.fresh:
-            self.fresh = False
-            record = (f"{PREFIX}{self.hour}/{self.worker}", encode(self.now))
-        hour = int(now) // HOUR * HOUR
-        if hour != self.hour:
-            self.hour = hour
-            self.gone, self.now = self.so_far(), Tally()
-        return record
 
 
 def encode(tally: Tally) -> bytes:
@@ -260,10 +133,10 @@ def add_up(notes: Mapping[str, bytes], since: float = 0.0) -> Tally:
 
 def merge(total: Tally, record: Mapping[str, Any]) -> None:
     """Add one decoded record to `total`."""
-    _join(total, record["counts"], record["latency"], record["seconds"], record["models"])
+    join(total, record["counts"], record["latency"], record["seconds"], record["models"])
 
 
-def _join(
+def join(
     total: Tally,
     counts: Mapping[str, int],
     latency: Mapping[str, list[int]],

@@ -6,11 +6,13 @@ This room must never know how a call travels, nor what a field of a body means.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+import msgspec
 
 from payonce.model.key import Key
 from payonce.model.policy import HitUsage, PromptCache, PromptCacheTtl
+from payonce.model.scopes import scopes_of
 
 NUMBERS: Final = itertools.count(1)
 """Of the requests of this process."""
@@ -19,8 +21,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 """Header fields in wire order; names in lower case."""
 
 
-@dataclass(frozen=True, slots=True)
-class Steering:
+class Steering(msgspec.Struct, frozen=True):
     """What the operator wants done with the prompt of a call on its way out: `mode` and `ttl` as the settings
     `prompt_cache` and `prompt_cache_ttl` say them for this call; with `off` its answer is still listened to, for what
     it cost. `model` as the client wrote it, empty where it can't be read; `base` is the URL of the upstream."""
@@ -35,8 +36,7 @@ class Steering:
     namespace: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One request, as it has to go upstream if nothing else happens.
 
     `endpoint` is the path behind `/v1` without its leading slash (`chat/completions`); `query` is the raw query
@@ -62,8 +62,7 @@ class Item(NamedTuple):
     weight: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """What a key is made of, apart from who asks: for stores that keep the question with its answer.
 
     `upstream` is the upstream's identity, `headers` are the keyed ones, `body` is the canonical body (JSON text).
@@ -79,8 +78,7 @@ class Asked:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Intent:
+class Intent(msgspec.Struct, frozen=True):
     """What a dialect reads in a call's body.
 
     `canonical` is the body without the fields that don't change the answer, in one spelling (docs/keys.md). `items`
@@ -98,8 +96,7 @@ class Intent:
     shell: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """For how long an answer may be used, in seconds: fresh for `ttl`, then stale for the two windows of RFC 5861."""
 
     ttl: int
@@ -107,8 +104,7 @@ class Terms:
     stale_if_error: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
+class Batch(msgspec.Struct, frozen=True):
     """A call that is kept item by item. `items` has an ask for each distinct input, in order of first appearance;
     `places` says for each input, in order, which of them it is."""
 
@@ -123,8 +119,7 @@ class Sought(NamedTuple):
     tenant: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """A call that the cache takes part in: everything the story needs to know, decided once."""
 
     call: Call
@@ -134,9 +129,10 @@ class Ask:
     tenant: str
     namespace: str
     tags: tuple[str, ...]
-    scopes: tuple[str, ...]
     hit_usage: HitUsage = "verbatim"
     max_age: int | None = None
+    only_fresh: bool = False
+    """Nothing that is past its TTL will do, whatever the terms allow."""
     refresh: bool = False
     clear: bool = False
     only_if_cached: bool = False
@@ -152,3 +148,8 @@ class Ask:
     by_fingerprint: bool = False
     asked: Asked | None = None
     """There where the store keeps the question too."""
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """Every epoch that what is kept for this ask is born into; that of its key comes last."""
+        return scopes_of(self.tenant, self.intent.model, self.namespace, self.tags, self.key.digest, self.watched)

@@ -5,14 +5,13 @@ This room must never know what goes into a key; core/keying.py does.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 PREFIX = "b3:"
 DIGEST_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """What the client meant (`digest`), and in which framing it wants the answer: a stream or a whole body."""
 
     digest: bytes

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable, Collection, Generator, Iter
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import msgspec
+
 from payonce.model.call import Asked, Call, Headers, Intent
 from payonce.model.entry import Facts
 from payonce.model.policy import HitUsage
@@ -20,8 +22,7 @@ Clock = Callable[[], float]
 """Seconds since the Unix epoch."""
 
 
-@dataclass(frozen=True, slots=True)
-class About:
+class About(msgspec.Struct, frozen=True):
     """What a store may know of the bytes it keeps: enough to list, sweep and evict."""
 
     stored_at: float
@@ -101,6 +102,15 @@ class Store(Protocol):
 
 
 @runtime_checkable
+class Explaining(Protocol):
+    """A store that says why it did not take an entry."""
+
+    def keep(self, slot: bytes, value: bytes, about: About) -> Reason | None:
+        """As `put`; None where that would say True, else why not, which is what `dropped` counts it under."""
+        ...
+
+
+@runtime_checkable
 class Notebook(Protocol):
     """A store that can also keep small named records for all processes that share it (figures of each worker)."""
 
@@ -156,6 +166,16 @@ class Distant(Protocol):
 
     def pace(self, read_budget: float) -> None:
         """A read has so many seconds."""
+        ...
+
+
+@runtime_checkable
+class HandyReading(Protocol):
+    """A store that keeps to the read budget by itself, so that whoever asks may wait for it."""
+
+    def get_now(self, slot: bytes) -> bytes | None:
+        """As `get`, within the read budget. Raises TimeoutError where that was not enough, NoneIdleError where a thread
+        has to wait for longer than that, and StoreError."""
         ...
 
 
@@ -224,8 +244,8 @@ class Recording(NamedTuple):
 class Recorder(Protocol):
     """A store that keeps with each answer what was asked, for people to read; never a credential."""
 
-    def put_asked(self, slot: bytes, value: bytes, about: About, asked: Asked) -> bool:
-        """As `put`, with the question."""
+    def keep_asked(self, slot: bytes, value: bytes, about: About, asked: Asked | None) -> Reason | None:
+        """As `Explaining.keep`, with the question where it is known."""
         ...
 
     def shown(self, asked: Asked) -> Asked:
@@ -307,8 +327,7 @@ class BatchDialect(Dialect, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """The first part of an answer: its status and end-to-end headers."""
 
     status: int

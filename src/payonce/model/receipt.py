@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+import msgspec
 
 from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.reason import Reason
@@ -21,8 +22,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
+class Saved(msgspec.Struct, frozen=True):
     """What the stored part of a batch spared. `calls` is 1 where nothing went upstream, and `took` then how long that
     would have taken; `size` is what was served, in bytes."""
 
@@ -33,8 +33,7 @@ class Saved:
     model: str
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """One exchange: how the client was answered and why not from the cache. `entry` is what was served, if anything;
     `saved` stands in its place for a batch, `converted` says that it was stored in the other framing. `flight` is the
     number of the request whose upstream call answered; 0 where none did."""
@@ -69,16 +68,14 @@ class Came(StrEnum):
     """It was still at it when the time was over."""
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(msgspec.Struct, frozen=True):
     """How long a flight waited for another process that made the same call, and what came of it."""
 
     seconds: float
     came: Came
 
 
-@dataclass(frozen=True, slots=True)
-class Landing:
+class Landing(msgspec.Struct, frozen=True):
     """One flight: what the upstream's answer said of itself (`facts`), and why it was not kept (`reason`). `entries`
     is what a batch's answer was divided into, item by item, kept or not. `waited` is there where another process was
     awaited."""

@@ -66,6 +66,6 @@ def alive(
 ) -> bool:
     """Whether no purge has come over an entry: its counts are the present ones, and it is younger than `before`."""
     before = current.get(BEFORE, 0)
-    if len(scopes) != len(epochs_at_birth) or (before and stored_at * 1000 <= before):
+    if before and stored_at * 1000 <= before:
         return False
-    return all(current.get(scope, 0) == epoch for scope, epoch in zip(scopes, epochs_at_birth, strict=True))
+    return epochs_at_birth == tuple([current.get(scope, 0) for scope in scopes])

@@ -7,6 +7,10 @@ room must never hold one.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+MOST_PATH: Final = 256
+"""Characters of a path that are told."""
 
 
 @dataclass(frozen=True, slots=True)

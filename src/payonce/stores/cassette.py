@@ -20,6 +20,7 @@ from payonce.errors import SettingsError, StoreUnavailableError
 from payonce.model.call import Asked
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.ports import About, Clock, Recording, Row, Volume
+from payonce.model.reason import Reason
 from payonce.model.scopes import BEFORE, alive, of_key
 from payonce.stores.cassette_epochs import EpochBook
 from payonce.stores.cassette_errors import reason_of, restore, said
@@ -65,11 +66,27 @@ class CassetteStore:
 
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
         """Write `value`; False, and counted, where it can't be written."""
-        return self._put(slot, value, about, None)
+        return self.keep_asked(slot, value, about, None) is None
 
-    def put_asked(self, slot: bytes, value: bytes, about: About, asked: Asked) -> bool:
-        """As `put`, with the question."""
-        return self._put(slot, value, about, asked)
+    def keep_asked(self, slot: bytes, value: bytes, about: About, asked: Asked | None) -> Reason | None:
+        """Write `value`, with the question where it is known; why not, counted, where it can't be written."""
+        entry = unseal(value, slot, ENVELOPE)
+        text = write(slot, entry, shown(asked) if asked else None) if entry is not None else None
+        try:
+            data = (text if text is not None else write_bytes(slot, value, about)).encode()
+        except UnicodeEncodeError:
+            data = write_bytes(slot, value, about).encode("utf-8", "replace")
+        try:
+            with self.place.locked():
+                if text is not None and entry is not None and not self._unpurged(entry):
+                    return None  # purged while it was under way: as if it had been kept, and deleted then
+                self._replace(slot, about, data)
+        except OSError as error:
+            why = reason_of(error)
+            self.files.dropped[why.id] += 1
+            self.files.fault(error, "what is new is not recorded")
+            return why
+        return None
 
     def delete(self, slot: bytes) -> None:
         """Forget `slot`."""
@@ -176,25 +193,6 @@ class CassetteStore:
         if scope.startswith(_OF_KEY):
             names = [name for name in names if begins_alike(name, scope.removeprefix(_OF_KEY))]
         return names
-
-    def _put(self, slot: bytes, value: bytes, about: About, asked: Asked | None) -> bool:
-        entry = unseal(value, slot, ENVELOPE)
-        text = write(slot, entry, shown(asked) if asked else None) if entry is not None else None
-        try:
-            data = (text if text is not None else write_bytes(slot, value, about)).encode()
-        except UnicodeEncodeError:
-            data = write_bytes(slot, value, about).encode("utf-8", "replace")
-        try:
-            with self.place.locked():
-                if text is not None and entry is not None and not self._unpurged(entry):
-                    return True  # purged while it was under way: as if it had been kept, and deleted then
-                self._replace(slot, about, data)
-        except OSError as error:
-            why = reason_of(error)
-            self.files.dropped[why.id] += 1
-            self.files.fault(error, "what is new is not recorded")
-            return False
-        return True
 
     def _replace(self, slot: bytes, about: About, data: bytes) -> None:
         """Write the one file of `slot`. One that differs in its date alone stays as it is."""

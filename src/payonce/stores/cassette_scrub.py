@@ -7,10 +7,10 @@ bodies are never touched. This room must never know where anything is written.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import Any, Final
 
 from blake3 import blake3
+from msgspec.structs import replace
 
 from payonce.model.call import Asked, Headers
 from payonce.stores.cassette_json import PLAIN, SPELLINGS, parse, spell

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Generic, Protocol, TypeVar
 
-from payonce.errors import StoreUnavailableError
+from payonce.errors import NoneIdleError, StoreUnavailableError
 
 
 class Link(Protocol):
@@ -43,10 +43,10 @@ class Pool(Generic[L]):
         self._closed = False
 
     @contextmanager
-    def link(self, deadline: float) -> Iterator[L]:
+    def link(self, deadline: float, *, idle: bool = False) -> Iterator[L]:
         """A connection for one block; raises whatever `dial` does, and StoreUnavailableError where there are too many
-        already."""
-        link = self._take()
+        already. With `idle` none is made: NoneIdleError where there is none."""
+        link = self._take(idle=idle)
         whole = False
         try:
             if link is None:
@@ -80,13 +80,15 @@ class Pool(Generic[L]):
         with self._lock:
             return self._used, len(self._idle)
 
-    def _take(self) -> L | None:
+    def _take(self, *, idle: bool) -> L | None:
         while True:
             with self._lock:
                 if self._closed:
                     raise StoreUnavailableError("the store is closed")
                 link = self._idle.pop() if self._idle else None
                 if link is None:
+                    if idle:
+                        raise NoneIdleError("no connection is idle")
                     if self._used >= self._most:
                         raise StoreUnavailableError(f"all {self._most} connections are in use: ask less at once")
                     self._used += 1

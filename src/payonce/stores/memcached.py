@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from functools import partial
 
-from payonce.errors import StoreError
+from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason
 from payonce.model.ports import Clock
 from payonce.model.quota import Holding, Quotas
@@ -28,6 +28,7 @@ from payonce.stores.memcached_url import Place, read_place
 from payonce.stores.memcached_words import Answer
 from payonce.stores.shared import SharedStore
 from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
+from payonce.stores.talk import LateError
 
 COUNT_NAMES = 20_000
 """So many names are looked at for a count; with more than that, the rest is estimated."""
@@ -72,6 +73,19 @@ class MemcachedMedium:
         for slot, error in self._each(slots, asked).items():
             found[slot] = StoreFault(str(error))
         return [found[slot] for slot in slots]
+
+    def read_now(self, slot: bytes, deadline: float) -> bytes | StoreFault | None:
+        """The same for one, by a connection that is there."""
+        node = self._node(slot)
+        if node.book is None:
+            raise NoneIdleError("the epochs were never read")
+        try:
+            answers = node.ask(self._gets([slot], node.book.generation), deadline, idle=True)
+        except NoneIdleError:
+            raise
+        except StoreError as error:
+            return StoreFault(str(error), late=isinstance(error, LateError))
+        return _found([slot], answers)[slot]
 
     async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
         """The same on the running loop, without a thread."""

@@ -10,6 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores import memcached_words as words
@@ -28,12 +29,19 @@ class MemcachedNode(Node[MemcachedLink]):
     def __init__(self, address: Address, connect_timeout: float) -> None:
         super().__init__(show(address), lambda _deadline: MemcachedLink(*address, connect_timeout))
         self.seed = show(address).encode() + b"/"
-        self.book: Book | None = None
-        self.version = -1
+        self.held: tuple[Book | None, int] = (None, -1)
+        """The book and its version, as they were last read or written: in one piece, since several threads do so."""
 
-    def ask(self, commands: Sequence[Command], deadline: float, *, probe: bool = False) -> list[Answer]:
+    @property
+    def book(self) -> Book | None:
+        """The book as it was last read or written."""
+        return self.held[0]
+
+    def ask(
+        self, commands: Sequence[Command], deadline: float, *, probe: bool = False, idle: bool = False
+    ) -> list[Answer]:
         """The answers. Raises StoreError."""
-        return self.use(lambda link: link.ask(commands, deadline), deadline, probe=probe)
+        return self.use(lambda link: link.ask(commands, deadline), deadline, probe=probe, idle=idle)
 
 
 class Books:
@@ -90,12 +98,12 @@ class Books:
         """The counts on this server, none of them below what is given."""
         counts: dict[str, int] = {}
 
-        def raised(value: bytes | None) -> bytes:
-            book, raised_to = words.raise_in(words.read_book(value) or self._new_book(), least, now)
+        def raised(book: Book) -> Book:
+            book, raised_to = words.raise_in(book, least, now)
             counts.update(raised_to)
-            return words.write_book(book)
+            return book
 
-        swap(node, self._name, raised, 0.0, deadline)
+        self._rewrite(node, raised, deadline)
         return counts
 
     def carry(self, counts: Mapping[str, int], deadline: float) -> None:
@@ -106,11 +114,8 @@ class Books:
             if book is None or words.carry_in(book, counts) is book:
                 continue
 
-            def carried(value: bytes | None) -> bytes:
-                return words.write_book(words.carry_in(words.read_book(value) or self._new_book(), counts))
-
             try:
-                swap(node, self._name, carried, 0.0, until)
+                self._rewrite(node, lambda book: words.carry_in(book, counts), until)
             except StoreError:
                 self._untold = True
 
@@ -126,21 +131,32 @@ class Books:
     def _new_book(self) -> Book:
         return Book(1 + secrets.randbelow((1 << 52) - 1), 0, dict(self._counts), {})
 
-    def _book_or_new(self, value: bytes | None) -> bytes:
-        return words.write_book(words.read_book(value) or self._new_book())
+    def _rewrite(self, node: MemcachedNode, change: Callable[[Book], Book], deadline: float) -> None:
+        """Change the book of `node`, a new one where there is none. If it is still the one we hold, by one exchange."""
+        book, version = node.held
+        new: list[Book] = []
+
+        def changed(value: bytes | None) -> bytes:
+            new[:] = [change(words.read_book(value) or self._new_book())]
+            return words.write_book(new[0])
+
+        old = None if book is None or version < 0 else Stood(words.write_book(book), version)
+        version = swap(node, self._name, changed, 0.0, deadline, old)
+        node.held = new[0], version
 
     def _poll(self, node: MemcachedNode, deadline: float) -> None:
         """Read the book of `node` if it has changed; make it where there is none."""
+        book, version = node.held
         [answer] = node.ask([words.get(self._name, "c")], deadline)
-        if answer.code == "HD" and node.book is not None and words.read_number(answer, "c") == node.version:
+        if answer.code == "HD" and book is not None and words.read_number(answer, "c") == version:
             return
         for _ in range(3):
             [answer] = node.ask([words.get(self._name, "v", "c")], deadline)
             book = words.read_book(answer.value)
             if book is not None:
-                node.book, node.version = book, words.read_number(answer, "c") or -1
+                node.held = book, words.read_number(answer, "c") or -1
                 return
-            swap(node, self._name, self._book_or_new, 0.0, deadline)
+            self._rewrite(node, lambda book: book, deadline)
         raise StoreUnavailableError(f"{node.name} forgets the epochs as soon as they are written: look at its memory")
 
     def generation(self, node: MemcachedNode, deadline: float) -> int:
@@ -156,17 +172,34 @@ class Books:
             yield node, now + (deadline - now) / left
 
 
-def swap(node: MemcachedNode, name: str, change: Callable[[bytes | None], bytes], ttl: float, deadline: float) -> None:
-    """Replace an item by what `change` makes of it, unless somebody else was quicker: then again. Raises StoreError."""
+class Stood(NamedTuple):
+    """What stood at a name, and its version there."""
+
+    value: bytes | None
+    version: int | None
+
+
+def swap(
+    node: MemcachedNode,
+    name: str,
+    change: Callable[[bytes | None], bytes],
+    ttl: float,
+    deadline: float,
+    old: Stood | None = None,
+) -> int:
+    """Replace an item by what `change` makes of it, unless somebody else was quicker: then again. Its version then, -1
+    where that is not said. `old` is what is believed to stand there; it is read where nothing is. Raises StoreError."""
     for _ in range(_TRIES):
-        [old] = node.ask([words.get(name, "v", "c")], deadline)
-        version = words.read_number(old, "c")
-        only_if = "ME" if old.value is None else f"C{version}"
-        [answer] = node.ask([words.put(name, change(old.value), ttl, time.time(), flags=only_if)], deadline)
+        if old is None:
+            [answer] = node.ask([words.get(name, "v", "c")], deadline)
+            old = Stood(answer.value, words.read_number(answer, "c"))
+        flags = "c ME" if old.value is None else f"c C{old.version}"
+        [answer] = node.ask([words.put(name, change(old.value), ttl, time.time(), flags=flags)], deadline)
         if answer.code == "HD":
-            return
+            return words.read_number(answer, "c") or -1
         if answer.is_error:
             raise StoreUnavailableError(f"{node.name} refused ({answer.code}): look at its memory")
+        old = None
     raise StoreUnavailableError(f"{node.name}: too many change {name} at once: try again")
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from payonce.stores import memcached_words as words
 from payonce.stores.memcached_words import Answer
-from payonce.stores.talk import MOST_BYTES, READ_BYTES, LostError, Talk, hold, is_silent
+from payonce.stores.talk import MOST_BYTES, READ_BYTES, LateError, LostError, Talk, hold, is_silent
 
 _LINE_BYTES = 2048
 T = TypeVar("T")
@@ -71,6 +71,8 @@ class MemcachedLink:
     def _hold(self, talk: Talk[T], deadline: float) -> T:
         try:
             return hold(self.sock, talk, deadline, self._buffer)
+        except LateError as error:
+            raise LateError(f"{self._name}: {error}") from None
         except (LostError, OSError) as error:
             raise LostError(f"{self._name}: {error}") from None
 

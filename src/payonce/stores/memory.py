@@ -61,6 +61,7 @@ class MemoryStore:
         self._used = 0
         self._tenants = Tenants(max_bytes - self._window_limit)
         self._quotas = Quotas()
+        self._rationed = False
         self._spared: list[tuple[bytes, _Kept]] = []
         self._main: Moka[bytes, _Kept] = Moka(
             max_bytes - self._window_limit, weigher=_weigh, eviction_listener=self._left_main
@@ -87,23 +88,27 @@ class MemoryStore:
             return kept.value
 
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
-        """Keep `value` in the window; what stood there longest goes before moka."""
+        """Keep `value`; False where `keep` has a reason."""
+        return self.keep(slot, value, about) is None
+
+    def keep(self, slot: bytes, value: bytes, about: About) -> reason.Reason | None:
+        """Keep `value` in the window, and offer what stood there longest to moka; why not, counted, where it is too
+        large or its tenant's quota is too small for it."""
         weight = len(value) + len(slot) + OVERHEAD
         with self._lock:
             if weight > self._window_limit:
-                self._drop(reason.ENTRY_TOO_LARGE)
-                return False
+                return self._drop(reason.ENTRY_TOO_LARGE)
             self._forget(slot)
             self._kept[slot] = _Kept(value, about.expires_at, weight, about)
             self._window[slot] = weight
             self._window_used += weight
             self._used += weight
             self._tenants.put(about.tenant, slot, weight)
-            if self._quotas:
+            if self._rationed:
                 self._hold(about.tenant)
             if self._window_used > self._window_limit:
                 self._overflow()
-            return slot in self._kept
+            return None if slot in self._kept else reason.OVER_QUOTA
 
     def delete(self, slot: bytes) -> None:
         """Forget `slot`."""
@@ -151,7 +156,7 @@ class MemoryStore:
 
     def ration(self, quotas: Quotas) -> None:
         """No tenant may hold more than these allow."""
-        self._quotas = quotas
+        self._quotas, self._rationed = quotas, bool(quotas)
 
     def holdings(self, most: int) -> Sequence[Holding]:
         """What the `most` tenants that hold most hold, and those with a quota of their own."""
@@ -260,8 +265,9 @@ class MemoryStore:
     def _is_over(self, scope: str, now: float) -> bool:
         return scope.startswith("key:") and now - self._raised_at[scope] > KEY_SCOPE_SECONDS
 
-    def _drop(self, why: reason.Reason) -> None:
+    def _drop(self, why: reason.Reason) -> reason.Reason:
         self._dropped[why.id] = self._dropped.get(why.id, 0) + 1
+        return why
 
 
 def _weigh(_slot: bytes, kept: _Kept) -> int:

@@ -24,7 +24,10 @@ class Tenants:
 
     def put(self, tenant: str, slot: bytes, weight: int) -> None:
         """`slot` is a new entry of `tenant`, in the window."""
-        self._slots.setdefault(tenant, OrderedDict())[slot] = None
+        slots = self._slots.get(tenant)
+        if slots is None:
+            slots = self._slots[tenant] = OrderedDict()
+        slots[slot] = None
         self._used[tenant] = self._used.get(tenant, 0) + weight
 
     def promote(self, tenant: str, weight: int) -> None:

@@ -36,13 +36,13 @@ class Node(Generic[L]):
         self.breaker = Breaker(time.monotonic, random.random)
         self._lock = threading.Lock()
 
-    def use(self, job: Callable[[L], T], deadline: float, *, probe: bool = False) -> T:
+    def use(self, job: Callable[[L], T], deadline: float, *, probe: bool = False, idle: bool = False) -> T:
         """What `job` returns for a connection. Raises StoreError: at once while the breaker is open, and LostError
-        where there was no sound answer."""
+        where there was no sound answer. With `idle` nothing connects: NoneIdleError where that would have to be."""
         if not probe:
             self._check()
         try:
-            with self.pool.link(deadline) as link:
+            with self.pool.link(deadline, idle=idle) as link:
                 result = job(link)
         except StoreUnavailableError:
             raise

@@ -21,8 +21,9 @@ else:
     from backports import zstd
 
 MAGIC = b"PV1"
-COMPRESS_FROM = 512
-"""Bytes; smaller values gain nothing."""
+COMPRESS_FROM = 4096
+"""Bytes. What is smaller fits a few packets as it is, and to unpack it would take longer than the whole rest of a
+read (docs/design/shared-stores.md)."""
 LISTED = 1024
 """So many bytes of a parcel hold the whole head of nearly every one."""
 

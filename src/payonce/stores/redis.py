@@ -14,7 +14,7 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 
-from payonce.errors import StoreUnavailableError
+from payonce.errors import NoneIdleError, StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import Clock
 from payonce.model.quota import Holding, Quotas
@@ -28,6 +28,7 @@ from payonce.stores.redis_url import Place, read_place
 from payonce.stores.redis_wire import RedisWire
 from payonce.stores.shared import SharedStore
 from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
+from payonce.stores.talk import LateError
 
 LARGEST = 32 << 20
 
@@ -61,6 +62,15 @@ class RedisMedium:
         """The parcel of each slot."""
         generation = self._generation(deadline)
         return _found(self.wire.ask(self._gets(slots, generation), deadline))
+
+    def read_now(self, slot: bytes, deadline: float) -> bytes | StoreFault | None:
+        """The same for one, by a connection that is there."""
+        book = self._book
+        if book is None:
+            raise NoneIdleError("the epochs were never read")
+        [(name, command)] = self._gets([slot], book.generation)
+        [found] = _found([self.wire.ask_now(name, command, deadline)])
+        return found
 
     async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
         """The same on the running loop, without a thread."""
@@ -199,7 +209,7 @@ def _found(replies: Sequence[Any]) -> list[bytes | StoreFault | None]:
 
 
 def _fault(error: Exception) -> StoreFault:
-    return StoreFault(str(error), late=isinstance(error, TimeoutError))
+    return StoreFault(str(error), late=isinstance(error, TimeoutError | LateError))
 
 
 def _refusal(reply: Exception) -> Reason:

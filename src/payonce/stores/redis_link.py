@@ -24,7 +24,7 @@ from redis.retry import Retry
 
 from payonce.stores.redis_url import Address, Login, Place, show
 from payonce.stores.redis_words import Command, fits
-from payonce.stores.talk import MOST_BYTES, READ_BYTES, LostError, Talk, heed, hold, is_silent
+from payonce.stores.talk import MOST_BYTES, READ_BYTES, LateError, LostError, Talk, heed, hold, is_silent
 
 
 class BoundedParser(_HiredisParser):
@@ -125,6 +125,8 @@ class RedisLink:
         where there was no whole answer by `deadline` (monotonic seconds)."""
         try:
             return hold(self.sock, self.talk(commands), deadline, self._parser.buffer)
+        except LateError as error:
+            raise LateError(f"{self._name}: {error}") from None
         except (LostError, RedisError, OSError, ValueError) as error:
             raise LostError(f"{self._name}: {error}") from None
 

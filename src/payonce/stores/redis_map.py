@@ -34,15 +34,18 @@ class RedisNode(Node[RedisLink]):
         super().__init__(show(address), dial)
         self.address = address
 
-    def ask(self, commands: Sequence[Command], deadline: float, *, probe: bool = False) -> list[Any]:
-        """The replies; errors stand in the list. Raises StoreError at once while the breaker is open."""
+    def ask(
+        self, commands: Sequence[Command], deadline: float, *, probe: bool = False, idle: bool = False
+    ) -> list[Any]:
+        """The replies; errors stand in the list. Raises StoreError at once while the breaker is open; `idle` as for
+        `use`."""
 
         def asked(link: RedisLink) -> list[Any]:
             replies = link.ask(commands, deadline)
             self.sound(replies)
             return replies
 
-        return self.use(asked, deadline, probe=probe)
+        return self.use(asked, deadline, probe=probe, idle=idle)
 
     def sound(self, replies: Sequence[object]) -> None:
         """Raises LostError where the server is loading, or cut off from what it needs."""

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from redis.exceptions import MovedError, ReadOnlyError
 
-from payonce.errors import StoreError, StoreUnavailableError
+from payonce.errors import NoneIdleError, StoreError, StoreUnavailableError
 from payonce.stores import redis_words as words
 from payonce.stores.redis_link import RedisLink
 from payonce.stores.redis_map import Map, RedisNode, look, new_node
@@ -27,6 +27,9 @@ LOOK_EVERY = 15.0
 LOOK_AGAIN = 0.2
 LOST_SECONDS = 1.0
 """For so long nobody asks again on the request path where the servers are."""
+
+_SIGNS = (ReadOnlyError, StoreError, MovedError)
+"""Answers that may mean that the topology has changed."""
 
 T = TypeVar("T")
 
@@ -67,6 +70,26 @@ class RedisWire:
             for place, reply in zip(moved, again, strict=True):
                 replies[place] = reply
         return replies
+
+    def ask_now(self, name: bytes, command: Command, deadline: float) -> Any:
+        """The reply to one command, as `ask` has it, by a connection that is there. Raises NoneIdleError where there is
+        none, or it is not known where to ask, or no longer true."""
+        known = self._map
+        node = known.node(name) if known.slots else None
+        if node is None:
+            raise NoneIdleError("it is not known where this name is")
+        replies: list[Any] = [None]
+        try:
+            answers: list[Any] = node.ask([command], deadline, idle=True)
+        except NoneIdleError:
+            raise
+        except StoreError as error:
+            answers = [error]
+        self._note(answers, [0], replies)
+        if isinstance(replies[0], MovedError):
+            self._follow(replies[0])
+            raise NoneIdleError("this name has moved")
+        return replies[0]
 
     async def ask_soon(self, asked: Sequence[tuple[bytes, Command]], deadline: float) -> list[Any] | None:
         """As `ask`, on the running loop and without a thread; a TimeoutError stands where an answer was late. None
@@ -198,7 +221,7 @@ class RedisWire:
     def _note(self, answers: Sequence[Any], places: Sequence[int], replies: list[Any]) -> None:
         for place, answer in zip(places, answers, strict=True):
             replies[place] = answer
-            if isinstance(answer, ReadOnlyError | StoreError | MovedError):
+            if isinstance(answer, _SIGNS):
                 self._stale = True
 
     def _known(self, deadline: float) -> Map:

@@ -130,6 +130,15 @@ class SharedStore:
             raise StoreError(found.because)
         return live.opened(slot, found)
 
+    def get_now(self, slot: bytes) -> bytes | None:
+        """As `get`, in this very thread: nothing connects. Raises TimeoutError where there was no answer within the
+        read budget, and NoneIdleError where another thread has to read."""
+        live = self._open()
+        values, asked = self._waiting(live, [slot])
+        if asked:
+            values = self._opened_all(live, asked, [live.medium.read_now(slot, time.monotonic() + self._budget)])
+        return values[slot]
+
     def get_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         """As `get` for each, in one round trip; raises StoreError only where nothing at all could be asked for."""
         live = self._open()
@@ -148,24 +157,30 @@ class SharedStore:
             if found is None:
                 live.keeper.start()
                 return None
-            if sum(len(item) for item in found if isinstance(item, bytes)) > UNPACK_BYTES:
+            if len(found) == 1 and isinstance(found[0], bytes) and len(found[0]) <= UNPACK_BYTES:
+                values[asked[0]] = live.opened(asked[0], found[0])  # what a hit brings
+            elif sum(len(item) for item in found if isinstance(item, bytes)) > UNPACK_BYTES:
                 values |= await asyncio.to_thread(self._opened_all, live, asked, found)
             else:
                 values |= self._opened_all(live, asked, found)
         return [values[slot] for slot in slots]
 
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
-        """Queue `value`; False, and counted, where it is too large, the queue is full or nothing can be written now."""
+        """Queue `value`; False where `keep` has a reason."""
+        return self.keep(slot, value, about) is None
+
+    def keep(self, slot: bytes, value: bytes, about: About) -> reason.Reason | None:
+        """Queue `value`; why not, counted, where it is too large, the server does not answer or the queue refuses."""
         live = self._live
-        if len(value) > MOST_BYTES:
-            live.losses.add(reason.ENTRY_TOO_LARGE)
-            return False
-        if live.medium.trouble(slot):
-            live.losses.add(reason.WRITE_FAULT)
-            return False
-        queued = live.queue.put(slot, value, about)
+        why = reason.ENTRY_TOO_LARGE if len(value) > MOST_BYTES else None
+        if why is None and live.medium.trouble(slot):
+            why = reason.STORE_DOWN
+        if why is not None:
+            live.losses.add(why)
+            return why
+        why = live.queue.put(slot, value, about)
         live.keeper.start()
-        return queued
+        return why
 
     def delete(self, slot: bytes) -> None:
         """Queue a deletion; a get of this process sees it at once."""

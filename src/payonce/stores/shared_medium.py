@@ -58,6 +58,11 @@ class Medium(Protocol):
         """The parcel of each slot, in one round trip to each server; what could not be asked for is a fault."""
         ...
 
+    def read_now(self, slot: bytes, deadline: float) -> bytes | StoreFault | None:
+        """The parcel of one slot, by a connection that is there: nothing connects, and nothing else is asked. Raises
+        NoneIdleError where that would have to be."""
+        ...
+
     async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
         """The same on the running loop, without a thread; None where only a thread can, as at the beginning. A request
         that is cancelled meanwhile lets go of its answer."""

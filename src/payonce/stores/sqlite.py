@@ -136,15 +136,19 @@ class SqliteStore:
         return self._live.sieve.absent(slot)
 
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
-        """Queue `value`; False, and counted, where it is too large, the queue is full or nothing can be written now."""
+        """Queue `value`; False where `keep` has a reason."""
+        return self.keep(slot, value, about) is None
+
+    def keep(self, slot: bytes, value: bytes, about: About) -> reason.Reason | None:
+        """Queue `value`; why not, counted, where it is too large, the queue is full or nothing can be written now."""
         live = self._live
         live.sieve.mark(slot)
         if len(value) + ROW_OVERHEAD > self._largest:
             live.losses.add(reason.ENTRY_TOO_LARGE)
-            return False
-        queued = live.queue.put(slot, value, about)
+            return reason.ENTRY_TOO_LARGE
+        why = live.queue.put(slot, value, about)
         live.writer.start()
-        return queued
+        return why
 
     def delete(self, slot: bytes) -> None:
         """Queue a deletion; a get of this process sees it at once."""

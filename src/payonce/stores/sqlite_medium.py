@@ -24,6 +24,7 @@ from payonce.model.ports import Clock
 from payonce.stores import sqlite_place as place
 from payonce.stores import sqlite_room as room
 from payonce.stores import sqlite_rows as rows
+from payonce.stores.sqlite_look import STORE, refuse_foreign, refuse_if_foreign
 
 OLDEST_SQLITE = (3, 51, 3)
 """Older ones may corrupt a file that several processes write (the WAL-reset race)."""
@@ -52,8 +53,8 @@ class Role(Enum):
     """Raises epochs: what it commits is on the medium when it returns."""
 
 
-class _ForeignFormatError(StoreUnavailableError):
-    """The file is of another program, or of another version of this one."""
+class _OtherFormatError(StoreUnavailableError):
+    """The file is of another version of this program, or what says whose it is was damaged."""
 
 
 def fault_of(error: BaseException, errno_of_system: int = 0) -> Fault:
@@ -113,9 +114,11 @@ class Medium:
         return place.identity(self.path) != self._identity
 
     def establish(self) -> None:
-        """Judge the file, make it where there is none, set a damaged one aside. Raises `StoreUnavailableError`."""
+        """Judge the file, make it where there is none, set a damaged one aside. Raises `StoreUnavailableError`, also
+        where it is another program's: nothing is done to that."""
         check_version(apsw.sqlite_lib_version())
         with self._lock:
+            refuse_foreign(self.path, STORE, "store")
             self.path = place.prepare(self.path)
             with place.locked(self.path, exclusive=True):
                 try:
@@ -135,7 +138,7 @@ class Medium:
     def _judge_or_replace(self) -> None:
         try:
             self._judge()
-        except _ForeignFormatError as error:
+        except _OtherFormatError as error:
             if self.generation:
                 raise  # placed there while we ran: a newer version's file is not ours to push away
             self._push_aside(error)
@@ -192,9 +195,8 @@ class Medium:
                 self.furnished = room.is_furnished(db)
                 db.execute(rows.LEDGER).fetchall()
             elif application or version or tables:
-                raise _ForeignFormatError(
-                    f"{self.path} is of format {application}/{version}, not {rows.APPLICATION_ID}/{rows.FORMAT}"
-                )
+                refuse_if_foreign(db, self.path, STORE, "store")
+                raise _OtherFormatError(f"it is of format {version} of {application}, not {rows.FORMAT}")
             elif self.read_only:
                 raise StoreUnavailableError(f"{self.path} is empty and can't be written: check its permissions")
             else:

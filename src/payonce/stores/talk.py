@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from typing import TypeVar
 
 from payonce.errors import StoreError
@@ -26,6 +27,10 @@ class LostError(StoreError):
     """The server did not answer as it should: the connection, and maybe the server, is of no use."""
 
 
+class LateError(LostError):
+    """The time was over before there was a whole answer."""
+
+
 T = TypeVar("T")
 Talk = Generator[bytes, memoryview, T]
 """Yields what is to be sent (nothing, after the first time); is sent what has arrived; returns the replies. A piece
@@ -38,32 +43,59 @@ def hold(sock: socket.socket, talk: Talk[T], deadline: float, buffer: bytearray)
     room = MOST_BYTES
     view = memoryview(buffer)
     try:
-        said = next(talk)
-        sock.settimeout(_left(deadline))
-        sock.sendall(said)
+        _send(sock, next(talk), deadline)
         while True:
-            sock.settimeout(_left(deadline))
-            count = sock.recv_into(buffer)
+            count = _receive(sock, buffer, deadline)
             room -= count
             heed(count, room)
             talk.send(view[:count])
     except StopIteration as end:
         replies: T = end.value
         return replies
+    except TimeoutError:
+        raise LateError("no whole answer in time") from None
 
 
 def is_silent(sock: socket.socket) -> bool:
     """Whether it is open and nothing waits to be read."""
     try:
-        if has_pending(sock):
-            return False
-        if not hasattr(select, "poll"):
-            return not select.select([sock], [], [], 0)[0]
-        look = select.poll()  # where there is one: select knows no more than 1024 files
-        look.register(sock, select.POLLIN)
-        return not look.poll(0)
+        return not has_pending(sock) and not _is_ready(sock, 0.0)
     except (OSError, ValueError):
         return False
+
+
+def _send(sock: socket.socket, said: bytes, deadline: float) -> None:
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(_left(deadline))
+        sock.sendall(said)
+        return
+    if sock.gettimeout() != 0.0:
+        sock.setblocking(False)  # each wait is one system call then, where settimeout would make it two
+    rest = memoryview(said)
+    while rest:
+        with suppress(BlockingIOError):
+            rest = rest[sock.send(rest) :]
+            continue
+        _is_ready(sock, _left(deadline), to_send=True)
+
+
+def _receive(sock: socket.socket, buffer: bytearray, deadline: float) -> int:
+    if isinstance(sock, ssl.SSLSocket):
+        sock.settimeout(_left(deadline))
+        return sock.recv_into(buffer)
+    while True:
+        if _is_ready(sock, _left(deadline)):
+            with suppress(BlockingIOError):
+                return sock.recv_into(buffer)
+
+
+def _is_ready(sock: socket.socket, seconds: float, *, to_send: bool = False) -> bool:
+    """Whether there is something to be read, or room to send, within `seconds`."""
+    if not hasattr(select, "poll"):
+        return any(select.select([] if to_send else [sock], [sock] if to_send else [], [], seconds))
+    look = select.poll()  # where there is one: select knows no more than 1024 files
+    look.register(sock, select.POLLOUT if to_send else select.POLLIN)
+    return bool(look.poll(1000 * seconds))
 
 
 def has_pending(sock: socket.socket) -> bool:
@@ -82,5 +114,5 @@ def heed(count: int, room: int) -> None:
 def _left(deadline: float) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise LostError("no whole answer in time")
+        raise LateError("no whole answer in time")
     return left

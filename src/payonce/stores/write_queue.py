@@ -91,19 +91,19 @@ class WriteQueue:
         self._lost = self._told = 0
         self._waiting = 0
 
-    def put(self, slot: bytes, value: bytes, about: About) -> bool:
-        """Queue `value`; False, and counted, where the queue is full or nothing can be written now."""
+    def put(self, slot: bytes, value: bytes, about: About) -> reason.Reason | None:
+        """Queue `value`; where the queue is full or nothing can be written now, why not, counted."""
         weight = len(value) + ROW_OVERHEAD
         with self._changed:
             why = self._refusal(slot, weight)
             if why is None:
                 self._enter(slot, weight, value, about)
                 full = len(self.pending) >= self._batch_rows
-        if why is not None:
+        if why is None:
+            self.nudge(hurry=full)
+        else:
             self.losses.add(why)
-            return False
-        self.nudge(hurry=full)
-        return True
+        return why
 
     def delete(self, slot: bytes) -> None:
         """Queue a deletion: always, it is small."""

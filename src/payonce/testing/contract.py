@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
-from payonce.model.ports import About, BulkRaising, Chronicle, Notebook, Store
+from payonce.model.ports import About, BulkRaising, Chronicle, Explaining, Notebook, Store
 from payonce.testing.clock import FakeClock
 
 
@@ -172,6 +172,11 @@ class StoreContract:
             )
             check(store.get(slot_of("huge")) is None, "what was refused is not there")
             check(store.dropped() == {"entry-too-large": 1}, "what was refused is counted")
+            if isinstance(store, Explaining):
+                said = store.keep(slot_of("huge"), bytes(limit), self.about())
+                check(
+                    said is not None and store.dropped() == {said.id: 2}, "why it is refused is what it is counted as"
+                )
 
     def test_an_epoch_only_ever_rises(self) -> None:
         with self.opened() as store:

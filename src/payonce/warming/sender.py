@@ -5,12 +5,12 @@ This room must never repeat a request, nor show a credential.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 
 import msgspec
+from msgspec import structs
 
 from payonce.assembly import World
 from payonce.core import effects as do
@@ -54,12 +54,9 @@ def not_sent(taken: Bypassed | Refused) -> Sent:
 
 async def ask_once(player: AsyncPlayer, taken: Admitted, headers: Headers, *, now: float, seconds: float) -> Sent:
     """Ask by `player`, take the answer and throw it away, and wait, for `seconds` at most, until it is known whether it
-    was kept. An answer that is past its TTL is not warm: its renewal is joined, or it is asked anew."""
-    for ask in (taken.ask, dataclasses.replace(taken.ask, refresh=True)):
-        async with _asked(player, ask, taken.dialect) as turn:
-            outcome = turn.effect.label.outcome
-        if outcome is not Outcome.STALE:
-            break
+    was kept. An answer that is past its TTL is not warm: it is asked for anew, or its renewal is joined."""
+    async with _asked(player, _only_fresh(taken.ask), taken.dialect) as turn:
+        outcome = turn.effect.label.outcome
     if outcome is not Outcome.HIT and turn.flight is not None:
         flight = turn.flight
         await player.drain(seconds, lambda other: other is flight)
@@ -68,23 +65,28 @@ async def ask_once(player: AsyncPlayer, taken: Admitted, headers: Headers, *, no
 
 def ask_once_here(player: SyncPlayer, taken: Admitted, headers: Headers, *, now: float, seconds: float) -> Sent:
     """As `ask_once`, in this thread."""
-    for ask in (taken.ask, dataclasses.replace(taken.ask, refresh=True)):
-        turn = player.open(ask, taken.dialect)
-        outcome = turn.effect.label.outcome
-        try:
-            if turn.reader is not None:
-                for _ in player.chunks(turn):
-                    pass
-        finally:
-            complete = _complete(turn)
-            player.leave(turn)
-            turn.end(complete)
-        if outcome is not Outcome.STALE:
-            break
+    turn = player.open(_only_fresh(taken.ask), taken.dialect)
+    outcome = turn.effect.label.outcome
+    try:
+        if turn.reader is not None:
+            for _ in player.chunks(turn):
+                pass
+    finally:
+        complete = _complete(turn)
+        player.leave(turn)
+        turn.end(complete)
     if outcome is not Outcome.HIT and turn.flight is not None:
         flight = turn.flight
         player.drain(seconds, lambda other: other is flight)
     return _came_of(turn, outcome, headers, now)
+
+
+def _only_fresh(ask: Ask) -> Ask:
+    """The same, and nothing past its TTL will do."""
+    batch = ask.batch
+    if batch is not None:
+        batch = structs.replace(batch, items=tuple([_only_fresh(item) for item in batch.items]))
+    return structs.replace(ask, only_fresh=True, batch=batch)
 
 
 @asynccontextmanager

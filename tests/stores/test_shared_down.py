@@ -1,0 +1,117 @@
+"""A server that is down, and what is said of it: each lookup and each lost answer has one reason, and header, /metrics,
+/readyz and `payonce stats` count it once."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.gateway import PATH, GatewayChild, ask, post, until
+from tests.support.servers import Server, memcached, redis_server
+
+from payonce.testing.sim import SimulatedProvider, running_sim
+
+QUESTIONS = 40
+UNKEPT = "payonce; fwd=miss; detail=store-down"
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[SimulatedProvider]:
+    with running_sim() as running:
+        yield running
+
+
+@pytest.fixture(params=[redis_server, memcached], ids=["redis", "memcached"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    with request.param(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def gateway(server: Server, sim: SimulatedProvider, tmp_path: Path) -> Iterator[GatewayChild]:
+    arguments = ("--port", "0", "--cache", "all", "--upstream", sim.base_url, "--store", server.url)
+    with GatewayChild(tmp_path, *arguments) as running:
+        yield running
+
+
+def asked(gateway: GatewayChild, name: str) -> list[str]:
+    """The `Cache-Status` of each of the answers, all of which must be whole."""
+    said = []
+    with gateway.wire() as wire:
+        for number in range(QUESTIONS):
+            wire.send(post(ask(f"{name} {number}"), PATH, gateway.host))
+            reply = wire.reply()
+            assert reply.status == 200
+            assert reply.json()["choices"]
+            said.append(re.sub(r"; ttl=\d+", "", reply["cache-status"]))
+    return said
+
+
+def counted(gateway: GatewayChild, family: str) -> dict[str, float]:
+    """What /metrics says of it, by reason."""
+    found = re.findall(
+        rf'^payonce_{family}_total{{reason="(.+)"}} (.+)$', gateway.get("/metrics").body.decode(), re.MULTILINE
+    )
+    return {reason: float(count) for reason, count in found if float(count)}
+
+
+def change(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+    return {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)}
+
+
+def ready(gateway: GatewayChild) -> Any:
+    return gateway.get("/readyz").json()
+
+
+def stats(server: Server, home: Path) -> Any:
+    """What `payonce stats` says in a process of its own."""
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    command = [sys.executable, "-m", "payonce", "stats", "--json", "--store", server.url]
+    run = subprocess.run(command, capture_output=True, env=kept | {"HOME": str(home)}, check=True)
+    return json.loads(run.stdout)
+
+
+def stored(server: Server, home: Path, count: int) -> bool:
+    return bool(stats(server, home)["store"]["entries"] >= count)
+
+
+def test_a_control_with_a_server_nothing_is_lost(gateway: GatewayChild, server: Server, tmp_path: Path) -> None:
+    assert set(asked(gateway, "control")) == {"payonce; fwd=miss; stored"}
+    assert until(lambda: stored(server, tmp_path, QUESTIONS), 10)
+    assert set(asked(gateway, "control")) == {"payonce; hit"}
+    assert (ready(gateway)["status"], ready(gateway)["dropped"]) == ("ok", {})
+    assert counted(gateway, "dropped") == counted(gateway, "unkept") == {}
+
+
+def test_while_the_server_is_down_each_answer_is_lost_once_under_its_reason(
+    gateway: GatewayChild, server: Server, tmp_path: Path
+) -> None:
+    asked(gateway, "before")
+    assert until(lambda: stored(server, tmp_path, QUESTIONS), 10)
+    server.kill()
+    assert until(lambda: any("does not answer" in note for note in ready(gateway)["notes"]), 10)
+    before = {family: counted(gateway, family) for family in ("reasons", "unkept", "dropped")}
+    assert set(asked(gateway, "down")) == {UNKEPT}
+    assert until(lambda: counted(gateway, "dropped") != before["dropped"])
+    for family, counts in before.items():
+        assert change(counts, counted(gateway, family)) == {"store-down": QUESTIONS}, family
+    page = ready(gateway)
+    assert page["status"] == "degraded"
+    assert page["dropped"]["store-down"] == QUESTIONS
+    assert "queue-full" not in page["dropped"]
+
+    server.start()
+    assert until(lambda: ready(gateway)["notes"] != page["notes"], 10), "it is found again"
+    assert until(lambda: "store-down" in stats(server, tmp_path)["dropped"], 10)
+    told = stats(server, tmp_path)
+    assert told["dropped"] == ready(gateway)["dropped"]
+    assert told["dropped"]["store-down"] == told["unkept"]["store-down"] == told["reasons"]["store-down"] == QUESTIONS
+    assert set(asked(gateway, "after")) <= {"payonce; fwd=miss; stored", UNKEPT}
+    assert counted(gateway, "dropped")["store-down"] < 2 * QUESTIONS, "and what comes now is kept"
