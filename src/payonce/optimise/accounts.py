@@ -1,5 +1,5 @@
-"""What prompts cost beside what they would have without a cache, which premiums can still be earned back, and what those
-would have earned that weren't paid. Amounts are plain tokens. This room must never know a prompt, nor judge one.
+"""What prompts cost beside what they would have without a cache, which premiums can still be earned back, and what
+those would have earned that were not paid. Amounts are plain tokens. This room must never know a prompt, nor judge one.
 """
 
 from __future__ import annotations
