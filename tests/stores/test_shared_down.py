@@ -3,22 +3,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fault_proxy import fault_proxy
 from tests.support.gateway import PATH, GatewayChild, ask, post, until
 from tests.support.servers import Server, memcached, redis_server
 
+from payonce.config import Settings
+from payonce.httpx2 import AsyncClient, Client
 from payonce.testing.sim import SimulatedProvider, running_sim
 
 QUESTIONS = 40
+BUDGET = 0.6
 UNKEPT = "payonce; fwd=miss; detail=store-down"
 
 
@@ -80,6 +87,38 @@ def stats(server: Server, home: Path) -> Any:
 
 def stored(server: Server, home: Path, count: int) -> bool:
     return bool(stats(server, home)["store"]["entries"] >= count)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("silent", [True, False], ids=["silent", "well"])
+async def test_a_silent_server_costs_a_client_one_budget_and_not_another_for_the_lease(
+    silent: bool, asynchronous: bool, server: Server, sim: SimulatedProvider, tmp_path: Path
+) -> None:
+    url, headers = f"{sim.base_url}/chat/completions", {"authorization": "Bearer k"}
+    took: list[float] = []
+    with fault_proxy(server.port) as proxy:
+        store = server.url.replace(str(server.port), str(proxy.port))
+        settings = Settings(store=store, secret_file=str(tmp_path / "secret"), read_budget=BUDGET, ledger="off")
+        async with AsyncExitStack() as stack:
+            if asynchronous:
+                client = await stack.enter_async_context(AsyncClient(cache="all", settings=settings))
+            else:
+                here = stack.enter_context(Client(cache="all", settings=settings))
+            for number in range(8):
+                proxy.hole = silent and number >= 5
+                started = time.monotonic()
+                page = ask(f"silent {number}")
+                answer = (
+                    await client.post(url, json=page, headers=headers)
+                    if asynchronous
+                    else await asyncio.to_thread(here.post, url, json=page, headers=headers)
+                )
+                assert answer.status_code == 200
+                took.append(time.monotonic() - started)
+            proxy.hole = False
+            proxy.cut()
+    assert (max(took[5:]) > BUDGET) is silent, took
+    assert max(took[5:]) < 1.8 * BUDGET, took
 
 
 def test_a_control_with_a_server_nothing_is_lost(gateway: GatewayChild, server: Server, tmp_path: Path) -> None:

@@ -145,14 +145,14 @@ def connections_of_loops(gateway: RunningGateway) -> int:
 def test_a_control_without_faults_all_are_hits(
     start: Callable[..., RunningGateway], any_server: Server, request: pytest.FixtureRequest
 ) -> None:
-    one, two = start(), start()
+    one, two = start(), start(read_budget=2.0)  # on a busy machine a read may be late without any fault
     stored(one, texts("control", 50))
-    assert hits(answers(two, texts("control", 50))) == 50
+    assert hits(answers(two, texts("control", 50))) == 50, reasons(two)
     if "threads" in request.node.callspec.params["any_server"]:
         assert connections_of_loops(two) == 0
     else:
         assert until(lambda: connections_of_loops(two) > 0)
-        assert hits(answers(two, texts("control", 50))) == 50
+        assert hits(answers(two, texts("control", 50))) == 50, reasons(two)
     assert ready(two)["status"] == "ok"
     assert ready(two)["dropped"] == {}
 

@@ -73,8 +73,10 @@ def test_a_wrong_password_and_a_server_of_another_kind_are_said_too(
 def test_a_server_that_is_there_is_not_complained_of(tmp_path: Path, run: Callable[..., tuple[int, str, str]]) -> None:
     with memcached(tmp_path) as server:
         status, _, err = run("ls", "--store", server.url)
-    assert status == 0
+        purged, out, _ = run("purge", "--all", "--yes", "--store", server.url)
+    assert status == purged == 0
     assert "could not be used" not in err
+    assert "of about 0 entries in the store, none is served any more" in out
 
 
 def test_what_is_wrong_with_a_file_is_said_in_the_files_own_words(
