@@ -19,9 +19,10 @@ from contextlib import AbstractContextManager, nullcontext
 from payonce.bookkeeping import Bookkeeping, books_file
 from payonce.config import Settings
 from payonce.core.keying import derive
+from payonce.drive.abilities import distant
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.navigated import NavigatedUpstream
-from payonce.drive.tiers import Tiers, distant
+from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import StoreError
 from payonce.ledger.accounts import Accounts

@@ -29,8 +29,8 @@ def play(table: Table, said: list[str], start: float, gap: float, **more: Any) -
 
 def test_a_conversation_pays_for_each_token_once() -> None:
     answers = play(Table(), talk(10), 0.0, 20.0, system=text(3000))
-    assert answers[0].write_5m == answers[0].read == 0  # nothing is known yet
-    for before, now in pairwise(answers[1:]):
+    assert answers[0].write_5m >= 3000  # nothing is known yet, but system prompts are written to be used again
+    for before, now in pairwise(answers):
         assert now.read == before.read + before.write_5m + before.write_1h
     assert answers[-1].plain == 0
 
@@ -58,17 +58,48 @@ def test_every_marker_is_told_with_its_reason_and_what_it_saves() -> None:
 def test_one_shot_prompts_are_left_alone() -> None:
     table = Table()
     for number in range(60):
-        plan, _ = table.say(ask(text(2000, number), system=text(1500, number)), number * 3.0)
+        plan, _ = table.say(ask(text(3000, number), system="Be brief."), number * 3.0)
         assert not marks(plan.body)
         assert plan.advice[0].act is Act.LEAVE
     assert table.spent == table.plain
 
 
-def test_a_prompt_is_kept_at_its_second_sighting_and_read_at_its_third() -> None:
+@pytest.mark.parametrize("every", [0.1, 3.0, 90.0, 400.0])
+def test_of_system_prompts_that_never_come_again_only_the_first_is_paid_for(every: float) -> None:
+    table = Table()
+    marked = [
+        number
+        for number in range(60)
+        if marks(table.say(ask(text(200, number), system=text(3000, number)), number * every)[0].body)
+    ]
+    assert marked == [0]
+    assert table.spent <= 1.01 * table.plain
+
+
+def test_a_thousand_tenants_with_one_prompt_each_pay_next_to_nothing() -> None:
+    table = Table()
+    for number in range(1000):
+        table.say(ask("hello", system=text(3000, number)), number * 5.0, tenant=f"tenant-{number}")
+    assert table.spent <= 1.006 * table.plain
+
+
+def test_a_system_prompt_is_kept_at_first_sight_and_read_at_its_second() -> None:
     table = Table()
     plans = [table.say(ask(f"question {n}", system=text(3000)), n * 20.0) for n in range(3)]
-    assert [served.write_5m + served.write_1h > 0 for _, served in plans] == [False, True, False]
-    assert plans[2][1].read >= 3000
+    assert [served.write_5m > 0 for _, served in plans] == [True, False, False]
+    assert all(served.read >= 3000 for _, served in plans[1:])
+    assert not any(served.write_1h for _, served in plans)  # an hour is not paid for what was never seen
+
+
+def test_a_document_before_its_question_is_kept_at_first_sight_too() -> None:
+    table = Table()
+    for number in range(3):
+        body = ask("", system="Answer from the document.")
+        parts = [{"type": "text", "text": text(4000)}, {"type": "text", "text": f"question {number}"}]
+        body["messages"][0]["content"] = parts
+        _, served = table.say(body, number * 20.0)
+    assert served.read >= 4000
+    assert table.spent < 0.55 * table.plain
 
 
 def test_prompts_under_the_minimum_are_never_marked() -> None:

@@ -119,6 +119,15 @@ def test_another_minimum_than_the_documented_one_is_found_out(minimum: int) -> N
         assert table.spent < 0.4 * table.plain
 
 
+def test_what_was_seen_not_to_be_kept_is_not_tried_again() -> None:
+    table = Table()
+    tried = [marks(table.say(ask(str(n), system=text(950)), n * 10.0)[0].body) for n in range(6)]
+    assert tried[0]
+    assert not any(tried[1:])
+    longer, _ = table.say(ask("longer", system=text(1010)), 100.0)
+    assert marks(longer.body)
+
+
 def test_a_shorter_write_than_the_minimum_is_believed() -> None:
     planner = Planner()
     for number in range(4):

@@ -1,4 +1,4 @@
-"""Being wrong costs little: what is lost for good ends the paying of premiums, whatever is believed."""
+"""Being wrong costs little: what is lost for good ends the paying of premiums, until a rehearsal has earned it back."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payonce.optimise import keep
+from payonce.optimise import limits
 from payonce.optimise.accounts import Account
-from tests.optimise.planning import Table, ask, text
+from payonce.optimise.nodes import Node
+from payonce.testing.providers import MarkedCache, Provider
+from tests.optimise.planning import RATES, RULES, Table, ask, text, tool
 
 Traffic = Iterator[tuple[float, dict[str, Any]]]
 
@@ -56,9 +58,82 @@ def test_documents_that_come_twice_and_then_never_cost_little(
 
 
 def test_without_the_limits_the_same_traffic_would_cost_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_LOST", "_WEAK", "_STRONG", "_BACKED", "_BACKED_HOUR"):
-        monkeypatch.setattr(keep, name, (1.0, 100.0))
+    for name in ("_LOST", "_UNPROVED", "_WEAK", "_STRONG", "_BACKED", "_BACKED_HOUR"):
+        monkeypatch.setattr(limits, name, (1.0, 100.0))
     assert max(cost(traffic(random.Random(seed))) for traffic in (by_chance, retired) for seed in range(4)) > 1.05
+
+
+def talks(dice: random.Random) -> Traffic:
+    """Talks hours apart, of a user who takes half an hour for each answer. The first has but two turns: both premiums
+    are lost."""
+    at = 0.0
+    for number in range(8):
+        said = [text(100, dice.random()) for _ in range(3 if number == 0 else 23)]
+        for turn in range(1, len(said) + 1, 2):
+            yield at, ask(*said[:turn], system=text(3000), tools=[tool("look")])
+            at += dice.uniform(900, 2000)
+        at += 15_000
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_bad_beginning_is_forgotten_when_others_would_have_earned(seed: int) -> None:
+    assert cost(talks(random.Random(seed))) <= 0.45
+
+
+def test_without_rehearsals_a_bad_beginning_would_be_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Account, "rehearse", lambda _self, _earned: None)
+    assert max(cost(talks(random.Random(seed))) for seed in range(4)) > 0.8
+
+
+def test_where_nothing_is_ever_read_no_rehearsal_makes_up_for_it() -> None:
+    table, requests = Table(), 0
+    for now, body in [*talks(random.Random("cold")), *((t + 2e5, b) for t, b in talks(random.Random("colder")))]:
+        table.provider = Provider(MarkedCache(RULES), RATES)  # a host that knows nothing, each time
+        table.say(body, now)
+        requests += 1
+    assert table.spent > table.plain  # it did try
+    assert table.spent - table.plain <= 5.5 * table.plain / requests  # lost for good, and at stake when that was seen
+
+
+def test_what_was_rehearsed_is_kept_as_long_as_it_is_used() -> None:
+    node = Node()
+    node.rehearse(0.0, 300.0)
+    assert node.rehearsed == 300.0
+    node.rehearse(200.0)
+    assert node.rehearsed == 500.0
+    node.rehearse(400.0, 3600.0)
+    node.rehearse(450.0, 300.0)
+    assert node.rehearsed == 4050.0
+    node.rehearse(9000.0, 300.0)
+    assert node.rehearsed == 9300.0
+
+
+@pytest.mark.parametrize(("rehearsed", "proved", "stopped"), [
+    (0.0, True, True), (400.0, True, True), (900.0, True, False), (-900.0, True, True),
+    (900.0, False, True), (2500.0, False, False), (5000.0, False, False),
+])  # fmt: skip
+def test_who_lost_too_much_is_stopped_until_a_rehearsal_has_earned_it(
+    rehearsed: float, proved: bool, stopped: bool
+) -> None:
+    account = Account(plain=100_000.0, paid=101_750.0, requests=100, proved=proved, rehearsed=rehearsed)
+    assert limits.is_stopped(account, 1000.0, now=0.0) is stopped
+
+
+def test_of_what_was_never_read_a_rehearsal_speaks_for_two_requests_at_most() -> None:
+    account = Account(plain=100_000.0, paid=102_600.0, requests=100, rehearsed=1e6)
+    assert limits.is_stopped(account, 1000.0, now=0.0)
+    account.proved = True
+    assert not limits.is_stopped(account, 1000.0, now=0.0)
+
+
+def test_a_premium_for_what_was_too_short_to_be_kept_is_not_at_stake() -> None:
+    table = Table()
+    plan, _ = table.say(ask("hello", system=text(950)), 0.0)
+    trace = plan.trace
+    assert trace is not None
+    assert trace.keeping.marks  # it was tried
+    assert trace.account.at_stake(3.0) == 0.0
+    assert trace.account.paid == trace.account.plain
 
 
 @settings(max_examples=40)
@@ -72,7 +147,7 @@ def test_whatever_comes_no_more_is_lost_than_the_allowance(asked: list[tuple[int
     for count, (number, pause) in enumerate(asked, 1):
         now += pause
         table.say(question(dice, documents[number]), now)
-        share, grant = keep._BACKED
+        share, grant = limits._BACKED
         assert table.spent - table.plain <= share * table.plain + (grant + 1.0) * table.plain / count * longest
 
 

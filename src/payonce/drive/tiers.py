@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 
+from payonce.drive.abilities import absence, distant, handy, keeping, offering, read_by_loops
 from payonce.drive.changes import Changes
 from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason as why
@@ -23,20 +24,7 @@ from payonce.model.about import about_entry
 from payonce.model.call import Ask, Sought
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
-from payonce.model.ports import (
-    About,
-    AsyncReading,
-    Bulk,
-    BulkRaising,
-    Choosy,
-    Clock,
-    Distant,
-    Explaining,
-    HandyReading,
-    Recorder,
-    Sieving,
-    Store,
-)
+from payonce.model.ports import Bulk, BulkRaising, Clock, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -66,12 +54,12 @@ class Tiers:
         self.on_change: list[Callable[[bytes], None]] = []
         self.changes = Changes(self, clock, self.complain)
         self._complained = False
-        self._absent = _absence(behind)
-        self._keep = _keeping(self.keeper)
+        self._absent = absence(behind)
+        self._keep = keeping(self.keeper)
         self._distant = distant(behind)
-        self._loops = _read_by_loops(behind)
-        self._handy = _handy(behind)
-        self._offer: Callable[[bytes, bytes, About], object] = front.offer if isinstance(front, Choosy) else front.put
+        self._loops = read_by_loops(behind)
+        self._handy = handy(behind)
+        self._offer = offering(front)
         self._now = now or since_boot
         self._read_at = -inf
         self._reading = threading.Lock()
@@ -277,34 +265,3 @@ class Tiers:
 def since_boot() -> float:
     """Seconds on a clock that goes on while the machine sleeps, where there is one."""
     return time.clock_gettime(_BOOT) if _BOOT is not None else time.monotonic()
-
-
-def distant(store: object) -> Distant | None:
-    """`store` as one on servers of others; None where it is not."""
-    return store if isinstance(store, Distant) else None
-
-
-def _read_by_loops(store: object) -> AsyncReading | None:
-    return store if isinstance(store, AsyncReading) else None
-
-
-def _handy(store: object) -> HandyReading | None:
-    return store if isinstance(store, HandyReading) else None
-
-
-def _keeping(store: Store) -> Callable[[Ask, bytes, About], Reason | None]:
-    """How `store` is given an entry, with the question where it keeps that too; why it did not take it. One that can't
-    say why has it in what it counts as dropped."""
-    if isinstance(store, Recorder):
-        return lambda ask, blob, about: store.keep_asked(ask.key.slot, blob, about, ask.asked)
-    if isinstance(store, Explaining):
-        return lambda ask, blob, about: store.keep(ask.key.slot, blob, about)
-    return lambda ask, blob, about: None if store.put(ask.key.slot, blob, about) else why.WRITE_FAULT
-
-
-def _absence(behind: object) -> Callable[[bytes], bool]:
-    """What says for certain, and at once, that a slot is empty."""
-    if isinstance(behind, Sieving):
-        return behind.absent
-    certain = behind is None
-    return lambda _slot: certain

@@ -74,6 +74,8 @@ class Choice:
     unseen: float
 
 
+FREE = Allowed(inf, inf)
+"""Everything is allowed."""
 NOTHING = Choice(0, 0, 0.0, 0.0, 0.0)
 _LEAST_END = 0.04
 """No conversation is believed to go on for ever: the least chance that this use was the last."""

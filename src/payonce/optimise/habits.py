@@ -14,8 +14,9 @@ from payonce.optimise.nodes import Beliefs, Node
 
 _OFTEN = 3
 """From so many uses on, a beginning counts as one that is used often."""
+_LATER = "later"
 _USED = ("once", "twice", "often")
-_KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", *_USED)
+_KINDS = ("first", "first_with_tools", "later", "seen", "after_tool", "broken", "standing", *_USED)
 
 
 class Habits:
@@ -80,8 +81,13 @@ class Habits:
         """What is believed of a beginning used so often: at least what was seen of those used less often, since what
         comes back is rather used again than what has not."""
         often = min(uses, _OFTEN)
-        prior = self.priors[_USED[often - 1]]
+        prior = self._prior(name, often)
         if not 1 < uses <= 2 * _OFTEN:
             return prior
-        less = blend(self.priors[_USED[often - 2]], [(self.cell((seed, name, often - 1), 0.99), self.beliefs.fewer)])
+        less = blend(self._prior(name, often - 1), [(self.cell((seed, name, often - 1), 0.99), self.beliefs.fewer)])
         return tuple(map(max, prior, less))
+
+    def _prior(self, name: str, often: int) -> Hazards:
+        """Tools and system prompts are written to be used again, what a user says is not."""
+        standing = often == 1 and name != _LATER
+        return self.priors["standing" if standing else _USED[often - 1]]

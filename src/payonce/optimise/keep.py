@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from payonce.optimise.accounts import Account
+from payonce.optimise.accounts import Account, Stake
 from payonce.optimise.chances import either
 from payonce.optimise.crowds import next_of_others
-from payonce.optimise.decide import Allowed, Choice, Kept, Point, choose, mortal
+from payonce.optimise.decide import FREE, Allowed, Choice, Kept, Point, choose, mortal
 from payonce.optimise.learned import Model
+from payonce.optimise.limits import allowed
 from payonce.optimise.memory import Memory
 from payonce.optimise.nodes import Node, Sight
 from payonce.optimise.prefix import Prefix
@@ -23,22 +24,10 @@ from payonce.optimise.traits import Traits, tables
 
 Ttl = Literal["auto", "5m", "1h"]
 
-_NEARLY = 0.8
-"""A marker that turns out to be under the minimum costs nothing: from this share of it on, one is tried."""
 _MARGIN = 1.0
 """Entries that end within so many seconds are not relied upon."""
 _LEAST_STOP = 0.1
 """No beginning is believed to be used for ever: the least chance that nobody else comes within the hour."""
-_WEAK = (0.005, 0.3)
-_STRONG = (0.02, 2.5)
-_BACKED = (0.01, 8.0)
-_BACKED_HOUR = (0.01, 4.0)
-"""How much more than without a cache may have been paid: a share of everything, and so many requests to begin with.
-Where nothing was seen of the prefix or the conversation before, where something was, and where such a prefix or turn of
-this tenant was seen to be used again: less for an hour, which costs four times as much and shows late whether it pays.
-"""
-_LOST = (0.01, 0.5)
-"""How much of that may have been lost for good: then no premium is paid, whatever is believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +57,8 @@ class Keeping:
     """The whole prompt is under the minimum."""
     likely: float = 0.0
     alive: int = -1
+    stake: Stake | None = None
+    """What is paid more than the plain price, until it has been read."""
 
 
 class Keeper:
@@ -93,7 +84,8 @@ class Keeper:
         self.now = now
         self.ttl = ttl
         self.scale = model.per_character()
-        self.least = model.minimum(traits.minimum, sight.talk.host) * _NEARLY
+        self.minimum = model.minimum(traits.minimum, sight.talk.host)
+        self.least = model.tried_from(traits.minimum, sight.talk.host)
         self.alive = self.long = self.flight = -1
         for at, node in sight.nodes.items():
             if node.until() <= now + _MARGIN or not prefix.able[at] or self.tokens(at) < self.least:
@@ -115,14 +107,52 @@ class Keeper:
         points = list(self._points())
         if not points:
             return Keeping(paid=total, total=total, under=total < self.least, likely=self.sight.tail[0])
-        kept = Kept(self.tokens(self.alive), self.tokens(self.long), self.tokens(self.flight))
-        choice = choose(points, kept, self.traits, self.model.reads_short, self._allowed(total))
+        choice = self._choose(points, total)
         if self.ttl == "1h" and choice.depth and self.traits.write_1h is not None:
             choice = replace(choice, long=choice.depth)
         chosen = self._slots(points, choice)
         if not chosen:
             return Keeping(paid=total, total=total, likely=max(point.short for point in points))
         return self._settle(points, choice, chosen, total)
+
+    # ------------------------------------------------------------------------------------------------- choices
+
+    def _choose(self, points: list[Point], total: float) -> Choice:
+        """The best that is allowed; what is wanted and not allowed is rehearsed."""
+        sight = self.sight
+        backed = sight.backed or any(one.backed for one in sight.beginnings)
+        seen = sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in sight.beginnings)
+        limits = allowed(self.account, self.model.account, total, self.now, seen=seen, backed=backed)
+        kept = Kept(self.tokens(self.alive), self.tokens(self.long), self.tokens(self.flight))
+        choice = wanted = self._best(points, kept, FREE)
+        if not limits.holds(wanted):
+            choice = self._best(points, kept, limits)
+        self._rehearse(points, kept, choice, wanted)
+        return choice
+
+    def _best(self, points: list[Point], kept: Kept, limits: Allowed) -> Choice:
+        return choose(points, kept, self.traits, self.model.reads_short, limits)
+
+    def _rehearse(self, points: list[Point], kept: Kept, choice: Choice, wanted: Choice) -> None:
+        """Go on beside what is done as if all that was wanted so far had been allowed, and note what that earns."""
+        alive = long = -1
+        hour = tables()["seconds"]["1h"]
+        for at, node in self.sight.nodes.items():
+            if node.rehearsed > self.now + _MARGIN:
+                node.rehearse(self.now)
+                alive = max(alive, at)
+                long = max(long, at) if node.rehearsed_for >= hour else long
+        if alive > self.alive or long > self.long:
+            there = Kept(max(self.tokens(alive), kept.alive), max(self.tokens(long), kept.long), kept.flight)
+            wanted = self._best(points, there, FREE)
+        elif choice is wanted:
+            return
+        read = max(0.0, self.tokens(alive) - kept.alive) * (1.0 - self.traits.read)
+        self.account.rehearse(read + choice.premium - wanted.premium)
+        for number, point in enumerate(points[: wanted.depth]):
+            if point.tokens >= self.minimum:
+                node = self.memory.node(self.prefix, point.at, self.sight.nodes)
+                node.rehearse(self.now, hour if number < wanted.long else tables()["seconds"]["5m"])
 
     # ---------------------------------------------------------------------------------------------- candidates
 
@@ -155,18 +185,6 @@ class Keeper:
 
     def _is_after(self, at: int) -> bool:
         return all(one.at < at for one in self.sight.beginnings) and self.alive >= 0
-
-    def _allowed(self, total: float) -> Allowed:
-        sight = self.sight
-        if self.account.allowance(total, *_LOST) + self.account.at_stake(self.now) < 0.0:
-            return Allowed(0.0, 0.0)
-        weak = max(0.0, min(self.account.allowance(total, *_WEAK), self.model.account.allowance(total, *_WEAK)))
-        if sight.backed or any(one.backed for one in sight.beginnings):
-            most, hour = self.account.allowance(total, *_BACKED), self.account.allowance(total, *_BACKED_HOUR)
-            return Allowed(most, weak, hour)
-        if sight.continued or self.alive >= 0 or any(one.node.uses > 1 for one in sight.beginnings):
-            return Allowed(self.account.allowance(total, *_STRONG), weak)
-        return Allowed(weak, weak)
 
     # --------------------------------------------------------------------------------------------------- slots
 
@@ -221,7 +239,7 @@ class Keeper:
             point = chances.get(at)
             chance = 0.0 if point is None else point.short + (point.long if ttl == "1h" else 0.0)
             marks.append(Mark(at, ttl, at > self.alive, node, self.tokens(at), chance))
-        self._stake(choice, marks)
+        stake = self._stake(choice, marks)
         read = self.tokens(self.alive)
         hour = max((mark.tokens for mark in marks if mark.fresh and mark.ttl == "1h"), default=read)
         end = max((mark.tokens for mark in marks if mark.fresh), default=hour)
@@ -231,18 +249,20 @@ class Keeper:
         asks = read if self.alive > self.long and not short_behind and any(mark.fresh for mark in marks) else 0.0
         likely = chances[points[-1].at].short
         gain = choice.gain + read * (1.0 - self.traits.read)
-        return Keeping(tuple(marks), gain, read, paid, total, asks, likely=likely, alive=self.alive)
+        return Keeping(tuple(marks), gain, read, paid, total, asks, likely=likely, alive=self.alive, stake=stake)
 
-    def _stake(self, choice: Choice, marks: list[Mark]) -> None:
+    def _stake(self, choice: Choice, marks: list[Mark]) -> Stake | None:
         """What is read has earned something; what is written waits to."""
         if self.alive >= 0 and (read := self.sight.nodes[self.alive].stake) is not None:
             read.settle()
-        if choice.premium > 0.0:
-            seconds = tables()["seconds"]["1h" if choice.long else "5m"]
-            stake = self.account.stake(choice.premium, self.now + seconds)
-            for mark in marks:
-                if mark.fresh:
-                    mark.node.stake = stake
+        if choice.premium <= 0.0:
+            return None
+        seconds = tables()["seconds"]["1h" if choice.long else "5m"]
+        stake = self.account.stake(choice.premium, self.now + seconds)
+        for mark in marks:
+            if mark.fresh:
+                mark.node.stake = stake
+        return stake
 
     def _lives_long(self, at: int) -> bool:
         node = self.sight.nodes.get(at)

@@ -15,6 +15,8 @@ _PRIOR_CHARACTERS = 4000.0
 _PRIOR_TOKENS = 1000.0
 """Four characters a token, believed as firmly as one prompt of a thousand tokens."""
 _FADE = 0.98
+_NEARLY = 0.8
+"""A marker that turns out to be under the minimum costs nothing: from this share of it on, one is tried."""
 _FAR = 4
 """A prompt this many times longer than the minimum that isn't cached says something else: the host doesn't cache."""
 _STANDS_DOWN = 86_400.0
@@ -61,6 +63,11 @@ class Model:
         if limit.written < stated:
             return limit.written
         return max(float(stated), limit.not_written + 1) if limit.not_written >= stated else stated
+
+    def tried_from(self, stated: int, host: str) -> float:
+        """From how many tokens on a marker is tried: nearly the minimum, but more than was seen not to be cached."""
+        limit = self.limits.get(host)
+        return max(self.minimum(stated, host) * _NEARLY, limit.not_written + 1 if limit is not None else 0.0)
 
     def was_written(self, host: str, tokens: float) -> None:
         limit = self._limit(host)

@@ -38,7 +38,9 @@ class Trace:
 
 
 def forget(keeping: Keeping) -> None:
-    """Nothing was written: what the plan's markers were to write is not there."""
+    """Nothing was written: what the plan's markers were to write is not there, and nothing was paid for it."""
+    if keeping.stake is not None:
+        keeping.stake.settle()
     for mark in keeping.marks:
         if mark.fresh:
             mark.node.until_short = mark.node.until_long = _GONE
@@ -63,6 +65,7 @@ def learn(trace: Trace, usage: Usage, host: str) -> None:
         _lost(trace, read / scale)
     if trace.keeping.asks_short:
         trace.knows.reading(not fell_short)
+    trace.account.proved = trace.account.proved or read > 0
     sessions.served(trace.sight.talk, host, trace.now, fell_short=fell_short, read=read > 0)
     if trace.keeping.marks and written is not None:
         _minimum(trace, read, written, scale, host)
@@ -88,6 +91,8 @@ def _settle(trace: Trace, total: float, usage: Usage) -> None:
     read = float(usage.cache_read or 0)
     plain = max(0.0, total - read - hour - short)
     paid = plain + read * traits.read + short * traits.write_5m + hour * (traits.write_1h or traits.write_5m)
+    if keeping.stake is not None:
+        keeping.stake.premium = max(0.0, paid - plain - read * traits.read - short - hour)
     for account in (trace.account, trace.knows.account):
         account.correct(total, paid, keeping.total, keeping.paid)
 

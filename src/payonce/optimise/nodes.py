@@ -47,13 +47,16 @@ class Talk:
 class Node:
     """A place where requests end, may part or were marked. `pace` is how many seconds lie between two requests through
     it, of late; `stake` is what was paid to write it last. The times are when an entry of either lifetime ends, as far
-    as we know, and from when on it can be read."""
+    as we know, and from when on it can be read; and when one ends (after so many seconds without a use) that was not
+    allowed to be written."""
 
     __slots__ = (
         "crowd",
         "habits",
         "pace",
         "ready",
+        "rehearsed",
+        "rehearsed_for",
         "stake",
         "talk",
         "turn",
@@ -72,11 +75,19 @@ class Node:
         self.wait: Exposure | None = None
         self.turn: Exposure | None = None
         self.talk: Talk | None = None
-        self.until_short = self.until_long = self.ready = float("-inf")
+        self.until_short = self.until_long = self.ready = self.rehearsed = float("-inf")
+        self.rehearsed_for = 0.0
 
     def paced(self, gap: float) -> None:
         """The next request comes, so many seconds after the one before."""
         self.pace = gap if self.pace == float("inf") else self.pace + 0.2 * (gap - self.pace)
+
+    def rehearse(self, now: float, seconds: float = 0.0) -> None:
+        """Be kept for so long as if that had been allowed; without `seconds`, as long as before."""
+        if self.rehearsed <= now:
+            self.rehearsed_for = 0.0
+        self.rehearsed_for = max(self.rehearsed_for, seconds)
+        self.rehearsed = now + self.rehearsed_for
 
     def until(self) -> float:
         """When the last of its entries ends."""
@@ -130,13 +141,14 @@ class Beliefs:
     seen: tuple[float, float] = (0.8, 0.08)
     after_tool: tuple[float, float] = (0.88, 0.03)
     broken: tuple[float, float] = (0.08, 0.02)
+    standing: tuple[float, float] = (0.3, 0.08)
     once: tuple[float, float] = (0.08, 0.02)
     twice: tuple[float, float] = (0.5, 0.2)
     often: tuple[float, float] = (0.7, 0.2)
     late: float = 0.7
     late_share: float = 0.25
     gaps: float = 25.0
-    everybody: float = 2.0
+    everybody: float = 4.0
     pace: float = 1.0
     tenant: float = 2.0
     place: float = 2.5
