@@ -13,16 +13,17 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import redis
 from tests.support.fault_proxy import fault_proxy
 from tests.support.servers import RedisServer, redis_server
 
-from benchmarks import bodies
+from benchmarks import bodies, wrk
 from benchmarks.client import Client, Reply
 from benchmarks.gateway import HIT_HEADER, Gateway
 from benchmarks.machine import LOAD_CORE, SERVER_CORE
 from benchmarks.nginx import Origin
 from benchmarks.parts import Bench
-from benchmarks.parts.hits import NUMBER, assert_hit
+from benchmarks.parts.hits import DIFFERENT, NUMBER, assert_hit, fill
 from benchmarks.rounds import Arm, Row, Sample, always, interleaved
 from benchmarks.wrk import Load, LoadError
 
@@ -32,9 +33,11 @@ _READS = (
     ("a hit's read from Redis, on the loop", "read_async", "bare_async", 0.5),
     ("the same, 32 at once", "read_async@32", "bare_async@32", 0.5),
     ("a hit's read from Redis, in a thread", "read_sync", "bare_sync", 0.5),
-    ("whole hit from Redis, async transport, 32 at once", "hit_async@32", "bare_async@32", None),
-    ("whole hit from Redis, sync transport", "hit_sync", "bare_sync", None),
+    ("whole hit from Redis, async transport, 32 at once", "hit_async@32", "bare_async@32", 0.5),
+    ("whole hit from Redis, sync transport", "hit_sync", "bare_sync", 0.5),
+    ("whole hit from Redis, gateway, 32 connections", "gateway", "bare_async@32", 0.5),
 )
+_LITTLE = 8192
 _CYCLES = 12
 """So often the server falls silent in a round, and is asked `_SILENT` times before and `_LATER` after the breaker."""
 _SILENT, _LATER = 5, 100
@@ -77,6 +80,38 @@ def _cost(what: str, pairs: list[tuple[Sample, Sample]]) -> Row:
 # ------------------------------------------------------------------------------------------------------------- reads
 
 
+class _Front:
+    """The gateway as an arm: its memory holds next to nothing, so that each answer comes from Redis."""
+
+    arm = "gateway"
+
+    def __init__(self, bench: Bench, server: RedisServer, stack: ExitStack) -> None:
+        numbers = bench.home / "front-numbers"
+        numbers.write_text("".join(f"{number}\n" for number in range(DIFFERENT)))
+        self._load = Load("cycle", str(numbers), bench.template(), connections=32, hit_header=HIT_HEADER)
+        self._server = server
+        env = {"PAYONCE_MEMORY_BYTES": str(_LITTLE), "PAYONCE_READ_BUDGET": "1"}
+        origin = stack.enter_context(Origin(bench.home / "behind", LOAD_CORE))
+        home, url = bench.home / "front", f"{server.url}/1"
+        self._gateway = stack.enter_context(Gateway(home, origin.base, SERVER_CORE, url=url, env=env))
+        fill(self._gateway.port, HIT_HEADER)
+
+    def turn(self) -> tuple[float, float]:
+        """Hits per second, and CPU microseconds of one."""
+        gets, used = self._gets(), self._gateway.cpu()
+        run = wrk.run(self._load, self._gateway.port, round(_TURN_SECONDS), LOAD_CORE)
+        used = self._gateway.cpu() - used
+        if run.others or self._gets() - gets < 0.9 * run.requests:
+            raise LoadError(f"of {run.requests} answers {run.others} were no hits, or memory gave them")
+        return run.requests / run.seconds, used / run.requests * 1e6
+
+    def _gets(self) -> int:
+        client = redis.Redis.from_url(self._server.url)
+        calls: int = client.info("commandstats")["cmdstat_get"]["calls"]
+        client.close()
+        return calls
+
+
 class _Worker:
     """One arm of `benchmarks.shared_worker`."""
 
@@ -114,10 +149,11 @@ class _Worker:
 def _reads(bench: Bench, server: RedisServer) -> list[Row]:
     figures: dict[str, list[tuple[float, float]]] = {}
     with ExitStack() as stack:
-        workers = []
-        for arm in dict.fromkeys(arm for _, ours, bare, _ in _READS for arm in (ours, bare)):
-            workers.append(_Worker(arm, f"{server.url}/0", bench.home / arm))
-            stack.callback(workers[-1].close)
+        workers: list[_Front | _Worker] = [_Front(bench, server, stack)]
+        for arm in dict.fromkeys(arm for _, ours, bare, _ in _READS for arm in (ours, bare) if arm != _Front.arm):
+            made = _Worker(arm, f"{server.url}/0", bench.home / arm)
+            stack.callback(made.close)
+            workers.append(made)
         for worker in workers:
             worker.turn()
         for number in range(bench.rounds):

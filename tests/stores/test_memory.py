@@ -148,3 +148,42 @@ def test_an_expired_entry_gives_its_bytes_back() -> None:
     clock.advance(6)
     assert store.get(slot_of(1)) is None
     assert store.volume().used_bytes == 0
+
+
+def offered_ratio(store: MemoryStore, trace: list[int]) -> float:
+    hits = 0
+    for name in trace:
+        slot = name.to_bytes(33, "big")
+        if store.get(slot) is not None:
+            hits += 1
+        else:
+            store.offer(slot, VALUE, about_now(0.0, ttl=1e12))
+    return hits / len(trace)
+
+
+def test_what_is_offered_is_kept_at_once_while_there_is_room_and_when_it_is_asked_for_again() -> None:
+    store = MemoryStore(100 * WEIGHT, FakeClock())
+    for name in range(80):
+        store.offer(slot_of(name), VALUE, about_now(0.0, ttl=1e12))
+        assert store.get(slot_of(name)) == VALUE
+    for name in range(80, 200):
+        store.put(slot_of(name), VALUE, about_now(0.0, ttl=1e12))
+    before = store.volume()
+    store.offer(slot_of(500), VALUE, about_now(0.0, ttl=1e12))
+    assert store.get(slot_of(500)) is None
+    assert store.volume() == before, "nothing had to go for it"
+    store.offer(slot_of(500), VALUE, about_now(0.0, ttl=1e12))
+    assert store.get(slot_of(500)) == VALUE
+    for name in range(600, 600 + 2 * before.entries):
+        store.offer(slot_of(name), VALUE, about_now(0.0, ttl=1e12))
+    store.offer(slot_of(600), VALUE, about_now(0.0, ttl=1e12))
+    assert store.get(slot_of(600)) is None, "what was offered so long ago is forgotten"
+
+
+def test_being_choosy_costs_no_hits_and_spares_those_of_the_hot_from_a_scan() -> None:
+    rng = random.Random(7)
+    zipf = rng.choices(range(3000), [1 / (rank + 1) for rank in range(3000)], k=20_000)
+    scan = [rng.randrange(200) if rng.random() < 0.5 else 1000 + number for number in range(20_000)]
+    for trace, gain in ((zipf, 0.01), (scan, 0.02)):
+        taken, plain = MemoryStore(250 * WEIGHT, FakeClock()), MemoryStore(250 * WEIGHT, FakeClock())
+        assert offered_ratio(taken, trace) >= hit_ratio(plain, trace) + gain

@@ -98,6 +98,8 @@ def test_a_disk_that_takes_nothing_is_counted_said_once_and_read_on(tmp_path: Pa
             assert fill(store, clock, range(100, 150)) == 50, "a put before the first fault is queued"
             assert not store.flush(5)
             assert store.get(slot_of(120)) is None, "what could not be kept is not there"
+            store.delete(slot_of("never there"))
+            assert not store.flush(5), "to delete nothing proves nothing"
             assert fill(store, clock, range(50, 60)) == 0, "then puts say False"
             store.delete(slot_of(3))
             assert store.get(slot_of(3)) is None

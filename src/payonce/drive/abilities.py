@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from payonce.model import reason as why
 from payonce.model.call import Ask
-from payonce.model.ports import About, AsyncReading, Distant, Explaining, HandyReading, Recorder, Sieving, Store
+from payonce.model.ports import About, AsyncReading, Choosy, Distant, Explaining, HandyReading, Recorder, Sieving, Store
 from payonce.model.reason import Reason
 
 
@@ -26,6 +26,11 @@ def read_by_loops(store: object) -> AsyncReading | None:
 def handy(store: object) -> HandyReading | None:
     """`store` as one that a thread may read by itself; None where it is not."""
     return store if isinstance(store, HandyReading) else None
+
+
+def offering(store: Store) -> Callable[[bytes, bytes, About], object]:
+    """How `store` is given what another one has."""
+    return store.offer if isinstance(store, Choosy) else store.put
 
 
 def keeping(store: Store) -> Callable[[Ask, bytes, About], Reason | None]:

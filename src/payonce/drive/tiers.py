@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
 
-from payonce.drive.abilities import absence, distant, handy, keeping, read_by_loops
+from payonce.drive.abilities import absence, distant, handy, keeping, offering, read_by_loops
 from payonce.drive.changes import Changes
 from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason as why
@@ -59,6 +59,7 @@ class Tiers:
         self._distant = distant(behind)
         self._loops = read_by_loops(behind)
         self._handy = handy(behind)
+        self._offer = offering(front)
         self._now = now or since_boot
         self._read_at = -inf
         self._reading = threading.Lock()
@@ -116,7 +117,7 @@ class Tiers:
 
     def promote(self, ask: Ask | Sought, blob: bytes, entry: Entry) -> None:
         """Let the front have what was found behind."""
-        self.front.put(ask.key.slot, blob, about_entry(entry))
+        self._offer(ask.key.slot, blob, about_entry(entry))
 
     def settle(
         self,

@@ -206,6 +206,15 @@ class Glancing(Protocol):
 
 
 @runtime_checkable
+class Choosy(Protocol):
+    """A store that is asked to keep what another one has, and keeps what is worth it."""
+
+    def offer(self, slot: bytes, value: bytes, about: About) -> None:
+        """Keep `value`, maybe: somebody has just asked for it."""
+        ...
+
+
+@runtime_checkable
 class Sieving(Protocol):
     """A store that often knows, without a look at its medium, that it has nothing."""
 

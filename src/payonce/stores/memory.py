@@ -62,6 +62,7 @@ class MemoryStore:
         self._tenants = Tenants(max_bytes - self._window_limit)
         self._quotas = Quotas()
         self._rationed = False
+        self._ghosts: OrderedDict[bytes, None] = OrderedDict()
         self._spared: list[tuple[bytes, _Kept]] = []
         self._main: Moka[bytes, _Kept] = Moka(
             max_bytes - self._window_limit, weigher=_weigh, eviction_listener=self._left_main
@@ -109,6 +110,21 @@ class MemoryStore:
             if self._window_used > self._window_limit:
                 self._overflow()
             return None if slot in self._kept else reason.OVER_QUOTA
+
+    def offer(self, slot: bytes, value: bytes, about: About) -> None:
+        """Keep what another store has and somebody has just asked for. Where something else would have to go for it, it
+        has to be asked for again first, before as many others are as there are here: it would not have stayed until
+        then either (the ghost list of 2Q: Johnson and Shasha, 1994)."""
+        with self._lock:
+            weight = len(value) + len(slot) + OVERHEAD
+            full = self._window_used + weight > self._window_limit and self._tenants.would_crowd(weight)
+            if full and slot not in self._ghosts:
+                self._ghosts[slot] = None
+                if len(self._ghosts) > len(self._kept):
+                    self._ghosts.popitem(last=False)
+            else:
+                self._ghosts.pop(slot, None)
+                self.keep(slot, value, about)
 
     def delete(self, slot: bytes) -> None:
         """Forget `slot`."""

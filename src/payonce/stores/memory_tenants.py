@@ -52,6 +52,10 @@ class Tenants:
         """Whether the main region holds more than it may."""
         return self._main_used > self._limit
 
+    def would_crowd(self, weight: int) -> bool:
+        """Whether an entry of `weight` has no room in the main region."""
+        return self._main_used + weight > self._limit
+
     def spares(self, tenant: str) -> bool:
         """Whether an entry of `tenant` stays and somebody else gives: it holds no more of the main region than its
         share, which is the region's size divided by the number of tenants in it."""

@@ -147,10 +147,10 @@ class Writer:
         gone: Counter[reason.Reason] = Counter()
         try:
             db = self._connected()
+            if self._queue.blocked is not None:
+                rows.probe(db)  # a batch proves nothing: to delete what is not there writes nothing
             if batch:
                 gone = rows.apply(db, batch, self._clock(), self._limit, self.quotas)
-            elif self._queue.blocked is not None:
-                rows.probe(db)
         except Exception as error:  # noqa: BLE001 - whatever it is, the thread must live and no caller may see it
             self._trouble(error, batch)
             return
