@@ -100,6 +100,9 @@ class Nothing(MemoryStore):
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
         return False
 
+    def offer(self, slot: bytes, value: bytes, about: About) -> None:
+        pass
+
 
 class Ours:
     """The subject: `request` is one request of the storm."""
