@@ -17,12 +17,10 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from payonce.gateway.refusing import Refusal
-from payonce.gateway.wire import answer_fields, error_body, error_fields, head_bytes
+from payonce.gateway.wire import NO_BODY, Fields, answer_fields, error_body, error_fields, head_bytes
 from payonce.model.call import Headers
 from payonce.model.ports import Head
 from payonce.model.reason import Reason
-
-_NO_BODY = (204, 304)
 
 
 class Leaving:
@@ -74,6 +72,21 @@ class GatewayCycle(Leaving, RequestResponseCycle):
     def stalled(self) -> bool:
         """Whether the client has to take something before more can be written."""
         return self.flow.write_paused
+
+    @property
+    def takes_whole(self) -> bool:
+        """Whether `give` will do: HTTP/1.1 on a connection that is kept, and an answer that has a body."""
+        scope = self.scope
+        at_start = not self.response_started and not self.disconnected
+        return at_start and self.keep_alive and scope["method"] == "POST" and scope["http_version"] == "1.1"
+
+    def give(self, status: int, fields: Fields, body: bytes) -> None:
+        """Write a whole answer at once, in a tenth of the time that uvicorn's `send` takes for its head."""
+        self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
+        self.transport.write(head_bytes(status, self.default_headers, fields) + body)
+        self.message_event.set()
+        self.on_response()
 
     def abort(self) -> None:
         """Close the connection without ending the response: the client can tell that it is not whole."""
@@ -139,7 +152,7 @@ class LaneAnswer(Leaving):
     async def start(self, head: Head, fields: Headers, body: bytes | None) -> None:
         """Write the head; with `body`, the whole answer."""
         listed = answer_fields(head, (*fields, *self.said), None if body is None else len(body))
-        bare = head.status in _NO_BODY
+        bare = head.status in NO_BODY
         self._chunked = body is None and not bare
         if self._chunked:
             listed.append((b"transfer-encoding", b"chunked"))

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
 
 from payonce.gateway.refusing import Refusal
-from payonce.gateway.wire import answer_fields, error_body, error_fields
+from payonce.gateway.wire import NO_BODY, Fields, answer_fields, error_body, error_fields
 from payonce.model.call import Headers
 from payonce.model.ports import Head
 from payonce.model.reason import Reason
@@ -38,6 +38,15 @@ class Line(Protocol):
     @property
     def stalled(self) -> bool:
         """Whether the client has to take something before more can be written."""
+        ...
+
+    @property
+    def takes_whole(self) -> bool:
+        """Whether a whole answer may be given in one go."""
+        ...
+
+    def give(self, status: int, fields: Fields, body: bytes) -> None:
+        """Write a whole answer."""
         ...
 
     def on_gone(self, call: Callable[[], None]) -> None:
@@ -84,6 +93,16 @@ class AsgiFace:
         """Send the head; with `body`, the whole answer."""
         self.started = True
         listed = answer_fields(head, (*fields, *self.said), None if body is None else len(body))
+        line = self._line
+        if (
+            body is not None
+            and line is not None
+            and line.takes_whole
+            and not line.stalled
+            and head.status not in NO_BODY
+        ):
+            line.give(head.status, listed, body)
+            return
         await self._put({"type": "http.response.start", "status": head.status, "headers": listed})
         if body is not None:
             await self._put({"type": "http.response.body", "body": body, "more_body": False})

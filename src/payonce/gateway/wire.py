@@ -15,6 +15,8 @@ from payonce.model.ports import Head
 from payonce.model.reason import Reason
 
 Fields = list[tuple[bytes, bytes]]
+NO_BODY = (204, 304)
+"""Statuses of answers that have no body."""
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %s\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
 
