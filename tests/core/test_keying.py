@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.words import SECRET, asked, chat, digest
 
-from payonce.core.keying import VERSION, KeyParts, encode, make_key, tenant_id, upstream_identity
+from payonce.core.keying import VERSION, KeyMaker, KeyParts, encode, tenant_id, upstream_identity
 from payonce.model.call import Headers
 from payonce.model.key import Key, parse_key
 
@@ -19,6 +19,10 @@ OTHER = dict.fromkeys(KeyParts._fields, b"other") | {"headers": ((b"x-a", b"2"),
 few = st.binary(max_size=6) | st.sampled_from([b"", b"\0", b"\0" * 8, bytes(7) + b"\x01", b"a:b", b"a", b":b"])
 some_headers = st.lists(st.tuples(few, few), max_size=3).map(tuple)
 parts = st.builds(KeyParts, few, few, few, few, few, few, some_headers, few)
+
+
+def make_key(parts: KeyParts, *, stream: bool) -> Key:
+    return KeyMaker(parts).key(parts.body, stream=stream)
 
 
 def _decode(text: bytes) -> tuple[bytes, KeyParts]:

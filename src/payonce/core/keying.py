@@ -64,11 +64,6 @@ def batch_key(items: Iterable[Key]) -> Key:
     return Key(blake3(b"payonce batch" + b"".join([item.digest for item in items])).digest(), stream=False)
 
 
-def make_key(parts: KeyParts, *, stream: bool) -> Key:
-    """The key of `parts`."""
-    return KeyMaker(parts).key(parts.body, stream=stream)
-
-
 def tenant_id(credentials: Headers, secret: bytes, share: str = "") -> str:
     """Who asks, as 64 hexadecimal digits that can't be turned back: keyed BLAKE3 of the credential headers.
 
