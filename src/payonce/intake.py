@@ -54,10 +54,13 @@ class Refused(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-class _Said(msgspec.Struct, frozen=True):
+class Said(msgspec.Struct, frozen=True):
     """All that follows from where a request goes and from its headers alone. `parts` has no body; `terms` hold where
     no rule says otherwise."""
 
+    upstream: str
+    endpoint: str
+    query: bytes
     directives: Directives | Reason
     forwarded: Headers
     tenant: str
@@ -77,7 +80,7 @@ class Intake:
         self._secret = tenant_secret
         self._bases = dict(settings.upstream)
         self._identities = {name: upstream_identity(url) for name, url in settings.upstream}
-        self._known: dict[tuple[object, ...], _Said] = {}
+        self._known: dict[tuple[object, ...], Said] = {}
         self._steering = lru_cache(KNOWN_STEERINGS)(Steering)
         self._inert = frozenset(name.encode() for name in settings.ignore_headers)
         self._share = settings.share
@@ -95,8 +98,21 @@ class Intake:
         self, upstream: str, endpoint: str, query: bytes, headers: Headers, body: bytes
     ) -> Admitted | Bypassed | Refused:
         """What becomes of a POST to a cached endpoint."""
-        said = self._said(upstream, endpoint, query, headers)
-        directives = said.directives
+        return self.take(self.heard(upstream, endpoint, query, headers), body)
+
+    def heard(self, upstream: str, endpoint: str, query: bytes, headers: Headers) -> Said:
+        """What these headers say; the same client says the same with every request, so it is remembered for a while."""
+        fields = (upstream, endpoint, query, *[field for field in headers if field[0] != b"content-length"])
+        said = self._known.get(fields)
+        if said is None:
+            if len(self._known) >= KNOWN_HEADERS:
+                self._known.clear()
+            said = self._known[fields] = self._heed(upstream, endpoint, query, headers)
+        return said
+
+    def take(self, said: Said, body: bytes) -> Admitted | Bypassed | Refused:
+        """What becomes of a POST with this body, whose headers were `heard`."""
+        upstream, endpoint, query, directives = said.upstream, said.endpoint, said.query, said.directives
         if isinstance(directives, Reason):
             return Refused(directives)
         number = next(NUMBERS)
@@ -164,17 +180,7 @@ class Intake:
         """For calls past the cache with whose prompt nothing is done, but whose cost is to be known."""
         return self._steering(model, tenant, self._bases[upstream], "off", "auto", False, namespace)
 
-    def _said(self, upstream: str, endpoint: str, query: bytes, headers: Headers) -> _Said:
-        """What these headers say; the same client says the same with every request, so it is remembered for a while."""
-        fields = (upstream, endpoint, query, *[field for field in headers if field[0] != b"content-length"])
-        said = self._known.get(fields)
-        if said is None:
-            if len(self._known) >= KNOWN_HEADERS:
-                self._known.clear()
-            said = self._known[fields] = self._heed(upstream, endpoint, query, headers)
-        return said
-
-    def _heed(self, upstream: str, endpoint: str, query: bytes, headers: Headers) -> _Said:
+    def _heed(self, upstream: str, endpoint: str, query: bytes, headers: Headers) -> Said:
         said = read_directives(headers)
         directives = SILENCE if isinstance(said, Reason) else said
         tenant = tenant_id(credentials(headers), self._secret, self._share)
@@ -188,7 +194,10 @@ class Intake:
             headers=keyed_headers(_end_to_end(headers), self._inert),
             body=b"",
         )
-        return _Said(
+        return Said(
+            upstream=upstream,
+            endpoint=endpoint,
+            query=query,
             directives=said,
             forwarded=forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers),
             tenant=tenant,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from payonce.gateway.shelf import Ready, Shelf
+from payonce.gateway.shelf import LONGEST_NAME, Ready, Shelf, _size, name_of
 from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.ports import Head
 from payonce.testing.sim import SimulatedProvider, running_sim
@@ -40,7 +40,7 @@ def say(gateway: RunningGateway, body: Any, path: str = PATH, **fields: str) -> 
 
 
 def shelved(gateway: RunningGateway, body: Any, path: str = PATH, **fields: str) -> Reply:
-    """Asks until the lane answers, first by what it parsed and then by the raw bytes."""
+    """Asks until the lane answers, twice."""
     assert gateway.post(body, path, **fields).status == 200
     assert gateway.post(body, path, **fields).hit
     for _ in range(2):
@@ -70,12 +70,12 @@ REQUESTS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("case", REQUESTS)
-def test_lane_raw_repeat_and_story_agree(sim: SimulatedProvider, gateway: RunningGateway, case: str) -> None:
+def test_lane_and_story_agree(sim: SimulatedProvider, gateway: RunningGateway, case: str) -> None:
     body, fields = REQUESTS[case]
     said = {name.replace("-", "_"): value for name, value in fields.items()}
     assert gateway.post(body, **said).status == 200
     seen = [gateway.post(body, **said)]  # the story
-    for _ in range(2):  # the lane by its digest, then by the raw bytes
+    for _ in range(2):  # the lane, with the head parsed and with the head known
         reply, fast = say(gateway, body, **said)
         assert fast == 1
         seen.append(reply)
@@ -312,7 +312,7 @@ def test_the_lane_waits_for_the_answers_before_it(sim: SimulatedProvider, gatewa
     with gateway.wire() as wire:
         cold = post(ask("cold", model="sim/fault-slow-first-byte=0.2"), PATH, gateway.host)
         wire.send(cold)
-        wire.send(post(warm, PATH, gateway.host))  # byte for byte what the raw repeat knows
+        wire.send(post(warm, PATH, gateway.host))  # a head that is known
         wire.send(post(warm, PATH, gateway.host))
         assert not wire.reply().hit
         assert [wire.reply().body for _ in range(2)] == [first.body] * 2
@@ -352,10 +352,10 @@ def test_the_shelf_is_bounded_however_many_answers_pass(sim: SimulatedProvider) 
                 for _ in range(4):
                     wire.send(data)
                     assert wire.reply().status == 200
-        used = gateway.run(lambda: (shelf.used, sum(ready.size for ready in shelf._ready.values()), len(shelf)))
+        used = gateway.run(lambda: (shelf.used, sum(_size(*one) for one in shelf._ready.items()), len(shelf)))
         assert used[0] == used[1] <= shelf.max_bytes == 1 << 18
         assert 0 < used[2] < 300
-        assert gateway.run(lambda: sum(map(len, shelf._digests.values()))) == used[2]
+        assert gateway.run(lambda: sum(map(len, shelf._names.values()))) == used[2]
 
 
 def test_a_client_that_takes_nothing_is_not_written_for_by_the_lane(gateway: RunningGateway) -> None:
@@ -387,14 +387,24 @@ def _ready(slot: bytes, size: int = 100, ttl: int = 10) -> Ready:
 
 def test_a_shelf_forgets_the_least_recently_used_and_nothing_too_large() -> None:
     shelf = Shelf(40_000, _Count())
-    for n in range(100):
-        shelf.put(b"d%d" % n, _ready(b"s%d" % (n % 10)))
-        shelf.get(b"d0", 1.0)
+    names = [name_of(b"head", b"d%d" % n) for n in range(100)]
+    for n, name in enumerate(names):
+        shelf.put(name, _ready(b"s%d" % (n % 10)))
+        shelf.get(names[0], 1.0)
         assert shelf.used <= 40_000
-    assert shelf.get(b"d0", 1.0) is not None
-    assert shelf.get(b"d1", 1.0) is None
-    shelf.put(b"large", _ready(b"large", 40_000))
-    assert shelf.get(b"large", 1.0) is None
+    assert shelf.get(names[0], 1.0) is not None
+    assert shelf.get(names[1], 1.0) is None
+    large = name_of(b"head", b"large")
+    shelf.put(large, _ready(b"large", 40_000))
+    assert shelf.get(large, 1.0) is None
     for n in range(10):
         shelf.drop(b"s%d" % n)
-    assert (len(shelf), shelf.used, shelf._digests) == (0, 0, {})
+    assert (len(shelf), shelf.used, shelf._names) == (0, 0, {})
+
+
+def test_a_long_body_is_named_by_its_digest_and_counts_for_as_much() -> None:
+    short, long = b"x" * LONGEST_NAME, b"x" * (LONGEST_NAME + 1)
+    assert name_of(b"head", short) == (b"head", short)
+    assert name_of(b"head", long) != name_of(b"head", long + b"x")
+    assert max(map(len, name_of(b"head", long)[1:][1:])) == 32
+    assert name_of(b"head", long) != name_of(b"head", name_of(b"head", long)[-1]), "a body that is another's digest"

@@ -24,13 +24,14 @@ from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.deadlines import keep_deadlines
 from payonce.gateway.face import AbortedAnswer, AsgiFace, Receive, Scope, Send
 from payonce.gateway.guard import Guard
+from payonce.gateway.heads import Heads, KnownHead
 from payonce.gateway.meter import Meter
 from payonce.gateway.price_list import keep_prices
 from payonce.gateway.routes import Route, Routes
-from payonce.gateway.shelf import Ready, Shelf
+from payonce.gateway.shelf import Name, Ready, Shelf
 from payonce.gateway.upstream import HttpUpstream
 from payonce.gateway.watched import Told, WatchedFace, teller_of
-from payonce.intake import Admitted, Bypassed, Intake
+from payonce.intake import Admitted, Bypassed, Intake, Said
 from payonce.model import reason as why
 from payonce.model.call import Headers
 from payonce.model.ports import Clock, Upstream
@@ -51,6 +52,7 @@ class Gateway:
         self._board = board
         self.routes = Routes(name for name, _ in settings.upstream)
         self.guard = Guard(settings)
+        self.heads = Heads()
         self.clock: Clock = time.time
         self.stopping = False
         self.connections: set[StrictProtocol] = set()
@@ -175,20 +177,21 @@ class Gateway:
             await self.world.player.pass_on(call, face)
             told: Told = (None, call)
         else:
-            told = await self._play(route, query, headers, body, face)
+            told = await self._play(self._heard(route, query, headers), body, face)
         if isinstance(face, WatchedFace):
             face.told, face.received = told, len(body)
 
-    async def answer(
-        self, route: Route, query: bytes, headers: Headers, body: bytes, face: LaneAnswer, digest: bytes
-    ) -> None:
-        """Answer a POST to a cached endpoint that the fast lane has read; `digest` is its name on the shelf."""
+    async def answer(self, head: KnownHead, body: bytes, face: LaneAnswer, name: Name) -> None:
+        """Answer a POST to a cached endpoint that the fast lane has read; `name` is its name on the shelf."""
         try:
-            against = self.guard.against(headers)
-            if against is not None:
-                await face.refuse(against)
-            else:
-                await self._play(route, query, headers, body, face, digest)
+            said = head.said
+            if said is None and head.against is None:
+                head.against, said = self.guard.against(head.headers), self._heard(head.route, head.query, head.headers)
+                head.said = said
+            if head.against is not None:
+                await face.refuse(head.against)
+            elif said is not None:
+                await self._play(said, body, face, name)
         except Exception:
             log.exception("a request failed")
             await self._stumbled(face)
@@ -201,24 +204,19 @@ class Gateway:
         else:
             await face.refuse(why.INTERNAL)
 
-    async def _play(
-        self,
-        route: Route,
-        query: bytes,
-        headers: Headers,
-        body: bytes,
-        face: AsgiFace | LaneAnswer,
-        digest: bytes | None = None,
-    ) -> Told:
-        taken = self.intake.admit(route.upstream, route.endpoint, query, headers, body)
+    def _heard(self, route: Route, query: bytes, headers: Headers) -> Said:
+        return self.intake.heard(route.upstream, route.endpoint, query, headers)
+
+    async def _play(self, said: Said, body: bytes, face: AsgiFace | LaneAnswer, name: Name | None = None) -> Told:
+        taken = self.intake.take(said, body)
         call = taken.ask.call if isinstance(taken, Admitted) else taken.call if isinstance(taken, Bypassed) else None
         if call is not None and self.world.books is not None:
             face.said = self.world.books.journal.named(call.number)
         if isinstance(taken, Admitted):
             before = self._moment()
             receipt = await self.world.player.exchange(taken.ask, taken.dialect, face)
-            if digest is not None and before == self._moment():
-                self._shelve(digest, taken, receipt)
+            if name is not None and before == self._moment():
+                self._shelve(name, taken, receipt)
             return receipt, taken.ask
         if isinstance(taken, Bypassed):
             return await self.world.player.bypass(taken.call, taken.reason, face), taken.call
@@ -231,7 +229,7 @@ class Gateway:
         """Moves on with every purge and every change of an entry: what was read before may no longer hold."""
         return self.world.tiers.purges, self.shelf.changes if self.shelf is not None else 0
 
-    def _shelve(self, digest: bytes, taken: Admitted, receipt: Receipt) -> None:
+    def _shelve(self, name: Name, taken: Admitted, receipt: Receipt) -> None:
         """Let the fast lane repeat a fresh hit whose request says nothing that depends on the moment."""
         ask = taken.ask
         if self.shelf is None or receipt.outcome is not Outcome.HIT or not ask.plain:
@@ -244,7 +242,7 @@ class Gateway:
         books, key = self.world.books, ask.key
         named = books.journal.named if books is not None else None
         ready = Ready(receipt.entry, body, key.slot, self.world.tiers.purges, named, converted=receipt.converted)
-        self.shelf.put(digest, ready)
+        self.shelf.put(name, ready)
 
     async def _body(self, receive: Receive, face: AsgiFace, headers: Headers) -> bytes | None:
         """The whole request body; None where it was refused or the client left."""

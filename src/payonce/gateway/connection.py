@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import httptools
@@ -62,7 +62,7 @@ class StrictProtocol(HttpToolsProtocol):
     @property
     def answering(self) -> bool:
         """Whether a response is under way."""
-        cycle = cast("GatewayCycle | LaneAnswer | None", self.cycle)
+        cycle: GatewayCycle | LaneAnswer | None = self.cycle  # type: ignore[assignment]  # as `_begin_cycle` made it
         return cycle is not None and not cycle.response_complete
 
     # The connection.

@@ -1,24 +1,20 @@
 """The fast lane: answers that stand on the shelf are written before any task or ASGI scope exists.
 
-A small POST whose digest is on the shelf is answered synchronously; one whose bytes are those of a request answered so
-before is not even parsed again. What is not on the shelf is told by the story and written straight to the connection;
-everything else goes the normal way through the app. This room must never judge a request.
+A small POST that is on the shelf is answered synchronously; one with a head that is known is not even parsed.
+What is not on the shelf is told by the story and written straight to the connection; everything else goes the normal
+way through the app. This room must never judge a request.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from blake3 import blake3
-
 from payonce.gateway.connection import Phase, StrictProtocol
 from payonce.gateway.cycle import LaneAnswer
-from payonce.gateway.shelf import Ready, request_digest
+from payonce.gateway.heads import HeadName, KnownHead, body_at, named, worth_a_look
+from payonce.gateway.shelf import name_of, told_by
 
 LANE_BODY_BYTES = 64 << 10
-MOST_UNREPEATED = 8
-"""After so many requests in a row that were answered from the shelf before, but in other bytes (another request id,
-say), a connection's reads are no longer looked up before they are parsed."""
 
 
 class GatewayProtocol(StrictProtocol):
@@ -26,63 +22,77 @@ class GatewayProtocol(StrictProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._served: Ready | None = None
-        self._unrepeated = 0
+        shelf = self.gateway.shelf
+        self._shelf = shelf if shelf is not None and shelf.max_bytes > 0 else None
+        self._last: tuple[HeadName, KnownHead] | None = None
+        self._name: HeadName | None = None
+        self._coming: tuple[KnownHead, int] | None = None
+        self._strange = 0
 
     def data_received(self, data: bytes) -> None:
-        raw = None
-        if self.phase is Phase.IDLE and self._may_repeat(data):
-            self.began = self.loop.time()
-            raw = blake3(data).digest()
-            if self._repeat(raw):
-                return
+        if self._coming is not None:
+            self._collect(data, *self._coming)
+            return
+        if self.phase is Phase.IDLE:
+            self._name = None
+            if self._shelf is not None and not self.answering and not self.refused and not self._stopping:
+                last = self._last
+                start = 0 if last is None else body_at(last[0], data)
+                if last is not None and start:
+                    self._begins(last[1])
+                    self._give(last[1], data[start:])
+                    return
+                if self._recognise(data):
+                    return
         super().data_received(data)
-        served = self._take_served()
-        if raw is not None and served is not None and self._in_this_read == 1 and self.phase is Phase.IDLE:
-            served.named = True
-            self.gateway.shelf.put(raw, served)  # type: ignore[union-attr]  # it was just served from
 
-    def _take_served(self) -> Ready | None:
-        """What the lane has just served."""
-        served, self._served = self._served, None
-        return served
-
-    def _may_repeat(self, data: bytes) -> bool:
-        """Whether `data`, the first bytes of a request, may be answered without parsing them (see `_repeat`)."""
-        shelf = self.gateway.shelf
-        return (
-            self._unrepeated < MOST_UNREPEATED
-            and not self.refused
-            and shelf is not None
-            and shelf.max_bytes > 0
-            and len(data) <= LANE_BODY_BYTES
-            and data.startswith(b"POST ")
-            and not self.answering
-            and not self._stopping
-        )
-
-    def _repeat(self, raw: bytes) -> bool:
-        """Answer a read whose bytes are, from a message's first to its last, those of a request that the lane has
-        parsed and answered before; False if there was none. The parser stays where it is: between two messages."""
-        now = self.gateway.clock()
-        ready = self.gateway.shelf.get(raw, now)  # type: ignore[union-attr]  # `_may_repeat` has looked
-        if ready is None or self.flow.write_paused:
+    def _recognise(self, data: bytes) -> bool:
+        """Take a read that begins with a head that was parsed, and came to `_answer`, before; the body may still be
+        coming. The parser stays where it is: between two messages. False leaves all to the parser."""
+        self._strange += 1
+        if not worth_a_look(self._strange) or not data.startswith(b"POST ") or (found := named(data)) is None:
             return False
-        self._unrepeated = 0
-        self._write(ready, now)
+        name, (length, body) = found
+        if length > LANE_BODY_BYTES or len(body) > length:
+            return False
+        head = self.gateway.heads.find(name)
+        if head is None:
+            self._name = name
+            return False
+        self._last, self._strange = (name, head), 0
+        self._begins(head)
+        if len(body) == length:
+            self._give(head, body)
+        else:
+            self.phase = Phase.BODY
+            self._body_bytes = len(body)
+            self._lane, self._coming = [body], (head, length)
         return True
 
-    def _write(self, ready: Ready, now: float) -> None:
-        self.transport.write(ready.wire(now, self.server_state.default_headers))
-        self.server_state.total_requests += 1
+    def _begins(self, head: KnownHead) -> None:
+        """A request with this head, which nobody parses."""
+        self.since = self.began = self.loop.time()
+        self._method, self.url = b"POST", head.url
+
+    def _collect(self, data: bytes, head: KnownHead, length: int) -> None:
+        """More of the body behind a head that was recognised."""
+        if self.refused or self._lane is None:
+            return
+        self._lane.append(data)
+        self._body_bytes += len(data)
+        if self._body_bytes < length:
+            return
+        whole = b"".join(self._lane)
+        self._lane = self._coming = None
+        self.phase = Phase.IDLE
         self.since = self.loop.time()
-        self.gateway.shelf.served(ready, self.since - self.began)  # type: ignore[union-attr]
+        self._give(head, whole[:length])
+        if len(whole) > length:
+            self.data_received(whole[length:])
 
     def _lane_is_open(self) -> bool:
-        shelf = self.gateway.shelf
         return (
-            shelf is not None
-            and shelf.max_bytes > 0
+            self._shelf is not None
             and not self.answering
             and not self._stopping
             and self._length is not None
@@ -95,29 +105,36 @@ class GatewayProtocol(StrictProtocol):
         )
 
     def _answer(self, body: bytes) -> None:
-        """Write what stands on the shelf for exactly these bytes; else let the story tell it."""
-        shelf = self.gateway.shelf
-        assert shelf is not None
-        digest = request_digest(self.url, self.headers, body)
-        now = self.gateway.clock()
-        ready = shelf.get(digest, now)
-        if ready is not None and not self._stopping and not self.flow.write_paused:
-            self._served = ready
-            if ready.named:
-                self._unrepeated += 1
-            self._write(ready, now)
-            return
-        path, _, query = self.url.partition(b"?")
-        route = self.gateway.routes.find(path)
+        """Answer what the parser has found, if it goes to a cached endpoint."""
+        route = self.gateway.routes.find(self.url.partition(b"?")[0])
         if route is None or not route.cached or self._stopping:
             self._begin_cycle(body)
             return
-        answer = LaneAnswer(
-            route.endpoint, self.transport, self.flow, self.server_state.default_headers, self.on_response_complete
-        )
+        headers = tuple(self.headers)
+        head = KnownHead(self.url, route, headers, told_by(self.url, headers))
+        if self._name is not None:
+            self.gateway.heads.keep(self._name, head)
+            self._last, self._name = (self._name, head), None
+        self._give(head, body)
+
+    def _give(self, head: KnownHead, body: bytes) -> None:
+        """Write what stands on the shelf for exactly this; else let the story tell it."""
+        shelf = self._shelf
+        assert shelf is not None
+        name = name_of(head.told, body)
+        now = self.gateway.clock()
+        ready = shelf.get(name, now)
+        default = self.server_state.default_headers
+        if ready is not None and not self._stopping and not self.flow.write_paused:
+            self.transport.write(ready.wire(now, default))
+            self.server_state.total_requests += 1
+            self.since = self.loop.time()
+            shelf.served(ready, self.since - self.began)
+            return
+        answer = LaneAnswer(head.route.endpoint, self.transport, self.flow, default, self.on_response_complete)
+        answer.keep_alive = not self._stopping
         self.cycle = answer  # type: ignore[assignment]  # all that uvicorn's protocol asks of a cycle, it has
         self._running = answer
-        told = self.gateway.answer(route, query, tuple(self.headers), body, answer, digest)
-        task = self.loop.create_task(told)
+        task = self.loop.create_task(self.gateway.answer(head, body, answer, name))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -27,6 +27,8 @@ from payonce.model.ports import Head
 from payonce.model.receipt import Hits
 
 _OVERHEAD = 1500
+LONGEST_NAME = 4 << 10
+"""Bytes of a body that is a part of a name as it is: to compare it takes a third of the time of hashing it well."""
 
 
 _NOT_DIGESTED = (HOP_BY_HOP | REBUILT | REROUTING) - {b"host", b"connection"}
@@ -34,14 +36,23 @@ _KEPT_INERT = frozenset((b"origin", b"content-type"))
 _digested: dict[bytes, bool] = {}
 
 
-def request_digest(target: bytes, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
-    """32 bytes that two POSTs share only if target, body and every field that could matter are the same."""
+Name = tuple[bytes, bytes] | tuple[bytes, None, bytes]
+"""Two POSTs share one only if target, body and every field that could matter are the same: the first part says all of
+it but the body, which stands for itself or, where it is long, is a digest."""
+
+
+def name_of(told: bytes, body: bytes) -> Name:
+    """The name of a request of which `told_by` says all but the body."""
+    return (told, body) if len(body) <= LONGEST_NAME else (told, None, blake3(body).digest())
+
+
+def told_by(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """32 bytes that two requests share only if all of them that could matter is the same, bodies apart."""
     parts = [target]
     for name, value in headers:
         if _digested[name] if name in _digested else _is_digested(name):
             parts += (name, value)
-    head = b"\0".join(parts)  # none of them holds a NUL
-    return blake3(len(head).to_bytes(4, "big") + head + body).digest()
+    return blake3(b"\0".join(parts)).digest()  # none of them holds a NUL
 
 
 def _is_digested(name: bytes) -> bool:
@@ -75,7 +86,7 @@ class Ready:
 
     __slots__ = (
         *("_date", "_earlier", "_name", "_request", "_second", "_wire", "body", "converted", "entry"),
-        *("expires_at", "named", "purges", "size", "slot", "unsaid"),
+        *("expires_at", "purges", "size", "slot", "unsaid"),
     )
 
     def __init__(
@@ -100,8 +111,6 @@ class Ready:
         self.expires_at = entry.stored_at + entry.ttl
         self.size = 2 * len(body) + _OVERHEAD
         self.unsaid = 0
-        self.named = False
-        """Whether it is also known by the bytes of a whole request."""
         self._second = -1
         self._date: object = None
         self._wire = b""
@@ -134,15 +143,15 @@ class Ready:
 
 
 class Shelf:
-    """Ready answers by request digest, least recently used ones go first; `max_bytes` 0 keeps none."""
+    """Ready answers by the names of requests, least recently used ones go first; `max_bytes` 0 keeps none."""
 
     def __init__(self, max_bytes: int, purge_count: PurgeCount) -> None:
         self.max_bytes = max_bytes
         self.used = 0
         self.changes = 0
         self._purge_count = purge_count
-        self._ready: OrderedDict[bytes, Ready] = OrderedDict()
-        self._digests: dict[bytes, set[bytes]] = {}
+        self._ready: OrderedDict[Name, Ready] = OrderedDict()
+        self._names: dict[bytes, set[Name]] = {}
         self._said: list[Ready] = []
         self._histogram = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
@@ -150,17 +159,17 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._ready)
 
-    def get(self, digest: bytes, now: float) -> Ready | None:
-        """What may be written for a request with this digest, at `now`."""
-        ready = self._ready.get(digest)
+    def get(self, name: Name, now: float) -> Ready | None:
+        """What may be written for a request with this name, at `now`."""
+        ready = self._ready.get(name)
         if ready is None:
             return None
         if now >= ready.expires_at or now < ready.entry.stored_at or ready.purges != self._purge_count.purges:
-            self._remove(digest)
+            self._remove(name)
             return None
         if not self._purge_count.trusted:
             return None
-        self._ready.move_to_end(digest)
+        self._ready.move_to_end(name)
         return ready
 
     def served(self, ready: Ready, seconds: float) -> None:
@@ -171,14 +180,14 @@ class Shelf:
         self._histogram[bisect_left(BUCKETS, seconds)] += 1
         self._seconds += seconds
 
-    def put(self, digest: bytes, ready: Ready) -> None:
-        """Keep `ready` for requests with this digest."""
-        if ready.size > self.max_bytes // 8:
+    def put(self, name: Name, ready: Ready) -> None:
+        """Keep `ready` for requests with this name."""
+        if _size(name, ready) > self.max_bytes // 8:
             return
-        self._remove(digest)
-        self._ready[digest] = ready
-        self._digests.setdefault(_meaning(ready.slot), set()).add(digest)
-        self.used += ready.size
+        self._remove(name)
+        self._ready[name] = ready
+        self._names.setdefault(_meaning(ready.slot), set()).add(name)
+        self.used += _size(name, ready)
         while self.used > self.max_bytes:
             self._remove(next(iter(self._ready)))
 
@@ -186,8 +195,8 @@ class Shelf:
         """Something about this slot has changed; `changes` counts such calls. What was converted stands under the slot
         of the other framing, so both framings go."""
         self.changes += 1
-        for digest in tuple(self._digests.get(_meaning(slot), ())):
-            self._remove(digest)
+        for name in tuple(self._names.get(_meaning(slot), ())):
+            self._remove(name)
 
     def settle(self, ledger: Ledger) -> None:
         """Tell the ledger what was served since the last time."""
@@ -199,12 +208,16 @@ class Shelf:
         hits = [hit for ready in said for hit in ready.settle()]
         ledger.fast_hits(hits, histogram, round(seconds * 1e9))
 
-    def _remove(self, digest: bytes) -> None:
-        ready = self._ready.pop(digest, None)
+    def _remove(self, name: Name) -> None:
+        ready = self._ready.pop(name, None)
         if ready is None:
             return
-        self.used -= ready.size
-        digests = self._digests[_meaning(ready.slot)]
-        digests.discard(digest)
-        if not digests:
-            del self._digests[_meaning(ready.slot)]
+        self.used -= _size(name, ready)
+        names = self._names[_meaning(ready.slot)]
+        names.discard(name)
+        if not names:
+            del self._names[_meaning(ready.slot)]
+
+
+def _size(name: Name, ready: Ready) -> int:
+    return ready.size + len(name[-1])
