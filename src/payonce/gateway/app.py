@@ -10,7 +10,7 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from payonce.assembly import World
 from payonce.config import Settings
@@ -45,11 +45,13 @@ SHELF_SHARE = 4
 
 class Gateway:
     """One worker's gateway. Everything that needs a running loop is made by `start`. `board` is a directory in which
-    the workers of one gateway tell each other their figures; empty where there is one worker."""
+    the workers of one gateway tell each other their figures; empty where there is one worker. `on_start` is called when
+    all of it stands."""
 
-    def __init__(self, settings: Settings, board: str = "") -> None:
+    def __init__(self, settings: Settings, board: str = "", *, on_start: Callable[[], None] | None = None) -> None:
         self.settings = settings
         self._board = board
+        self._on_start = on_start
         self.routes = Routes(name for name, _ in settings.upstream)
         self.guard = Guard(settings)
         self.heads = Heads()
@@ -100,6 +102,8 @@ class Gateway:
         self.meter = Meter(world, shelf, self.connections, self.clock, self._board)
         each = (keeping, pricing, self.meter.keep_posting())
         self._keepers = [asyncio.get_running_loop().create_task(keeper) for keeper in each]
+        if self._on_start is not None:
+            self._on_start()
 
     async def stop(self) -> None:
         """Let flights land, flush the store, close connections."""

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import resource
 import socket
 import sys
 import tempfile
 from collections.abc import Mapping
 from functools import partial
+from typing import Final
 
 from payonce.bookkeeping import unwritable
 from payonce.config import Settings
@@ -32,6 +34,8 @@ from payonce.gateway.fastlane import GatewayProtocol
 from payonce.gateway.stopping import let_in, run_alone, run_workers
 
 BACKLOG = 2048
+COLLECT_EVERY: Final = 10_000
+"""So many more objects than before may be there until unreachable cycles are looked for."""
 
 
 def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
@@ -45,17 +49,18 @@ def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
         print(f"payonce: {fault}", file=sys.stderr, flush=True)
     try:
         if settings.workers == 1:
-            return run_alone(server_config(settings), listener)
+            return run_alone(server_config(settings, alone=True), listener)
         with tempfile.TemporaryDirectory(prefix="payonce-figures-", ignore_cleanup_errors=True) as board:
             return run_workers(server_config(settings, board), listener)
     finally:
         listener.close()
 
 
-def server_config(settings: Settings, board: str = "") -> uvicorn.Config:
-    """How uvicorn runs the gateway; `board` is where several workers share their figures."""
+def server_config(settings: Settings, board: str = "", *, alone: bool = False) -> uvicorn.Config:
+    """How uvicorn runs the gateway; `board` is where several workers share their figures. `alone` says that nothing
+    else runs in this process."""
     return uvicorn.Config(
-        partial(_worker, settings, board) if board else partial(Gateway, settings),
+        partial(_worker, settings, board) if board else partial(Gateway, settings, on_start=_settle if alone else None),
         factory=True,
         host=settings.host,
         port=settings.port,
@@ -77,7 +82,15 @@ def server_config(settings: Settings, board: str = "") -> uvicorn.Config:
 def _worker(settings: Settings, board: str) -> Gateway:
     """The gateway in one of several processes; uvicorn asks for it when it listens to signals."""
     let_in()
-    return Gateway(settings, board)
+    return Gateway(settings, board, on_start=_settle)
+
+
+def _settle() -> None:
+    """What stands now stands until the end: the collector of cycles need not look at it again and again, nor look out
+    after every few hundred objects, of which a single moment's requests have more."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, *gc.get_threshold()[1:])
 
 
 def bind(host: str, port: int, origin: str = "port") -> socket.socket:
