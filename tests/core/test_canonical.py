@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import calm  # noqa: F401 - no deadlines
 
-from payonce.dialects.canonical import MAX_DEPTH, number, parse, spell
+from payonce.dialects.canonical import MAX_DEPTH, _plainly_spelled, number, parse, parse_slowly, spell
 from payonce.model import reason as why
 from payonce.model.reason import Reason
 
@@ -133,6 +133,71 @@ def _with(value: Any, path: tuple[Any, ...], new: Any) -> Any:
     copy = dict(value) if isinstance(value, dict) else list(value)
     copy[path[0]] = _with(value[path[0]], path[1:], new)
     return copy
+
+
+def agrees(text: bytes) -> bool:
+    """Whether the quick way to read a body finds what the slow one does; whether it took it is told."""
+    quick, slow = parse(text), parse_slowly(text)
+    if isinstance(quick, Reason) or isinstance(slow, Reason):
+        assert quick is slow, text
+        return False
+    assert spell(quick) == spell(slow), text
+    assert orjson.dumps(quick) == orjson.dumps(slow), text
+    return _plainly_spelled(text) is not None
+
+
+@given(documents, st.data())
+def test_the_quick_way_and_the_slow_way_agree(document: dict[str, Any], data: st.DataObject) -> None:
+    agrees(render(document, data.draw).encode())
+
+
+@given(documents, st.data())
+def test_they_agree_on_damaged_bodies_too(document: dict[str, Any], data: st.DataObject) -> None:
+    text = render(document, data.draw).encode()
+    for _ in range(data.draw(st.integers(1, 3))):
+        start, end = sorted(data.draw(st.tuples(*[st.integers(0, len(text))] * 2)))
+        put = data.draw(
+            st.sampled_from([b"", text[start:end] * 2, b" ", b"1e2", b"-0", b',"":1', b"\\u0061", b"\xff", b'"'])
+        )
+        text = text[:start] + put + text[end:]
+    agrees(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1,"a":1}',
+        '{"a":1e2,"a":100.0}',
+        '{"a":"x","b":{"c":1,"c":2}}',
+        '{"a":100.0,"a":1e2}',
+        '{"a":1e2}',
+        '{"a":1.0}',
+        '{"a":-0}',
+        '{"a":-0.0}',
+        '{"a":1E400}',
+        '{"a":18446744073709551616}',
+        '{"a":0.1000000000000000055}',
+        '{"a":NaN}',
+        '{"a":"\\ud800"}',
+        '{"a":"\\/"}',
+        '{"a":"b\\tc d"}',
+        '{" a":1,"a":1}',
+        '{"a":1,"a ":1}',
+        '{"a":"x y","b":"xy"}',
+        "\ufeff{}",
+        "[1]",
+        "1",
+        "",
+    ],
+)
+def test_they_agree_where_the_quick_one_could_be_misled(text: str) -> None:
+    agrees(text.encode())
+
+
+@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
+def test_what_sdks_send_is_read_the_quick_way(separators: tuple[str, str]) -> None:
+    body = {"model": "m", "temperature": 0.7, "messages": [{"role": "user", "content": 'hé "there"\n {}'}], "n": 2}
+    assert agrees(json.dumps(body, separators=separators, ensure_ascii=False).encode())
 
 
 @given(documents, st.data())

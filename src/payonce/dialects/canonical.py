@@ -9,9 +9,7 @@ This room must never know what a member means.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
-from itertools import accumulate
 from typing import Any, NoReturn
 
 import orjson
@@ -20,9 +18,8 @@ from payonce.model import reason as why
 from payonce.model.reason import Reason
 
 MAX_DEPTH = 128
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+_SPACE = b" \t\r\n"
+_CONTAINERS = (dict, list)
 
 
 class _DuplicateError(ValueError):
@@ -52,7 +49,31 @@ decoder = json.JSONDecoder(
 
 
 def parse(body: bytes) -> dict[str, Any] | Reason:
-    """The members of a JSON object, or why it has no canonical form. Numbers are `orjson.Fragment`s of their text."""
+    """The members of a JSON object, or why it has no canonical form. Numbers are such that orjson writes their text:
+    ints, floats or `orjson.Fragment`s."""
+    members = _plainly_spelled(body)
+    return parse_slowly(body) if members is None else members
+
+
+def _plainly_spelled(body: bytes) -> dict[str, Any] | None:
+    """The members of a body that is spelled, white space apart, as orjson spells what it reads in it; as SDKs do.
+
+    Then no member stands in it twice and each number is written as it would be: orjson leaves out the first of two
+    members, its text never has more tokens than it has read, and to take white space away, that in strings too, joins
+    no two tokens of JSON. So where the texts are the same without any, they are the same token for token.
+    """
+    try:
+        value = orjson.loads(body)
+    except ValueError:
+        return None
+    if type(value) is not dict or too_deep(value):
+        return None
+    text = orjson.dumps(value)
+    return value if text == body or text.translate(None, _SPACE) == body.translate(None, _SPACE) else None
+
+
+def parse_slowly(body: bytes) -> dict[str, Any] | Reason:
+    """As `parse`, of any spelling; all numbers are `orjson.Fragment`s of their text."""
     try:
         value = decoder.decode(body.decode())
     except UnicodeDecodeError:
@@ -67,7 +88,7 @@ def parse(body: bytes) -> dict[str, Any] | Reason:
         return why.BAD_JSON
     if not isinstance(value, dict):
         return why.NOT_AN_OBJECT
-    if too_deep(body):
+    if too_deep(value):
         return why.TOO_DEEP
     if b"\\" in body and b"\\u" in body and isinstance(spell(value), Reason):  # the first test is the quick one
         return why.BAD_TEXT
@@ -82,16 +103,26 @@ def spell(members: Mapping[str, Any]) -> bytes | Reason:
         return why.BAD_TEXT
 
 
-def too_deep(body: bytes) -> bool:
-    """Whether valid JSON text is nested more than 128 levels; linear in its length."""
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return False
-    steps = _STRINGS.sub(b"", body).translate(_STEPS, _NO_BRACKETS)
-    return max(accumulate(memoryview(steps).cast("b")), default=0) > MAX_DEPTH
+def too_deep(value: object) -> bool:
+    """Whether a parsed value is nested more than 128 levels; linear in its size."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        inner = []
+        for outer in level:
+            for item in outer.values() if type(outer) is dict else outer:
+                if type(item) in _CONTAINERS:
+                    inner.append(item)  # noqa: PERF401 - half again as quick as a comprehension over both
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
+def is_number(value: object) -> bool:
+    """Whether a parsed value is a number."""
+    return isinstance(value, int | float | orjson.Fragment) and not isinstance(value, bool)
 
 
 def number(value: object) -> float | None:
     """The value of a parsed number; None for anything else."""
-    if not isinstance(value, orjson.Fragment):
-        return None
-    return float(orjson.dumps(value))
+    return float(orjson.dumps(value)) if is_number(value) else None

@@ -23,7 +23,7 @@ _LINE_ENDS = re.compile(rb"\r\n|\r|\n")
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A request's members (numbers are `orjson.Fragment`s) and what all dialects read in them."""
+    """A request's members (numbers as `parse` has them) and what all dialects read in them."""
 
     members: dict[str, Any]
     model: str

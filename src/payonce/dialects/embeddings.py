@@ -14,7 +14,7 @@ import msgspec
 import orjson
 from blake3 import blake3
 
-from payonce.dialects.canonical import parse, spell
+from payonce.dialects.canonical import is_number, parse, spell
 from payonce.dialects.common import error_shape, text
 from payonce.dialects.tables import EMBEDDINGS_IGNORED
 from payonce.dialects.usage import respend
@@ -164,7 +164,7 @@ def _inputs(given: object) -> list[bytes]:
 
 
 def _all_numbers(given: list[Any]) -> bool:
-    return all(isinstance(number, orjson.Fragment) for number in given)
+    return all(is_number(number) for number in given)
 
 
 def _weight(given: bytes) -> int:
