@@ -22,7 +22,8 @@ from payonce.model.entry import Entry, Facts, Tokens, seal, unseal
 from payonce.model.key import Key
 from payonce.model.ports import About, Store
 from payonce.model.scopes import of_key, scopes_of
-from payonce.moving import KEY_MEMORY_SECONDS, SKEW_SECONDS, Damage, Importer, Moved, Verdict, from_line, to_line
+from payonce.moving import KEY_MEMORY_SECONDS, SKEW_SECONDS, Importer, Verdict
+from payonce.moving_lines import Damage, Moved, from_line, to_line
 from payonce.secret import load_secret
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store
