@@ -42,7 +42,7 @@ class MemcachedMedium:
         self.books = Books(self.nodes, f"{place.prefix}book")
         self.leases = MemcachedLeases(self.books, place.prefix, self._node)
         self.shares = MemcachedShares(self.books, place.prefix, self._node)
-        self._scan = MemcachedScan(place, self.nodes, self.books)
+        self.scan = MemcachedScan(place, self.nodes, self.books)
         self.figures = MemcachedNotes(place.prefix, lambda name: self._node(name.encode()))
 
     def pace(self, read_budget: float) -> None:
@@ -178,11 +178,11 @@ class MemcachedMedium:
 
     def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
         """Every entry, in pieces."""
-        return self._scan.listing(most)
+        return self.scan.listing(most)
 
     def count(self) -> Count:
         """How many entries there are; estimated where there are many."""
-        return self._scan.count()
+        return self.scan.count()
 
     def tend(self) -> None:
         """Probe servers that did not answer."""
