@@ -16,13 +16,11 @@ import msgspec
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import Key
 from payonce.model.ports import About, Chronicle, Clock, Store
-from payonce.model.scopes import BEFORE, alive, of_key
+from payonce.model.scopes import BEFORE, KEY_SCOPE_SECONDS, alive, of_key
 from payonce.moving_lines import Moved
 
 SKEW_SECONDS = 60.0
 """By how much the clocks of two machines may differ: an entry counts as so much older than it says."""
-KEY_MEMORY_SECONDS = 2 * 86400
-"""For how long every store remembers the purge of a single key."""
 FLUSH_SECONDS = 30.0
 
 
@@ -63,7 +61,7 @@ def outlived(
         current.get(scope, 0) and times.get(scope, now) >= asked_at for scope in (*entry.scopes, of_key(key.digest))
     ):
         return False
-    forgotten = now - KEY_MEMORY_SECONDS if raised is None else times.get("key:", float("-inf"))
+    forgotten = now - KEY_SCOPE_SECONDS if raised is None else times.get("key:", float("-inf"))
     return forgotten < asked_at
 
 

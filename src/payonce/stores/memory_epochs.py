@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from payonce.model.ports import Clock
-
-KEY_SCOPE_SECONDS = 2 * 86400
-"""For how long an epoch of a single key matters: longer than any flight, so that answers in flight are purged too."""
+from payonce.model.scopes import KEY_SCOPE_SECONDS
 
 
 class EpochBook:
