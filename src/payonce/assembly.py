@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 from payonce.bookkeeping import Bookkeeping, books_file
+from payonce.chorus import chorus
 from payonce.config import Settings
 from payonce.core.keying import derive
 from payonce.drive.abilities import distant
@@ -39,7 +40,7 @@ from payonce.request_log import RequestLog
 from payonce.secret import SECRET_BYTES, load_secret, secret_path
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store, redact
-from payonce.telling import Teller, chorus
+from payonce.telling import Teller
 
 log = logging.getLogger("payonce")
 
