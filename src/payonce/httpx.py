@@ -2,7 +2,8 @@
 
     OpenAI(base_url=…, http_client=Client(store="sqlite:…", cache="deterministic", ttl=3600))
 
-The same as payonce.httpx2, word for word, for the other module. This room must never hold logic: transport.py does.
+The same as payonce.httpx2, word for word, for the other module. This room must never hold logic: `transport_sync`
+and `transport_async` do.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from payonce.clients import options as read_options
 from payonce.desk import Options
 from payonce.errors import MissingClientError
 from payonce.library_warm import WarmOptions
-from payonce.transport import AsyncCaching, SyncCaching
+from payonce.transport_async import AsyncCaching
+from payonce.transport_sync import SyncCaching
 from payonce.warming import Summary
 
 try:

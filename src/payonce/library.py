@@ -19,13 +19,13 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
-from payonce.assembly import POLL_SECONDS, Ground
 from payonce.config import Settings
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.navigated import NavigatedSyncUpstream, NavigatedUpstream
 from payonce.drive.performing import READERS
 from payonce.drive.sync import SyncPlayer
 from payonce.drive.tower import Tower
+from payonce.ground import POLL_SECONDS, Ground
 from payonce.ledger.ledger import Ledger
 from payonce.ledger.money import Bill
 from payonce.ledger.unread import Expired

@@ -11,16 +11,15 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
-from payonce.books.journal import Billed, Journal
+from payonce.books.journal import Billed
 from payonce.ledger.hits import Told
-from payonce.ledger.money import nano_dollars
 from payonce.ledger.unread import Expired
 from payonce.model.call import Ask, Call
-from payonce.model.entry import Facts, Tokens
 from payonce.model.receipt import Hits, Landing, Outcome, Receipt
-from payonce.model.visit import Spent, Visit, Wire
+from payonce.model.visit import Visit, Wire
+from payonce.visiting import Seen, number_of, visit_of
 
 WAITING: Final = 10_000
 """So many requests may wait to be told of."""
@@ -42,20 +41,6 @@ class Sink(Protocol):
         ...
 
 
-class _Seen(NamedTuple):
-    """A request that was answered."""
-
-    at: float
-    took: float
-    receipt: Receipt | None
-    call: Call | None
-    ask: Ask | None
-    kind: str
-    reason: str
-    wire: Wire | None
-    context: object
-
-
 class Teller:
     """See the room's first paragraph. Safe for threads. With `whole`, every request is told of by `exchanged` alone;
     else whoever holds the connection tells of it, by `visited`. `context` says in what context one is made."""
@@ -72,7 +57,7 @@ class Teller:
         self._sinks = sinks
         self._clock = clock
         self._whole = self.wants_each = whole
-        self._waiting: deque[_Seen] = deque()
+        self._waiting: deque[Seen] = deque()
         self._landed: OrderedDict[int, Landing] = OrderedDict()
         self._billed: OrderedDict[int, Billed] = OrderedDict()
         self._lock = threading.Lock()
@@ -132,7 +117,7 @@ class Teller:
         ask = asked if isinstance(asked, Ask) else None
         call = ask.call if ask is not None else asked if isinstance(asked, Call) else None
         context = self._context() if self._context is not None else None
-        self._waiting.append(_Seen(self._clock() - seconds, seconds, receipt, call, ask, kind, reason, wire, context))
+        self._waiting.append(Seen(self._clock() - seconds, seconds, receipt, call, ask, kind, reason, wire, context))
 
     def turned_away(self, seconds: float, reason: str, wire: Wire) -> None:
         """A connection was refused before a request of it was whole. Of the room that there is, half is kept for
@@ -154,7 +139,7 @@ class Teller:
                     sink.dropped += len(visits)
 
     def _ripe(self, *, last: bool) -> list[Visit]:
-        visits, early = [], deque[_Seen]()
+        visits, early = [], deque[Seen]()
         now = self._clock()
         for _ in range(len(self._waiting)):
             seen = self._waiting.popleft()
@@ -165,140 +150,20 @@ class Teller:
         self._waiting.extendleft(reversed(early))
         return visits
 
-    def _known(self, seen: _Seen) -> bool:
+    def _known(self, seen: Seen) -> bool:
         """Whether nothing more will be heard of it."""
-        number = _number(seen)
+        number = number_of(seen)
         if not number or seen.call is None:
             return True
         flew = seen.receipt is not None and bool(seen.receipt.flight)
         return (not flew or number in self._landed) and (seen.call.steering is None or number in self._billed)
 
-    def _visit(self, seen: _Seen) -> Visit:
-        receipt, ask, call = seen.receipt, seen.ask, seen.call
-        number = _number(seen)
-        landing, billed = self._landed.get(number), self._billed.get(number)
-        facts = _facts(receipt, landing)
-        spent = _spent(landing, billed) if number else None
-        served = receipt is not None and receipt.outcome is Outcome.COLLAPSED
-        steering = call.steering if call is not None else None
-        headers = dict(call.headers) if call is not None else {}
-        return Visit(
-            at=seen.at,
-            took=seen.took,
-            outcome=receipt.outcome.value if receipt is not None else seen.kind,
-            reason=receipt.reason.id if receipt is not None and receipt.reason is not None else seen.reason,
-            unkept=landing.reason.id if landing is not None and landing.reason is not None else "",
-            request=self._id(call),
-            endpoint=call.endpoint if call is not None else "",
-            upstream=call.upstream if call is not None else "",
-            model=ask.intent.model if ask is not None else steering.model if steering is not None else "",
-            answered_by=billed.answered_by
-            if billed is not None and billed.answered_by
-            else facts.model
-            if facts
-            else "",
-            answer_id=facts.source_id if facts is not None else "",
-            tenant=ask.tenant if ask is not None else steering.tenant if steering is not None else "",
-            namespace=ask.namespace if ask is not None else "",
-            stream=ask is not None and ask.key.stream,
-            converted=receipt is not None and receipt.converted,
-            spent=None if served else spent,
-            avoided=spent if served else _avoided(receipt),
-            wire=seen.wire,
-            traceparent=headers.get(b"traceparent", b"").decode("latin-1"),
-            tracestate=headers.get(b"tracestate", b"").decode("latin-1"),
-            context=seen.context,
-        )
+    def _visit(self, seen: Seen) -> Visit:
+        number = number_of(seen)
+        return visit_of(seen, self._landed.get(number), self._billed.get(number), self._id(seen.call))
 
     def _id(self, call: Call | None) -> str:
         return "" if call is None or not call.number or self.filed_as is None else self.filed_as(call.number)
-
-
-def _number(seen: _Seen) -> int:
-    """That of the request whose upstream call answered this one; 0 where none did."""
-    if seen.receipt is None or seen.call is None:
-        return 0
-    if seen.receipt.outcome is Outcome.BYPASS:
-        return seen.call.number if seen.call.steering is not None else 0
-    return seen.receipt.flight
-
-
-def _facts(receipt: Receipt | None, landing: Landing | None) -> Facts | None:
-    if receipt is not None and receipt.entry is not None:
-        return receipt.entry.facts
-    return landing.facts if landing is not None else None
-
-
-def _spent(landing: Landing | None, billed: Billed | None) -> Spent | None:
-    if billed is not None and billed.bills:
-        usage, costs = billed.bills[0].usage, [bill.cost for bill in billed.bills if bill.cost is not None]
-        cost = sum(map(nano_dollars, costs)) if costs else None
-        return Spent(usage.input_total, usage.output, usage.cache_read, usage.cache_write, cost)
-    return _of(landing.facts.tokens) if landing is not None and landing.facts is not None else None
-
-
-def _avoided(receipt: Receipt | None) -> Spent | None:
-    if receipt is None or receipt.outcome not in (Outcome.HIT, Outcome.STALE):
-        return None if receipt is None or receipt.saved is None else _of(receipt.saved.tokens)
-    if receipt.saved is not None:
-        return _of(receipt.saved.tokens)
-    return None if receipt.entry is None else _of(receipt.entry.facts.tokens)
-
-
-def _of(tokens: Tokens) -> Spent:
-    return Spent(input=tokens.input, output=tokens.output, cost=tokens.cost)
-
-
-class Chorus:
-    """Several scribes that are told the same."""
-
-    def __init__(self, *scribes: Journal | Teller) -> None:
-        self._scribes = scribes
-        self.wants_each = any(scribe.wants_each for scribe in scribes)
-
-    def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None) -> None:
-        """A request was answered."""
-        for scribe in self._scribes:
-            scribe.exchanged(receipt, seconds, asked)
-
-    def hit(self, receipt: Receipt, seconds: float, asked: Ask) -> None:
-        """A request was answered from the cache."""
-        for scribe in self._scribes:
-            if scribe.wants_each:
-                scribe.hit(receipt, seconds, asked)
-
-    def hits(self, told: Told) -> None:
-        """Requests were answered from the cache."""
-        for scribe in self._scribes:
-            scribe.hits(told)
-
-    def landed(self, landing: Landing, followers: int, ask: Ask) -> None:
-        """An upstream call ended."""
-        for scribe in self._scribes:
-            scribe.landed(landing, followers, ask)
-
-    def billed(self, billed: Billed) -> None:
-        """An upstream's answer was billed."""
-        for scribe in self._scribes:
-            scribe.billed(billed)
-
-    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
-        """The fast lane answered."""
-        for scribe in self._scribes:
-            scribe.shelved(hits, histogram, nanoseconds)
-
-    def unread(self, expired: Expired) -> None:
-        """Written prefixes expired unread."""
-        for scribe in self._scribes:
-            scribe.unread(expired)
-
-
-def chorus(journal: Journal | None, teller: Teller | None) -> Chorus | Journal | Teller | None:
-    """Whoever of the two there is, as one scribe."""
-    if journal is None or teller is None:
-        return teller if journal is None else journal
-    teller.filed_as = journal.filed_as
-    return Chorus(journal, teller)
 
 
 def _keep(known: OrderedDict[int, V], number: int, value: V) -> None:

@@ -21,8 +21,9 @@ from payonce.core.keying import derive
 from payonce.model.entry import Entry, Facts, Tokens, seal, unseal
 from payonce.model.key import Key
 from payonce.model.ports import About, Store
-from payonce.model.scopes import of_key, scopes_of
-from payonce.moving import KEY_MEMORY_SECONDS, SKEW_SECONDS, Damage, Importer, Moved, Verdict, from_line, to_line
+from payonce.model.scopes import KEY_SCOPE_SECONDS, of_key, scopes_of
+from payonce.moving import SKEW_SECONDS, Importer, Verdict
+from payonce.moving_lines import Damage, Moved, from_line, to_line
 from payonce.secret import load_secret
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store
@@ -219,7 +220,7 @@ def test_a_forgotten_purge_of_a_key_still_holds(target: tuple[Store, list[float]
     store, clock = target
     store.raise_epoch(of_key(key_of(1).digest))
     purged_at = clock[0]
-    clock[0] += KEY_MEMORY_SECONDS + 10
+    clock[0] += KEY_SCOPE_SECONDS + 10
     store.raise_epoch("tag:another")
     assert of_key(key_of(1).digest) not in store.epochs()
     entry = entry_of(key_of(1), stored_at=purged_at - 1, ttl=864000)
@@ -239,7 +240,7 @@ def test_where_the_time_of_a_purge_is_unknown_nothing_that_it_may_concern_comes_
     store = MemoryStore(1 << 20, clock=lambda: NOW)
     silent: Any = Silent(store)
     entry = entry_of(key_of(1), stored_at=NOW - 10, ttl=864000)
-    old = msgspec.structs.replace(entry, stored_at=NOW - KEY_MEMORY_SECONDS - 1)
+    old = msgspec.structs.replace(entry, stored_at=NOW - KEY_SCOPE_SECONDS - 1)
     assert take(silent, old) is Verdict.PURGED
     assert take(silent, entry) is Verdict.IMPORTED
     store.raise_epoch("model:a/x")

@@ -394,5 +394,6 @@ for name, other in (("httpx", "httpx2"), ("httpx2", "httpx")):
 
 
 def test_importing_payonce_imports_no_http_client(tmp_path: Path, sim: SimulatedProvider) -> None:
-    code = "import sys, payonce, payonce.transport, payonce.clients; assert not {'httpx', 'httpx2'} & set(sys.modules)"
+    rooms = "payonce, payonce.transport_sync, payonce.transport_async, payonce.clients"
+    code = f"import sys, {rooms}; assert not {{'httpx', 'httpx2'}} & set(sys.modules)"
     run(code, sim, tmp_path)

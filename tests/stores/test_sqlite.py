@@ -212,7 +212,7 @@ def test_files_are_ours_alone(path: Path, store: SqliteStore, clock: FakeClock) 
 def test_the_file_is_opened_as_it_must_be(store: SqliteStore, path: Path, clock: FakeClock) -> None:
     put(store, clock, 1)
     assert store.flush()
-    db = store._live.writer._db
+    db = store._live.writer._hand.db
     assert db is not None
     found = {name: db.pragma(name) for name in ("journal_mode", "synchronous", "auto_vacuum", "mmap_size")}
     assert found == {"journal_mode": "wal", "synchronous": 1, "auto_vacuum": 2, "mmap_size": 0}

@@ -19,7 +19,8 @@ from payonce.cli.progress import progress
 from payonce.errors import PayonceError
 from payonce.listing import Shelf
 from payonce.model.reason import ROUTINE
-from payonce.moving import FLUSH_SECONDS, Damage, Importer, Verdict, counted, from_line
+from payonce.moving import FLUSH_SECONDS, Importer, Verdict, counted
+from payonce.moving_lines import Damage, from_line
 
 _LEFT_OUT = {
     Verdict.PRESENT: "there already, as new",

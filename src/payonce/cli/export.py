@@ -20,7 +20,8 @@ from payonce.errors import PayonceError
 from payonce.listing import Shelf, fitting
 from payonce.model.key import Key
 from payonce.model.ports import Row
-from payonce.moving import fresh, to_line
+from payonce.moving import fresh
+from payonce.moving_lines import to_line
 from payonce.wording import size
 
 

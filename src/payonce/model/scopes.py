@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping
 ALL = "all"
 BEFORE = "before"
 """The one epoch that holds a time: whatever was stored up to that Unix millisecond is purged."""
+KEY_SCOPE_SECONDS = 2 * 86400
+"""For so long every store remembers the epoch of a single key: longer than any flight, so that answers under way are
+purged too."""
 
 
 def of_tenant(tenant: str) -> str:

@@ -14,10 +14,10 @@ from typing import Any, Final
 import msgspec
 
 from payonce.model.ports import Clock
+from payonce.model.scopes import KEY_SCOPE_SECONDS
 from payonce.stores.cassette_place import Place
 
 FILE: Final = "epochs.json"
-KEY_SCOPE_SECONDS: Final = 2 * 86400
 _OF_KEYS: Final = "key:"
 
 

@@ -21,20 +21,14 @@ from payonce.stores import memcached_words as words
 from payonce.stores import parcel
 from payonce.stores.memcached_books import Books, MemcachedNode
 from payonce.stores.memcached_leases import MemcachedLeases
-from payonce.stores.memcached_link import MemcachedLink
 from payonce.stores.memcached_notes import MemcachedNotes
+from payonce.stores.memcached_scan import MemcachedScan
 from payonce.stores.memcached_shares import MemcachedShares
 from payonce.stores.memcached_url import Place, read_place
 from payonce.stores.memcached_words import Answer
 from payonce.stores.shared import SharedStore
 from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
 from payonce.stores.talk import LateError
-
-COUNT_NAMES = 20_000
-"""So many names are looked at for a count; with more than that, the rest is estimated."""
-_PAGE = 200
-_CALL_SECONDS = 2.0
-_LIST_SECONDS = 30.0
 
 
 class MemcachedMedium:
@@ -48,6 +42,7 @@ class MemcachedMedium:
         self.books = Books(self.nodes, f"{place.prefix}book")
         self.leases = MemcachedLeases(self.books, place.prefix, self._node)
         self.shares = MemcachedShares(self.books, place.prefix, self._node)
+        self.scan = MemcachedScan(place, self.nodes, self.books)
         self.figures = MemcachedNotes(place.prefix, lambda name: self._node(name.encode()))
 
     def pace(self, read_budget: float) -> None:
@@ -181,78 +176,13 @@ class MemcachedMedium:
         """The records of these days."""
         return self.figures.notes(days, deadline)
 
-    # -------------------------------------------------------------------------------------------------- listing
-
     def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
-        """Every entry: names from the server's crawler, then each parcel, of which the head is kept."""
-        each = None if most is None else max(1, most // len(self.nodes))
-        for node in self.nodes:
-            if node.breaker.open:
-                continue
-            names, _ = self._names(node, each)
-            for start in range(0, len(names), _PAGE):
-                page = names[start : start + _PAGE]
-                answers = node.ask([words.get(name, "v") for _, name in page], _soon())
-                yield [
-                    Found(slot, _head(answer.value))
-                    for (slot, _), answer in zip(page, answers, strict=True)
-                    if answer.value is not None
-                ]
+        """Every entry, in pieces."""
+        return self.scan.listing(most)
 
     def count(self) -> Count:
-        """Exact where the servers hold few items; else estimated from those that were looked at."""
-        entries = used = 0.0
-        for node in self.nodes:
-            names, looked = self._names(node, COUNT_NAMES)
-            share = 1.0
-            if looked >= COUNT_NAMES:
-                share = max(1.0, self._items(node) / looked)
-            seen = size = 0
-            for start in range(0, len(names), _PAGE):
-                page = [words.get(name, "f") for _, name in names[start : start + _PAGE]]
-                for answer in node.ask(page, _soon()):
-                    seen += answer.code == "HD"
-                    size += words.read_number(answer, "f") or 0
-            entries += seen * share
-            used += size * share
-        return Count(round(entries), round(used))
-
-    def _names(self, node: MemcachedNode, most: int | None) -> tuple[list[tuple[bytes, str]], int]:
-        """Slots and names of a node's entries, and how many names were looked at: at most `most`. The crawler passes
-        over an item that somebody uses at that moment, so a short list is read twice."""
-        found, looked = self._crawl(node, most)
-        if looked < COUNT_NAMES:
-            again, _ = self._crawl(node, most)
-            found |= again
-        return [(slot, name) for name, slot in found.items()], looked
-
-    def _crawl(self, node: MemcachedNode, most: int | None) -> tuple[dict[str, bytes], int]:
-        generation = self.books.generation(node, _soon())
-        found: dict[str, bytes] = {}
-        looked = 0
-        link = MemcachedLink(*self.place.addresses[self.nodes.index(node)], self.place.connect_timeout)
-        try:
-            for line in link.lines(b"lru_crawler metadump all", time.monotonic() + _LIST_SECONDS):
-                name = words.crawled(line)
-                looked += 1
-                slot = words.slot_of(self.place.prefix, generation, name)
-                if slot is not None:
-                    found[name] = slot
-                if looked == most:
-                    break
-        finally:
-            link.close()  # the crawler stops when nobody listens
-        return found, looked
-
-    @staticmethod
-    def _items(node: MemcachedNode) -> int:
-        def counted(link: MemcachedLink) -> int:
-            said = dict(line.removeprefix("STAT ").split(" ", 1) for line in link.lines(b"stats", _soon()))
-            return int(said["curr_items"])
-
-        return node.use(counted, _soon())
-
-    # ---------------------------------------------------------------------------------------------------- nodes
+        """How many entries there are; estimated where there are many."""
+        return self.scan.count()
 
     def tend(self) -> None:
         """Probe servers that did not answer."""
@@ -297,15 +227,6 @@ def _found(slots: Sequence[bytes], answers: Sequence[Answer]) -> dict[bytes, byt
         slot: StoreFault(answer.code) if answer.is_error else answer.value
         for slot, answer in zip(slots, answers, strict=True)
     }
-
-
-def _head(value: bytes) -> bytes:
-    on = parcel.label(value)
-    return value[: 0 if on is None else on.length]
-
-
-def _soon() -> float:
-    return time.monotonic() + _CALL_SECONDS
 
 
 def open_memcached(rest: str, *, clock: Clock, max_bytes: int) -> SharedStore:  # noqa: ARG001 - the servers' own limits hold

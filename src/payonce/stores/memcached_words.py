@@ -15,9 +15,9 @@ import msgspec
 
 from payonce.model import reason
 from payonce.model.reason import Reason
+from payonce.model.scopes import KEY_SCOPE_SECONDS
 from payonce.stores.talk import LostError
 
-KEY_SCOPE_SECONDS = 2 * 86400
 MOST_KEY_SCOPES = 4000
 """Epochs of single keys in a book: with more than that the oldest half goes, so that it stays below an item's limit."""
 _KEY = "key:"

@@ -4,7 +4,7 @@ The dict keeps; two policies decide what it may keep. A new entry stands in the 
 the bytes, so what was just put can be got. What the window pushes out is offered to the *main* region, where moka's
 TinyLFU lets it in only if it is asked for more often than what it would displace: a scan can't flush the hot set. What
 belongs to a tenant that holds no more than its share is spared, and the tenant that holds most gives instead.
-Everything happens under one lock, moka's eviction listener included. This room must never know a disk or a network.
+Entries are touched under one lock, moka's eviction listener included. This room must never know a disk or a network.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import NamedTuple
-
-from moka_py import Moka
 
 from payonce.errors import SettingsError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
 from payonce.model.quota import Holding, Quotas
+from payonce.stores.memory_epochs import EpochBook
+from payonce.stores.memory_main import Kept, main_region
 from payonce.stores.memory_tenants import Tenants
 from payonce.stores.notes import MOST_NOTES, NOTE_SECONDS
 
@@ -29,16 +27,6 @@ OVERHEAD = 700
 """What an entry costs beyond its value: slot, words about it, and its places in three tables (measured, rounded up)."""
 WINDOW_SHARE = 8
 """One part in so many is the window; no entry may be larger than it."""
-_USUAL_WEIGHT = 2000
-KEY_SCOPE_SECONDS = 2 * 86400
-"""For how long an epoch of a single key matters: longer than any flight, so that answers in flight are purged too."""
-
-
-class _Kept(NamedTuple):
-    value: bytes
-    expires_at: float
-    weight: int
-    about: About
 
 
 class MemoryStore:
@@ -55,7 +43,7 @@ class MemoryStore:
                 f"a memory store of {max_bytes} bytes holds nothing: give it at least {(OVERHEAD + 1) * WINDOW_SHARE}"
             )
         self._lock = threading.RLock()
-        self._kept: dict[bytes, _Kept] = {}
+        self._kept: dict[bytes, Kept] = {}
         self._window: OrderedDict[bytes, int] = OrderedDict()
         self._window_used = 0
         self._used = 0
@@ -63,14 +51,9 @@ class MemoryStore:
         self._quotas = Quotas()
         self._rationed = False
         self._ghosts: OrderedDict[bytes, None] = OrderedDict()
-        self._spared: list[tuple[bytes, _Kept]] = []
-        self._main: Moka[bytes, _Kept] = Moka(
-            max_bytes - self._window_limit, weigher=_weigh, eviction_listener=self._left_main
-        )
-        _wake_sketch(self._main, max_bytes - self._window_limit)
-        self._epochs: Mapping[str, int] = MappingProxyType({})
-        self._raised_at: dict[str, float] = {}
-        self._forgotten_keys = 0.0
+        self._spared: list[tuple[bytes, Kept]] = []
+        self._main = main_region(max_bytes - self._window_limit, self._left_main)
+        self._epochs = EpochBook(clock)
         self._notes: dict[str, tuple[float, bytes]] = {}
         self._dropped: dict[str, int] = {}
 
@@ -100,7 +83,7 @@ class MemoryStore:
             if weight > self._window_limit:
                 return self._drop(reason.ENTRY_TOO_LARGE)
             self._forget(slot)
-            self._kept[slot] = _Kept(value, about.expires_at, weight, about)
+            self._kept[slot] = Kept(value, about.expires_at, weight, about)
             self._window[slot] = weight
             self._window_used += weight
             self._used += weight
@@ -133,33 +116,19 @@ class MemoryStore:
 
     def epochs(self) -> Mapping[str, int]:
         """Every epoch, by scope: a view of a table that is never changed, only replaced."""
-        return self._epochs
+        return self._epochs.counts
 
     def raise_epoch(self, scope: str, at_least: int = 0) -> int:
         """Count `scope` up by one, or to `at_least`; epochs of single keys are forgotten after two days."""
-        return self._raise({scope: at_least})[scope]
+        return self._epochs.raise_({scope: at_least})[scope]
 
     def raise_epochs(self, scopes: Collection[str]) -> None:
         """Count each up by one."""
-        self._raise(dict.fromkeys(scopes, 0))
-
-    def _raise(self, least: Mapping[str, int]) -> Mapping[str, int]:
-        with self._lock:
-            now = self._clock()
-            counts = {scope: max(self._epochs.get(scope, 0) + 1, at_least) for scope, at_least in least.items()}
-            self._raised_at.update(dict.fromkeys(counts, now))
-            over = {name for name in self._epochs if self._is_over(name, now)}
-            self._forgotten_keys = max((self._raised_at[name] for name in over), default=self._forgotten_keys)
-            kept = {name: n for name, n in self._epochs.items() if name not in over}
-            self._epochs = MappingProxyType({**kept, **counts})
-            self._raised_at = {name: self._raised_at[name] for name in self._epochs}
-            return counts
+        self._epochs.raise_(dict.fromkeys(scopes, 0))
 
     def raised(self) -> Mapping[str, float]:
         """When each scope was last raised; under `key:` the latest of the single keys that were forgotten."""
-        with self._lock:
-            forgotten = {"key:": self._forgotten_keys} if self._forgotten_keys else {}
-            return {**self._raised_at, **forgotten}
+        return self._epochs.raised()
 
     def flush(self, timeout: float = 5.0) -> bool:  # noqa: ARG002 - the contract's signature
         """True: nothing here is more durable than it is already."""
@@ -254,7 +223,7 @@ class MemoryStore:
             self._drop(reason.EVICTED)
         self._main.run_pending_tasks()
 
-    def _left_main(self, slot: bytes, kept: _Kept, cause: str) -> None:
+    def _left_main(self, slot: bytes, kept: Kept, cause: str) -> None:
         # Called by moka inside a call of ours, so under our lock: main region over its bytes, or candidate refused.
         if cause == "size" and self._kept.get(slot) is kept:
             if self._tenants.spares(kept.about.tenant):
@@ -278,28 +247,9 @@ class MemoryStore:
         self._tenants.drop(kept.about.tenant, slot, kept.weight, in_main=in_main)
         return in_main
 
-    def _is_over(self, scope: str, now: float) -> bool:
-        return scope.startswith("key:") and now - self._raised_at[scope] > KEY_SCOPE_SECONDS
-
     def _drop(self, why: reason.Reason) -> reason.Reason:
         self._dropped[why.id] = self._dropped.get(why.id, 0) + 1
         return why
-
-
-def _weigh(_slot: bytes, kept: _Kept) -> int:
-    return kept.weight
-
-
-def _wake_sketch(main: Moka[bytes, _Kept], limit: int) -> None:
-    # moka counts no use before a region was half full once, so a scan that came early would flush what was already hot.
-    # Stand-ins of a usual entry's weight fill it half for a moment; their number also sizes the sketch.
-    count = max(64, min(limit // 2 // _USUAL_WEIGHT, 50_000))
-    stand_in = _Kept(b"", 0.0, limit // 2 // count + 1, About(0.0, 0.0, "", "", "", ""))
-    for number in range(count):
-        main.set(number.to_bytes(8, "big"), stand_in)
-    main.run_pending_tasks()
-    main.clear()
-    main.run_pending_tasks()
 
 
 def open_memory(rest: str, *, clock: Clock, max_bytes: int) -> MemoryStore:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from payonce.model.scopes import KEY_SCOPE_SECONDS
 from payonce.stores.redis_words import Command, GarbledError, read_raw
 
-KEY_SCOPE_SECONDS = 2 * 86400
 MOST_KEY_SCOPES = 100_000
 """Epochs of single keys that are remembered at most; what is purged is deleted too, so the oldest can go."""
 AT_ONCE = 500

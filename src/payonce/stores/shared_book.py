@@ -13,9 +13,9 @@ from types import MappingProxyType
 
 from payonce.errors import StoreError
 from payonce.model.ports import Clock
+from payonce.model.scopes import KEY_SCOPE_SECONDS
 from payonce.stores.shared_medium import Medium
 
-KEY_SCOPE_SECONDS = 2 * 86400
 _KEY = "key:"
 
 

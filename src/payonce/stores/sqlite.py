@@ -30,9 +30,10 @@ from payonce.stores.sieve import Sieve
 from payonce.stores.sqlite_epochs import EpochBook
 from payonce.stores.sqlite_leases import FileLeases
 from payonce.stores.sqlite_medium import Fault, Medium, fault_of
+from payonce.stores.sqlite_pace import Pace
 from payonce.stores.sqlite_pool import ReaderPool
 from payonce.stores.sqlite_room import SHOWN, read_holdings, shown
-from payonce.stores.sqlite_writer import Pace, Writer
+from payonce.stores.sqlite_writer import Writer
 from payonce.stores.write_queue import ROW_OVERHEAD, Losses, WriteQueue
 
 ENTRY_SHARE = 8

@@ -18,6 +18,7 @@ import orjson
 from payonce.model.ports import About, Row
 from payonce.model.quota import Quotas
 from payonce.model.reason import Reason
+from payonce.model.scopes import KEY_SCOPE_SECONDS
 from payonce.stores.notes import MOST_NOTES, NOTE_SECONDS
 from payonce.stores.sqlite_room import ROOM_SCHEMA, make_room
 from payonce.stores.write_queue import ROW_OVERHEAD, Batch, Write
@@ -29,7 +30,6 @@ FORMAT_QUERY = (
     " (SELECT count(*) FROM sqlite_master)"
 )
 """Whose a file is, of which format, and how many tables it has."""
-KEY_SCOPE_SECONDS = 2 * 86400
 
 SCHEMA = f"""
 CREATE TABLE entries(

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
 
 import apsw
 
-from payonce.errors import StoreError, StoreUnavailableError
+from payonce.errors import StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import Clock
 from payonce.model.quota import Quotas
@@ -26,7 +24,9 @@ from payonce.stores import sqlite_place as place
 from payonce.stores import sqlite_room as room
 from payonce.stores import sqlite_rows as rows
 from payonce.stores.notes import PRUNE_SECONDS
-from payonce.stores.sqlite_medium import PAGE_BYTES, Fault, Medium, Role, fault_of
+from payonce.stores.sqlite_hand import Hand
+from payonce.stores.sqlite_medium import Fault, Medium
+from payonce.stores.sqlite_pace import Pace, Rhythm
 from payonce.stores.write_queue import Batch, WriteQueue
 
 _WAL_LIMIT = 64 << 20
@@ -35,20 +35,6 @@ _WHY = {Fault.FULL: reason.STORE_FULL, Fault.READ_ONLY: reason.STORE_READ_ONLY}
 _log = logging.getLogger("payonce.stores")
 
 Job = Callable[[apsw.Connection], int]
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How the writer works; times in seconds."""
-
-    max_bytes: int
-    gather: float = 0.05
-    """For how long writes are collected into one transaction, when they come fast."""
-    busy_rows: int = 4
-    """They come fast when so many came within the last `gather` seconds."""
-    sweep_every: float = 30.0
-    retry_after: float = 0.25
-    """The first pause after a fault; it doubles up to twenty times as much."""
 
 
 class Writer:
@@ -60,17 +46,12 @@ class Writer:
         self._medium, self._queue, self._clock, self._pace = medium, queue, clock, pace
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._db: apsw.Connection | None = None
-        self._generation = 0
+        self._hand = Hand(medium)
+        self._rhythm = Rhythm(queue, pace)
         self._limit = pace.max_bytes
         self._jobs: deque[tuple[Job, Future[int]]] = deque()
-        self._suspect: tuple[int, BaseException] | None = None
-        self._recheck = False
-        self._paused = 0.0
-        self._repairs = 0
         self._warned: set[Fault] = set()
         self._dirty = False
-        self._recent: deque[tuple[float, int]] = deque()
         self._swept_at = clock()
         self._pruned_at = 0.0
 
@@ -112,41 +93,25 @@ class Writer:
 
     def suspect(self, generation: int, error: BaseException) -> None:
         """A reader found the file of `generation` damaged."""
-        self._suspect = (generation, error)
+        self._hand.suspect(generation, error)
         self.start()
         self._queue.nudge(hurry=True)
 
     def _run(self) -> None:
         while not self._queue.closed:
-            self._await()
+            self._rhythm.wait()
             with self.gate:
                 self._round()
         while self._jobs:
             self._jobs.popleft()[1].set_exception(StoreUnavailableError("the store is closed"))
-        self._disconnect()
-
-    def _await(self) -> None:
-        queue = self._queue
-        if self._paused:
-            queue.hurry.wait(self._paused)
-        elif queue.wake.wait(self._pace.sweep_every) and self._is_busy():
-            queue.hurry.wait(self._pace.gather)
-        queue.wake.clear()
-        queue.hurry.clear()
-
-    def _is_busy(self) -> bool:
-        """Whether more is likely to come within a batch's time; else it is written at once, for others to see."""
-        now = time.monotonic()
-        while self._recent and now - self._recent[0][0] > self._pace.gather:
-            self._recent.popleft()
-        return sum(count for _, count in self._recent) >= self._pace.busy_rows
+        self._hand.let_go()
 
     def _round(self) -> None:
         batch = self._queue.take()
-        self._recent.append((time.monotonic(), len(batch.writes)))
+        self._rhythm.came(len(batch.writes))
         gone: Counter[reason.Reason] = Counter()
         try:
-            db = self._connected()
+            db = self._hand.connected()
             if self._queue.blocked is not None:
                 rows.probe(db)  # a batch proves nothing: to delete what is not there writes nothing
             if batch:
@@ -167,9 +132,9 @@ class Writer:
         queue.losses.add_all(gone)
         queue.blocked = None
         self._dirty |= bool(batch)
-        self._paused = 0.0
+        self._rhythm.resume()
         if any(write.value is not None for write in batch.writes.values()):
-            self._repairs = 0
+            self._hand.proven()
             self._warned.clear()  # the same operation works again: the next fault is a new burst
 
     def _after(self, db: apsw.Connection) -> None:
@@ -215,47 +180,24 @@ class Writer:
         else:
             self._swept_at = now
 
-    def _connected(self) -> apsw.Connection:
-        medium = self._medium
-        if self._suspect is not None:
-            generation, error = self._suspect
-            self._suspect = None
-            medium.repair(generation, error)
-        if self._recheck:
-            self._disconnect()
-            medium.establish()
-            self._recheck = False
-        if self._db is not None and (self._generation != medium.generation or medium.moved()):
-            self._disconnect()
-        if self._db is None:
-            self._db, self._generation = medium.connect(Role.WRITER)
-            spare = 0 if medium.ballast is None else medium.ballast.size // 2
-            self._db.wal_autocheckpoint(max(16, min(1000, spare // PAGE_BYTES)))
-        return self._db
-
-    def _disconnect(self) -> None:
-        if self._db is not None:
-            with suppress(apsw.Error):
-                self._db.close()
-            self._db = None
-
     def _trouble(self, error: Exception, batch: Batch) -> None:
-        fault = fault_of(error, 0 if self._db is None else self._db.system_errno)
+        fault = self._hand.fault(error)
         if fault is Fault.BUSY:
-            self._pause()
+            self._rhythm.pause()
             return
-        if self._db is not None and self._medium.moved():
-            self._disconnect()  # the file went away under us: the next round makes a fresh one
+        if self._hand.is_astray():
+            self._hand.let_go()  # the file went away under us: the next round makes a fresh one
             self._queue.nudge()
             return
         self._warn(fault, error)
         if fault is Fault.FULL and self._make_do(batch):
             return
-        if fault is Fault.DAMAGED and self._repaired(error):
+        if fault is Fault.DAMAGED and self._hand.repaired(error):
+            self._queue.nudge(hurry=True)
             return
         why = _WHY.get(fault, reason.WRITE_FAULT)
-        self._recheck = fault is not Fault.FULL
-        self._pause()
+        self._hand.recheck = fault is not Fault.FULL
+        self._rhythm.pause()
         self._queue.blocked = why
         self._queue.lose(batch, why)
         while self._jobs:
@@ -263,7 +205,7 @@ class Writer:
 
     def _make_do(self, batch: Batch) -> bool:
         # The disk is full: the ballast makes room for the evicting itself, then we live within what the file has.
-        db, ballast, now = self._db, self._medium.ballast, self._clock()
+        db, ballast, now = self._hand.db, self._medium.ballast, self._clock()
         if db is None or ballast is None:
             return False
         ballast.release()
@@ -282,22 +224,6 @@ class Writer:
         self._written(batch, gone)
         self._queue.nudge(hurry=True)
         return True
-
-    def _repaired(self, error: Exception) -> bool:
-        self._repairs += 1
-        generation = self._generation or self._medium.generation
-        self._disconnect()
-        if self._repairs > 1:
-            return False
-        with suppress(StoreError):
-            self._medium.repair(generation, error)
-            self._queue.nudge(hurry=True)
-            return True
-        return False
-
-    def _pause(self) -> None:
-        first = self._pace.retry_after
-        self._paused = min(max(first, 2 * self._paused), 20 * first)
 
     def _warn(self, fault: Fault, error: Exception) -> None:
         if fault not in self._warned:

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
+from urllib.parse import parse_qs
 
 import orjson
 
 from payonce.testing.sim_ask import AskError
 from payonce.testing.sim_reply import Receive, Send
+
+_LONGEST_JUMP: Final = 366 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,18 @@ def api_key(headers: Mapping[str, str], *, native: bool = False) -> str:
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()
     raise AskError(401, "x-api-key header is required" if native else "Missing Authentication header")
+
+
+def jump(query: bytes) -> float:
+    """How far `advance=SECONDS` of a query says that the clock is to jump; AskError 400 where it doesn't."""
+    text = parse_qs(query.decode("latin-1")).get("advance", [""])[0]
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= _LONGEST_JUMP:
+        raise AskError(400, "Say how far: /_sim/clock?advance=SECONDS")
+    return seconds
 
 
 async def read_body(receive: Receive) -> bytes | None:

@@ -1,7 +1,7 @@
 """The faults that the simulated provider can be told to have: their names, their arguments, and what each one does.
 
-Says which parts of an answer a fault touches, as values; `sim.py` performs them. This room must never know a socket,
-a clock or how an answer is made.
+Says which parts of an answer a fault touches, as values; `sim_provider.py` performs them. This room must never know a
+socket, a clock or how an answer is made.
 """
 
 from __future__ import annotations

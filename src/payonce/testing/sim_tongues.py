@@ -5,11 +5,11 @@ This room must never know a socket or what is answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from payonce.testing.sim_answer import Answer
-from payonce.testing.sim_ask import Ask
+from payonce.testing.sim_ask import Ask, AskError, members
 from payonce.testing.sim_chat import ChatTongue
 from payonce.testing.sim_messages import MessagesTongue
 from payonce.testing.sim_responses import ResponsesTongue
@@ -57,3 +57,14 @@ TONGUES: Final[dict[str, Tongue]] = {
 def tongue_of(path: str) -> Tongue:
     """The tongue of a path, in which its errors are told; elsewhere that is OpenRouter's general one."""
     return TONGUES.get(path, _CHAT)
+
+
+def read(tongue: Tongue, headers: Mapping[str, str], body: bytes) -> Ask:
+    """What a request asks; AskError where it is none that the provider takes."""
+    if tongue.native and "anthropic-version" not in headers:
+        raise AskError(400, "anthropic-version: header is required")
+    asked = members(body)
+    try:
+        return tongue.read(asked)
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise AskError(400, f"Invalid request: {error}") from None
