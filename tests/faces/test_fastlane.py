@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.shelf import LONGEST_NAME, Ready, Shelf, _size, name_of
 from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.ports import Head
@@ -218,40 +218,31 @@ def test_a_new_answer_replaces_the_shelved_one_at_once(gateway: RunningGateway, 
     assert (fresh_again.hit, fast) == (False, 0)
 
 
-def test_what_was_purged_while_it_was_being_served_is_not_shelved(sim: SimulatedProvider) -> None:
-    """A hit that is relayed slowly ends after a purge: the shelf would serve it for its whole lifetime."""
+@pytest.mark.parametrize("how", ["nothing", "change", "purge"])
+def test_what_was_purged_while_it_was_being_served_is_not_shelved(
+    sim: SimulatedProvider, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """What is read before a purge and given after it: the shelf would serve it for its whole lifetime."""
     with running_gateway(sim.base_url) as gateway:
         body = ask("slow hit")
         gateway.post(body)
-        player, tiers = gateway.gateway.world.player, gateway.gateway.world.tiers
-        relay = player._relay
-        went: list[str] = []
+        tiers, shelf = gateway.gateway.world.tiers, gateway.gateway.shelf
+        assert shelf is not None
+        slots: list[bytes] = []
+        look, give = tiers.look, LaneAnswer.give
 
-        async def slowly(effect: Any, face: Any) -> bool:
-            done = await relay(effect, face)
-            await asyncio.sleep(0)
-            if went:
-                tiers.keeper.raise_epoch("all") if went[-1] == "purge" else tiers._changed(ask_slot[0])
-                if went[-1] == "purge":
-                    tiers.refresh()
-            return done
+        def given(face: LaneAnswer, *answer: Any) -> None:
+            if how == "purge":
+                tiers.keeper.raise_epoch("all")
+                tiers.refresh()
+            elif how == "change":
+                tiers._changed(slots[-1])
+            give(face, *answer)
 
-        from payonce.core import effects
-        from payonce.drive import aio
-
-        ask_slot: list[bytes] = []
-        look = tiers.look
-        tiers.look = lambda a: (ask_slot.append(a.key.slot), look(a))[1]  # type: ignore[method-assign]
-        table = aio._ASYNC[effects.Relay]
-        aio._ASYNC[effects.Relay] = lambda _player, effect, face: slowly(effect, face)
-        try:
-            for how in ("change", "purge"):
-                went.append(how)
-                ask_slot.clear()
-                assert gateway.post(body).hit
-                assert gateway.run(lambda: len(gateway.gateway.shelf)) == 0  # type: ignore[arg-type]
-        finally:
-            aio._ASYNC[effects.Relay] = table
+        monkeypatch.setattr(tiers, "look", lambda sought: (slots.append(sought.key.slot), look(sought))[1])
+        monkeypatch.setattr(LaneAnswer, "give", given)
+        assert gateway.post(body).hit
+        assert gateway.run(lambda: len(shelf)) == (how == "nothing")
 
 
 def test_a_purge_by_key_reaches_the_shelf_on_its_own_thread(sim: SimulatedProvider) -> None:

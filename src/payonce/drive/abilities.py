@@ -9,7 +9,18 @@ from collections.abc import Callable
 
 from payonce.model import reason as why
 from payonce.model.call import Ask
-from payonce.model.ports import About, AsyncReading, Choosy, Distant, Explaining, HandyReading, Recorder, Sieving, Store
+from payonce.model.ports import (
+    About,
+    Asking,
+    AsyncReading,
+    Choosy,
+    Distant,
+    Explaining,
+    HandyReading,
+    Recorder,
+    Sieving,
+    Store,
+)
 from payonce.model.reason import Reason
 
 
@@ -21,6 +32,11 @@ def distant(store: object) -> Distant | None:
 def read_by_loops(store: object) -> AsyncReading | None:
     """`store` as one that an event loop reads without a thread; None where it is not."""
     return store if isinstance(store, AsyncReading) else None
+
+
+def asked_by_loops(store: object) -> Asking | None:
+    """`store` as one that an event loop asks for one entry; None where it is not."""
+    return store if isinstance(store, Asking) else None
 
 
 def handy(store: object) -> HandyReading | None:

@@ -70,14 +70,14 @@ class AsyncPlayer:
     async def exchange(self, ask: Ask, dialect: Dialect, face: Face) -> Receipt:
         """Answer a request that the cache takes part in."""
         started = self.clock()
-        receipt = await self._perform(told(ask, dialect, started), face, dialect)
+        receipt = await self.perform(told(ask, dialect, started), face, dialect)
         self.listener.exchanged(receipt, self.clock() - started, ask)
         return receipt
 
     async def bypass(self, call: Call, reason: Reason, face: Face) -> Receipt:
         """Answer a request that the cache takes no part in."""
         started = self.clock()
-        receipt = await self._perform(bypass(call, reason), face, None)
+        receipt = await self.perform(bypass(call, reason), face, None)
         self.listener.exchanged(receipt, self.clock() - started, call)
         return receipt
 
@@ -135,16 +135,21 @@ class AsyncPlayer:
         await self.flights.close(drain)
         self.reads.close()
 
-    async def _perform(self, story: do.Story[R], face: Face, dialect: Dialect | None) -> R:
+    async def perform(
+        self, story: do.Story[R], face: Face, dialect: Dialect | None, effect: do.Effect[Any] | None = None
+    ) -> R:
+        """What a story returns; where it was begun elsewhere, `effect` is what it waits for."""
         answer: Any = None
         try:
             while True:
-                effect = story.send(answer)
+                if effect is None:
+                    effect = story.send(answer)
                 at_once = _SYNC.get(type(effect))
                 if at_once is not None:
                     answer = at_once(self, effect, dialect)
                 else:
                     answer = await _ASYNC[type(effect)](self, effect, face)
+                effect = None
         except StopIteration as end:
             result: R = end.value
             return result

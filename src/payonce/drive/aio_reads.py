@@ -15,11 +15,12 @@ from payonce.core import effects as do
 from payonce.drive.leases import UNSURE, CrowdedError, Leases
 from payonce.drive.performing import READERS, SLICE_ITEMS, WAITING_READS
 from payonce.drive.tiers import Tiers
-from payonce.errors import StoreError
+from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason as why
 from payonce.model.call import Ask, Sought
 from payonce.model.entry import Entry
 from payonce.model.key import Key
+from payonce.model.ports import Later
 from payonce.model.reason import Reason
 
 K = TypeVar("K")
@@ -40,14 +41,51 @@ class AsyncReads:
 
     async def find(self, ask: Ask | Sought) -> Entry | Reason:
         """What is stored for `ask`, or why there is nothing."""
-        found = self.tiers.look(ask)
-        if found is not None:
+        found = self.begin(ask)
+        if found is None:
+            return await self._find_slowly(ask)
+        if isinstance(found, Entry | Reason):
             return found
+        started = time.monotonic()
+        answer = await found
+        ended = self.end(ask, answer, time.monotonic() - started)
+        return await self.read_on(ask, answer) if ended is None else ended
+
+    def begin(self, ask: Ask | Sought) -> Entry | Reason | Later | None:
+        """What is stored for `ask`, where that can be told at once; else what `end` is to be given when it is done, or
+        None where only `find` can tell."""
+        found = self.tiers.look(ask)
+        return self.tiers.ask_for(ask.key.slot) if found is None else found
+
+    def end(self, ask: Ask | Sought, answer: Any, seconds: float) -> Entry | Reason | None:
+        """What the answer means that came after so many seconds; None where `read_on` has to tell."""
+        try:
+            blob = self.tiers.answered(ask.key.slot, answer)
+        except NoneIdleError:
+            return None
+        except (StoreError, TimeoutError) as error:
+            return self.leases.failed(error, waited=seconds > self.budget / 2)
+        return self._proven(ask, blob)
+
+    async def read_on(self, ask: Ask | Sought, answer: Any) -> Entry | Reason:
+        """What an answer means that is large, or says that a thread has to ask."""
+        try:
+            blob = await asyncio.to_thread(self.tiers.answered, ask.key.slot, answer, in_thread=True)
+        except NoneIdleError:
+            return await self._find_slowly(ask)
+        except (StoreError, TimeoutError) as error:
+            return self.leases.failed(error)
+        return self._proven(ask, blob)
+
+    async def _find_slowly(self, ask: Ask | Sought) -> Entry | Reason:
         started = time.monotonic()
         try:
             [blob] = await self._read([ask.key.slot])
         except (StoreError, TimeoutError) as error:
             return self.leases.failed(error, waited=time.monotonic() - started > self.budget / 2)
+        return self._proven(ask, blob)
+
+    def _proven(self, ask: Ask | Sought, blob: bytes | None) -> Entry | Reason:
         if blob is None:
             return why.ABSENT
         entry = self.tiers.prove(ask, blob)

@@ -15,8 +15,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
+from typing import Any
 
-from payonce.drive.abilities import absence, distant, handy, keeping, offering, read_by_loops
+from payonce.drive.abilities import absence, asked_by_loops, distant, handy, keeping, offering, read_by_loops
 from payonce.drive.changes import Changes
 from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason as why
@@ -24,7 +25,7 @@ from payonce.model.about import about_entry
 from payonce.model.call import Ask, Sought
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.key import DIGEST_BYTES, Key
-from payonce.model.ports import Bulk, BulkRaising, Clock, Store
+from payonce.model.ports import Bulk, BulkRaising, Clock, Later, Store
 from payonce.model.reason import Reason
 from payonce.model.scopes import alive, of_key
 
@@ -58,6 +59,7 @@ class Tiers:
         self._keep = keeping(self.keeper)
         self._distant = distant(behind)
         self._loops = read_by_loops(behind)
+        self._asks = asked_by_loops(behind)
         self._handy = handy(behind)
         self._offer = offering(front)
         self._now = now or since_boot
@@ -114,6 +116,15 @@ class Tiers:
         if self._loops is None or not self.trusted:
             return None
         return await self._loops.get_soon(slots)
+
+    def ask_for(self, slot: bytes) -> Later | None:
+        """As `read_soon` for one slot, for `answered`; None where it can't be asked in this way now."""
+        return self._asks.ask_for(slot) if self._asks is not None and self.trusted else None
+
+    def answered(self, slot: bytes, answer: Any, *, in_thread: bool = False) -> bytes | None:
+        """The bytes. Raises NoneIdleError where a thread has to look, or to ask again; TimeoutError; StoreError."""
+        assert self._asks is not None
+        return self._asks.answered(slot, answer, in_thread=in_thread)
 
     def promote(self, ask: Ask | Sought, blob: bytes, entry: Entry) -> None:
         """Let the front have what was found behind."""

@@ -10,12 +10,14 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
 
 from payonce.assembly import World
 from payonce.config import Settings
 from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
+from payonce.drive.aio_prompt import Ends, PromptExchange
 from payonce.gateway import own_pages
 from payonce.gateway.admin import PATH as ADMIN_PATH
 from payonce.gateway.admin import Admin
@@ -31,13 +33,16 @@ from payonce.gateway.routes import Route, Routes
 from payonce.gateway.shelf import Name, Ready, Shelf
 from payonce.gateway.upstream import HttpUpstream
 from payonce.gateway.watched import Told, WatchedFace, teller_of
-from payonce.intake import Admitted, Bypassed, Intake, Said
+from payonce.intake import Admitted, Bypassed, Intake, Refused, Said
 from payonce.model import reason as why
 from payonce.model.call import Headers
 from payonce.model.ports import Clock, Upstream
 from payonce.model.receipt import Outcome, Receipt
 
 log = logging.getLogger("payonce.gateway")
+
+Begin = Callable[[Coroutine[Any, Any, None]], object]
+"""Makes a task of what takes longer."""
 
 SHELF_SHARE = 4
 """The shelf may take a quarter of what the memory tier may."""
@@ -185,20 +190,35 @@ class Gateway:
         if isinstance(face, WatchedFace):
             face.told, face.received = told, len(body)
 
-    async def answer(self, head: KnownHead, body: bytes, face: LaneAnswer, name: Name) -> None:
-        """Answer a POST to a cached endpoint that the fast lane has read; `name` is its name on the shelf."""
+    def answer(self, head: KnownHead, body: bytes, face: LaneAnswer, name: Name, begin: Begin) -> None:
+        """Answer a POST to a cached endpoint that the fast lane has read; `name` is its name on the shelf. What takes
+        longer than to look is begun as a task by `begin`."""
+
+        def failed(error: Exception) -> None:
+            log.error("a request failed", exc_info=error)
+            begin(self._stumbled(face))
+
         try:
             said = head.said
-            if said is None and head.against is None:
+            if said is None:
                 head.against, said = self.guard.against(head.headers), self._heard(head.route, head.query, head.headers)
                 head.said = said
             if head.against is not None:
-                await face.refuse(head.against)
-            elif said is not None:
-                await self._play(said, body, face, name)
-        except Exception:
-            log.exception("a request failed")
-            await self._stumbled(face)
+                begin(face.refuse(head.against))
+                return
+            taken = self._take(said, body, face)
+            if not isinstance(taken, Admitted):
+                begin(self._decline(taken, face, failed))
+                return
+            before = self._moment()
+
+            def done(receipt: Receipt) -> None:
+                if before == self._moment():
+                    self._shelve(name, taken, receipt)
+
+            PromptExchange(self.world.player, taken.ask, taken.dialect, face, Ends(done, failed, begin))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client has to be answered
+            failed(error)
 
     async def _stumbled(self, face: AsgiFace | LaneAnswer) -> None:
         """A mistake of ours: count it, and let the client know."""
@@ -211,23 +231,34 @@ class Gateway:
     def _heard(self, route: Route, query: bytes, headers: Headers) -> Said:
         return self.intake.heard(route.upstream, route.endpoint, query, headers)
 
-    async def _play(self, said: Said, body: bytes, face: AsgiFace | LaneAnswer, name: Name | None = None) -> Told:
+    def _take(self, said: Said, body: bytes, face: AsgiFace | LaneAnswer) -> Admitted | Bypassed | Refused:
+        """What becomes of a request; the answer is going to say its id."""
         taken = self.intake.take(said, body)
-        call = taken.ask.call if isinstance(taken, Admitted) else taken.call if isinstance(taken, Bypassed) else None
-        if call is not None and self.world.books is not None:
+        if self.world.books is not None and not isinstance(taken, Refused):
+            call = taken.ask.call if isinstance(taken, Admitted) else taken.call
             face.said = self.world.books.journal.named(call.number)
+        return taken
+
+    async def _play(self, said: Said, body: bytes, face: AsgiFace) -> Told:
+        taken = self._take(said, body, face)
         if isinstance(taken, Admitted):
-            before = self._moment()
-            receipt = await self.world.player.exchange(taken.ask, taken.dialect, face)
-            if name is not None and before == self._moment():
-                self._shelve(name, taken, receipt)
-            return receipt, taken.ask
+            return await self.world.player.exchange(taken.ask, taken.dialect, face), taken.ask
+        return await self._turn_down(taken, face)
+
+    async def _turn_down(self, taken: Bypassed | Refused, face: AsgiFace | LaneAnswer) -> Told:
+        """What the cache takes no part in is passed on, or refused."""
         if isinstance(taken, Bypassed):
             return await self.world.player.bypass(taken.call, taken.reason, face), taken.call
         receipt = Receipt(Outcome.REFUSED, taken.reason)
         await face.refuse(taken.reason, label_headers(Label(Outcome.REFUSED, taken.reason)))
         self.world.ledger.exchanged(receipt, 0.0, None)
         return receipt, None
+
+    async def _decline(self, taken: Bypassed | Refused, face: LaneAnswer, failed: Callable[[Exception], None]) -> None:
+        try:
+            await self._turn_down(taken, face)
+        except Exception as error:  # noqa: BLE001 - as above
+            failed(error)
 
     def _moment(self) -> tuple[int, int]:
         """Moves on with every purge and every change of an entry: what was read before may no longer hold."""

@@ -149,6 +149,22 @@ class LaneAnswer(Leaving):
         else:
             super().on_gone(call)
 
+    @property
+    def ready(self) -> bool:
+        """Whether the client's buffer has room."""
+        return not self._flow.write_paused
+
+    def give(self, head: Head, fields: Headers, body: bytes) -> None:
+        """Write a whole answer at once."""
+        listed = answer_fields(head, (*fields, *self.said), len(body))
+        if not self.keep_alive:
+            listed.append((b"connection", b"close"))
+        data = head_bytes(head.status, self._default, listed)
+        self.response_started = True
+        if not self.disconnected:
+            self._transport.write(data if head.status in NO_BODY else data + body)
+        self._complete()
+
     async def start(self, head: Head, fields: Headers, body: bytes | None) -> None:
         """Write the head; with `body`, the whole answer."""
         listed = answer_fields(head, (*fields, *self.said), None if body is None else len(body))

@@ -7,6 +7,7 @@ way through the app. This room must never judge a request.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import Any
 
 from payonce.gateway.connection import Phase, StrictProtocol
@@ -135,6 +136,10 @@ class GatewayProtocol(StrictProtocol):
         answer.keep_alive = not self._stopping
         self.cycle = answer  # type: ignore[assignment]  # all that uvicorn's protocol asks of a cycle, it has
         self._running = answer
-        task = self.loop.create_task(self.gateway.answer(head, body, answer, name))
+        self.gateway.answer(head, body, answer, name, self._take_longer)
+
+    def _take_longer(self, work: Coroutine[Any, Any, None]) -> None:
+        """What the server waits for before it stops."""
+        task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

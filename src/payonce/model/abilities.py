@@ -5,8 +5,8 @@ Whoever uses one asks for it first and does without it where it is missing. This
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from payonce.model.call import Asked
 from payonce.model.quota import Holding, Quotas
@@ -99,6 +99,32 @@ class AsyncReading(Protocol):
     async def get_soon(self, slots: Sequence[bytes]) -> Sequence[bytes | None] | None:
         """The bytes of each, as `get` has them, within the read budget; None where a thread has to read this time.
         Raises TimeoutError where nothing was answered in time, StoreError where nothing could be asked for."""
+        ...
+
+
+class Later(Awaitable[Any], Protocol):
+    """What is to come on the running event loop; `asyncio.Future` is one."""
+
+    def add_done_callback(self, call: Callable[[Any], object], /) -> object:
+        """Call `call` with this very thing, soon after it has come."""
+        ...
+
+    def result(self) -> Any:
+        """What has come."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """A store that an event loop can ask for one entry, and be told later: nothing is awaited in between."""
+
+    def ask_for(self, slot: bytes) -> Later | None:
+        """What will be answered, for `answered`; None where it can't be asked in this way now. At once."""
+        ...
+
+    def answered(self, slot: bytes, answer: Any, *, in_thread: bool = False) -> bytes | None:
+        """The bytes, as `get` has them. Raises TimeoutError where the answer did not come in time, NoneIdleError where
+        a thread has to look at it, or to ask again, and StoreError."""
         ...
 
 

@@ -6,6 +6,7 @@ Whoever implements a port, or uses one, imports it from here. This room must nev
 from __future__ import annotations
 
 from payonce.model.abilities import (
+    Asking,
     AsyncReading,
     Bulk,
     BulkRaising,
@@ -16,6 +17,7 @@ from payonce.model.abilities import (
     Glance,
     Glancing,
     HandyReading,
+    Later,
     Notebook,
     Patience,
     Rationing,
@@ -30,6 +32,7 @@ from payonce.model.upstream import Answer, Head, Upstream, UpstreamFault
 __all__ = [
     "About",
     "Answer",
+    "Asking",
     "AsyncReading",
     "BatchDialect",
     "Bulk",
@@ -45,6 +48,7 @@ __all__ = [
     "Glancing",
     "HandyReading",
     "Head",
+    "Later",
     "Notebook",
     "Patience",
     "Piece",

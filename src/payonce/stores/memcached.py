@@ -6,11 +6,13 @@ after a partition can't be older than what was served meanwhile. This room must 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason
@@ -19,6 +21,7 @@ from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
 from payonce.stores import memcached_words as words
 from payonce.stores import parcel
+from payonce.stores.lane_queue import Fault
 from payonce.stores.memcached_books import Books, MemcachedNode
 from payonce.stores.memcached_leases import MemcachedLeases
 from payonce.stores.memcached_notes import MemcachedNotes
@@ -105,6 +108,20 @@ class MemcachedMedium:
             else:
                 found |= dict.fromkeys(group, StoreFault(str(answers), isinstance(answers, TimeoutError)))
         return [found[slot] for slot in slots]
+
+    def ask_for(self, slot: bytes, deadline: float) -> asyncio.Future[list[Any] | Fault] | None:
+        """The same for one, to be told later."""
+        node = self._node(slot)
+        lane = None if node.book is None or node.breaker.open else node.lanes.here()
+        if lane is None or node.book is None:
+            return None
+        return lane.ask(self._gets([slot], node.book.generation), deadline)
+
+    def parcel_in(self, slot: bytes, answer: list[Any] | Fault) -> bytes | StoreFault | None:
+        """What the server has said."""
+        if isinstance(answer, list):
+            return _found([slot], answer)[slot]
+        return StoreFault(str(answer), isinstance(answer, TimeoutError))
 
     def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
         """Set or delete each."""

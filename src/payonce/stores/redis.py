@@ -6,6 +6,7 @@ enough (docs/operators.md lists them). This room must never hold a connection: i
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
 from payonce.stores import redis_book as pages
 from payonce.stores import redis_words as words
+from payonce.stores.lane_queue import Fault
 from payonce.stores.redis_leases import RedisLeases
 from payonce.stores.redis_scan import RedisScan, soon
 from payonce.stores.redis_shares import RedisShares
@@ -79,6 +81,22 @@ class RedisMedium:
             return None
         replies = await self.wire.ask_soon(self._gets(slots, book.generation), deadline)
         return None if replies is None else _found(replies)
+
+    def ask_for(self, slot: bytes, deadline: float) -> asyncio.Future[list[Any] | Fault] | None:
+        """The same for one, to be told later."""
+        book = self._book
+        if book is None:
+            return None
+        name = words.entry_name(self.place.prefix, book.generation, slot)
+        return self.wire.ask_for(name, words.get(name), deadline)
+
+    def parcel_in(self, slot: bytes, answer: list[Any] | Fault) -> bytes | StoreFault | None:  # noqa: ARG002 - the port's
+        """What the server has said."""
+        reply = answer[0] if isinstance(answer, list) else answer
+        if not isinstance(reply, Exception):
+            return words.read_get(reply)
+        self.wire.heed(reply)
+        return _fault(reply)
 
     def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
         """Set or unlink each."""

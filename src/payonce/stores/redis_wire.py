@@ -7,6 +7,7 @@ entry.
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from redis.exceptions import MovedError, ReadOnlyError
 
 from payonce.errors import NoneIdleError, StoreError, StoreUnavailableError
 from payonce.stores import redis_words as words
+from payonce.stores.lane_queue import Fault
 from payonce.stores.redis_link import RedisLink
 from payonce.stores.redis_map import Map, RedisNode, look, new_node
 from payonce.stores.redis_url import Address, Place
@@ -115,6 +117,21 @@ class RedisWire:
         for reply in moved:
             self._follow(reply)
         return None if moved else replies
+
+    def ask_for(self, name: bytes, command: Command, deadline: float) -> asyncio.Future[list[Any] | Fault] | None:
+        """As `ask_soon` for one command, to be told later; an error in the list is for `heed`. Raises
+        StoreUnavailableError where too much waits already."""
+        known = self._map
+        node = known.node(name) if known.slots else None
+        lane = None if node is None or node.breaker.open else node.lanes.here()
+        return None if lane is None else lane.ask([command], deadline)
+
+    def heed(self, reply: Exception) -> None:
+        """A reply may be a sign that the topology has changed. Raises NoneIdleError where it says where to ask."""
+        self._stale = self._stale or isinstance(reply, _SIGNS)
+        if isinstance(reply, MovedError):
+            self._follow(reply)
+            raise NoneIdleError("this name has moved")
 
     def one(self, name: bytes, commands: Sequence[Command], deadline: float) -> list[Any]:
         """The replies to several commands about one name. Raises StoreError."""

@@ -11,8 +11,9 @@ import asyncio
 import time
 import weakref
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any
 
-from payonce.errors import StoreError, StoreUnavailableError
+from payonce.errors import NoneIdleError, StoreError, StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Glance, Row, Volume
 from payonce.model.quota import Holding, Quotas
@@ -164,6 +165,29 @@ class SharedStore:
             else:
                 values |= self._opened_all(live, asked, found)
         return [values[slot] for slot in slots]
+
+    def ask_for(self, slot: bytes) -> asyncio.Future[Any] | None:
+        """What the server will answer, on the running loop; None where it waits to be written, or `get_soon` has more
+        to do than to ask."""
+        live = self._live
+        if slot in live.queue.pending or live.queue.closed:
+            return None
+        try:
+            return live.medium.ask_for(slot, time.monotonic() + self._budget)
+        except StoreError:
+            return None
+
+    def answered(self, slot: bytes, answer: Any, *, in_thread: bool = False) -> bytes | None:
+        """The bytes, as `get_soon` has them; what is too large to be unpacked on an event loop is left to a thread."""
+        live = self._live
+        found = live.medium.parcel_in(slot, answer)
+        if isinstance(found, bytes):
+            if len(found) > UNPACK_BYTES and not in_thread:
+                raise NoneIdleError("a thread unpacks what is large")
+            return live.opened(slot, found)
+        if found is not None:
+            raise TimeoutError(found.because) if found.late else StoreError(found.because)
+        return None
 
     def put(self, slot: bytes, value: bytes, about: About) -> bool:
         """Queue `value`; False where `keep` has a reason."""

@@ -5,11 +5,13 @@ This room must never know an engine.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
+from payonce.stores.lane_queue import Fault
 from payonce.stores.shared_leases import LeaseMedium
 
 
@@ -66,6 +68,15 @@ class Medium(Protocol):
     async def read_soon(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None] | None:
         """The same on the running loop, without a thread; None where only a thread can, as at the beginning. A request
         that is cancelled meanwhile lets go of its answer."""
+        ...
+
+    def ask_for(self, slot: bytes, deadline: float) -> asyncio.Future[list[Any] | Fault] | None:
+        """The same for one slot, to be told later: what `parcel_in` wants. None where it can't be asked in this way
+        now; raises StoreError where too much waits already. At once."""
+        ...
+
+    def parcel_in(self, slot: bytes, answer: list[Any] | Fault) -> bytes | StoreFault | None:
+        """The parcel that was answered. Raises NoneIdleError where a thread has to ask, elsewhere. At once."""
         ...
 
     def write(self, parcels: Mapping[bytes, Parcel], deadline: float) -> Mapping[bytes, Reason]:
