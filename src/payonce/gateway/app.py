@@ -10,39 +10,31 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Callable, Coroutine, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from payonce.assembly import World
 from payonce.config import Settings
-from payonce.core.labels import Label
-from payonce.core.labels import headers as label_headers
-from payonce.drive.aio_prompt import Ends, PromptExchange
 from payonce.gateway import own_pages
 from payonce.gateway.admin import PATH as ADMIN_PATH
 from payonce.gateway.admin import Admin
+from payonce.gateway.answering import Answering
 from payonce.gateway.connection import StrictProtocol
-from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.deadlines import keep_deadlines
 from payonce.gateway.face import AbortedAnswer, AsgiFace, Receive, Scope, Send
 from payonce.gateway.guard import Guard
-from payonce.gateway.heads import Heads, KnownHead
+from payonce.gateway.heads import Heads
 from payonce.gateway.meter import Meter
 from payonce.gateway.price_list import keep_prices
 from payonce.gateway.routes import Route, Routes
-from payonce.gateway.shelf import Name, Ready, Shelf
+from payonce.gateway.shelf import Shelf
 from payonce.gateway.upstream import HttpUpstream
 from payonce.gateway.watched import Told, WatchedFace, teller_of
-from payonce.intake import Admitted, Bypassed, Intake, Refused, Said
+from payonce.intake import Intake
 from payonce.model import reason as why
 from payonce.model.call import Headers
 from payonce.model.ports import Clock, Upstream
-from payonce.model.receipt import Outcome, Receipt
 
 log = logging.getLogger("payonce.gateway")
-
-Begin = Callable[[Coroutine[Any, Any, None]], object]
-"""Makes a task of what takes longer."""
 
 SHELF_SHARE = 4
 """The shelf may take a quarter of what the memory tier may."""
@@ -87,6 +79,7 @@ class Gateway:
         quick = settings.fast_lane and teller is None  # what the fast lane answers is not told of one by one
         shelf = Shelf(settings.memory_bytes // SHELF_SHARE if quick else 0, world.tiers)
         self.shelf = shelf
+        self.answering = Answering(world, self.intake, self.guard, shelf)
         loop, thread = asyncio.get_running_loop(), threading.get_ident()
 
         def changed(slot: bytes) -> None:  # a purge by key comes from a reader's thread; the shelf belongs to the loop
@@ -164,7 +157,7 @@ class Gateway:
             raise
         except Exception:
             log.exception("a request failed")
-            await self._stumbled(face)
+            await self.answering.stumbled(face)
         finally:
             await face.close()
             if isinstance(face, WatchedFace):
@@ -186,98 +179,9 @@ class Gateway:
             await self.world.player.pass_on(call, face)
             told: Told = (None, call)
         else:
-            told = await self._play(self._heard(route, query, headers), body, face)
+            told = await self.answering.play(route, query, headers, body, face)
         if isinstance(face, WatchedFace):
             face.told, face.received = told, len(body)
-
-    def answer(self, head: KnownHead, body: bytes, face: LaneAnswer, name: Name, begin: Begin) -> None:
-        """Answer a POST to a cached endpoint that the fast lane has read; `name` is its name on the shelf. What takes
-        longer than to look is begun as a task by `begin`."""
-
-        def failed(error: Exception) -> None:
-            log.error("a request failed", exc_info=error)
-            begin(self._stumbled(face))
-
-        try:
-            said = head.said
-            if said is None:
-                head.against, said = self.guard.against(head.headers), self._heard(head.route, head.query, head.headers)
-                head.said = said
-            if head.against is not None:
-                begin(face.refuse(head.against))
-                return
-            taken = self._take(said, body, face)
-            if not isinstance(taken, Admitted):
-                begin(self._decline(taken, face, failed))
-                return
-            before = self._moment()
-
-            def done(receipt: Receipt) -> None:
-                if before == self._moment():
-                    self._shelve(name, taken, receipt)
-
-            PromptExchange(self.world.player, taken.ask, taken.dialect, face, Ends(done, failed, begin))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client has to be answered
-            failed(error)
-
-    async def _stumbled(self, face: AsgiFace | LaneAnswer) -> None:
-        """A mistake of ours: count it, and let the client know."""
-        self.world.ledger.exchanged(Receipt(Outcome.REFUSED, why.INTERNAL), 0.0, None)
-        if face.started:
-            face.abort()
-        else:
-            await face.refuse(why.INTERNAL)
-
-    def _heard(self, route: Route, query: bytes, headers: Headers) -> Said:
-        return self.intake.heard(route.upstream, route.endpoint, query, headers)
-
-    def _take(self, said: Said, body: bytes, face: AsgiFace | LaneAnswer) -> Admitted | Bypassed | Refused:
-        """What becomes of a request; the answer is going to say its id."""
-        taken = self.intake.take(said, body)
-        if self.world.books is not None and not isinstance(taken, Refused):
-            call = taken.ask.call if isinstance(taken, Admitted) else taken.call
-            face.said = self.world.books.journal.named(call.number)
-        return taken
-
-    async def _play(self, said: Said, body: bytes, face: AsgiFace) -> Told:
-        taken = self._take(said, body, face)
-        if isinstance(taken, Admitted):
-            return await self.world.player.exchange(taken.ask, taken.dialect, face), taken.ask
-        return await self._turn_down(taken, face)
-
-    async def _turn_down(self, taken: Bypassed | Refused, face: AsgiFace | LaneAnswer) -> Told:
-        """What the cache takes no part in is passed on, or refused."""
-        if isinstance(taken, Bypassed):
-            return await self.world.player.bypass(taken.call, taken.reason, face), taken.call
-        receipt = Receipt(Outcome.REFUSED, taken.reason)
-        await face.refuse(taken.reason, label_headers(Label(Outcome.REFUSED, taken.reason)))
-        self.world.ledger.exchanged(receipt, 0.0, None)
-        return receipt, None
-
-    async def _decline(self, taken: Bypassed | Refused, face: LaneAnswer, failed: Callable[[Exception], None]) -> None:
-        try:
-            await self._turn_down(taken, face)
-        except Exception as error:  # noqa: BLE001 - as above
-            failed(error)
-
-    def _moment(self) -> tuple[int, int]:
-        """Moves on with every purge and every change of an entry: what was read before may no longer hold."""
-        return self.world.tiers.purges, self.shelf.changes if self.shelf is not None else 0
-
-    def _shelve(self, name: Name, taken: Admitted, receipt: Receipt) -> None:
-        """Let the fast lane repeat a fresh hit whose request says nothing that depends on the moment."""
-        ask = taken.ask
-        if self.shelf is None or receipt.outcome is not Outcome.HIT or not ask.plain:
-            return
-        if receipt.entry is None:
-            return  # a batch: its items are kept, it is not
-        body = receipt.entry.body
-        if ask.hit_usage != "verbatim":
-            body = taken.dialect.respend(body, ask.key.stream, ask.hit_usage)
-        books, key = self.world.books, ask.key
-        named = books.journal.named if books is not None else None
-        ready = Ready(receipt.entry, body, key.slot, self.world.tiers.purges, named, converted=receipt.converted)
-        self.shelf.put(name, ready)
 
     async def _body(self, receive: Receive, face: AsgiFace, headers: Headers) -> bytes | None:
         """The whole request body; None where it was refused or the client left."""

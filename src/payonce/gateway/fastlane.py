@@ -136,7 +136,7 @@ class GatewayProtocol(StrictProtocol):
         answer.keep_alive = not self._stopping
         self.cycle = answer  # type: ignore[assignment]  # all that uvicorn's protocol asks of a cycle, it has
         self._running = answer
-        self.gateway.answer(head, body, answer, name, self._take_longer)
+        self.gateway.answering.answer(head, body, answer, name, self._take_longer)
 
     def _take_longer(self, work: Coroutine[Any, Any, None]) -> None:
         """What the server waits for before it stops."""
