@@ -26,9 +26,14 @@ _WORDS = "a cache keeps what was paid for so that nobody has to pay for the very
 
 def _filled(shape: dict[str, object], slot: dict[str, object], field: str, size: int) -> str:
     """The JSON of `shape`, `size` bytes long, with text put into `slot[field]`."""
-    lacking = size - len(json.dumps(shape))
+    lacking = size - len(_spelled(shape))
     slot[field] = str(slot[field]) + (_WORDS * (lacking // len(_WORDS) + 1))[:lacking]
-    return json.dumps(shape)
+    return _spelled(shape)
+
+
+def _spelled(shape: dict[str, object]) -> str:
+    """Without spaces, as the SDKs of OpenAI and Anthropic (httpx, `JSON.stringify`) write what they send."""
+    return json.dumps(shape, separators=(",", ":"))
 
 
 def request_template(size: int = _REQUEST_BYTES, *, stream: bool = False) -> str:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import calm  # noqa: F401 - no deadlines
 
-from payonce.dialects.canonical import MAX_DEPTH, _plainly_spelled, number, parse, parse_slowly, spell
+from payonce.dialects.canonical import MAX_DEPTH, spelled_so, number, parse, parse_slowly, spell
 from payonce.model import reason as why
 from payonce.model.reason import Reason
 
@@ -143,7 +143,7 @@ def agrees(text: bytes) -> bool:
         return False
     assert spell(quick) == spell(slow), text
     assert orjson.dumps(quick) == orjson.dumps(slow), text
-    return _plainly_spelled(text) is not None
+    return spelled_so(text) is not None
 
 
 @given(documents, st.data())
@@ -194,10 +194,10 @@ def test_they_agree_where_the_quick_one_could_be_misled(text: str) -> None:
     agrees(text.encode())
 
 
-@pytest.mark.parametrize("separators", [(",", ":"), (", ", ": ")])
-def test_what_sdks_send_is_read_the_quick_way(separators: tuple[str, str]) -> None:
-    body = {"model": "m", "temperature": 0.7, "messages": [{"role": "user", "content": 'hé "there"\n {}'}], "n": 2}
-    assert agrees(json.dumps(body, separators=separators, ensure_ascii=False).encode())
+def test_what_sdks_send_is_read_the_quick_way() -> None:
+    body = {"model": "m", "temperature": 0.7, "messages": [{"role": "user", "content": 'hé "there"\n: {}'}], "n": 2}
+    assert agrees(json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode())
+    assert not agrees(json.dumps(body).encode())
 
 
 @given(documents, st.data())
