@@ -22,11 +22,12 @@ from payonce.core import effects as do
 from payonce.core.directives import NAMES as DIRECTIVES
 from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
+from payonce.core.naming import Name
 from payonce.core.tape import COMPLETE
 from payonce.dialects import CACHED_ENDPOINTS, DIALECTS
 from payonce.drive.performing import Turn
 from payonce.errors import MissError, PayonceError, SettingsError
-from payonce.intake import Admitted, Bypassed, Intake, Refused
+from payonce.intake import Admitted, Bypassed, Intake, Refused, Said
 from payonce.library import Lease, LibraryWorld
 from payonce.library_shelf import Ready, answer_fields
 from payonce.model import reason as why
@@ -50,6 +51,9 @@ _OURS = tuple(name for name in DIRECTIVES if name != b"cache-control")
 _EXTENSIONS = frozenset(("timeout", "trace"))
 """What a request may tell its transport and be cached all the same."""
 _MAX_PLACES = 1024
+_MAX_KNOWN = 256
+_LENGTH = frozenset((b"content-length", b"Content-Length"))
+"""How SDKs spell it: a field that says nothing more than the body itself."""
 
 
 class Place(NamedTuple):
@@ -59,6 +63,14 @@ class Place(NamedTuple):
     endpoint: str
     query: bytes
     url: bytes
+
+
+class Known(NamedTuple):
+    """What the headers of requests to one place say. `told` is all of it for their names; without `heard`, they are the
+    wrapped transport's alone."""
+
+    told: bytes
+    heard: tuple[Intake, Said] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +98,7 @@ class Desk:
         self._at_hand = at_hand(mod)
         self._places: dict[str, Place | None] = {}
         self._intakes: dict[str, Intake] = {}
+        self._known: dict[tuple[object, ...], Known] = {}
 
     def open(self) -> LibraryWorld:
         """The world, made now if nobody has it open. May wait for a disk. Raises `StoreError` where a mode can't have
@@ -107,41 +120,49 @@ class Desk:
             found = self._places[url] = _place(request.url)
             return found
 
-    def digest(self, place: Place, request: Any, body: bytes) -> bytes:
-        """Names a request by its bytes, for the shelf."""
-        fields = request.headers.raw
-        parts = [self._salt, b"%d %d" % (len(fields), len(body)), place.url]
+    def known(self, world: LibraryWorld, place: Place, request: Any) -> Known:
+        """What a request says but for its body; an SDK says the same with each, so it is remembered for a while."""
+        fields = (place.url, *[field for field in request.headers.raw if field[0] not in _LENGTH])
+        known = self._known.get(fields)
+        if known is None:
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            known = self._known[fields] = self._learn(world, place, request.url.netloc, fields[1:])
+        return known
+
+    def _learn(self, world: LibraryWorld, place: Place, host: bytes, fields: Headers) -> Known:
+        parts = [self._salt, b"%d" % len(fields), place.url]
         for field in fields:
             parts += field  # neither a URL nor a header field holds a line feed, so no two requests have the same bytes
-        parts.append(body)
-        return blake3(b"\n".join(parts)).digest()
+        told = blake3(b"\n".join(parts)).digest()
+        headers = tuple([(name.lower(), value) for name, value in fields])
+        if [value for name, value in headers if name == b"host"] != [host]:
+            return Known(told, None)
+        if self.options.said:
+            spoken = {name for name, _ in headers}
+            headers += tuple(field for field in self.options.said if field[0] not in spoken)
+        intake = self._intake(world, place.base)
+        if intake is None:
+            return Known(told, None)
+        return Known(told, (intake, intake.heard("", place.endpoint, place.query, headers)))
 
-    def shelved(self, world: LibraryWorld, digest: bytes, started: float) -> Any:
-        """The response that stands ready for a request with this digest, or None."""
+    def shelved(self, world: LibraryWorld, name: Name, started: float) -> Any:
+        """The response that stands ready for a request with this name, or None."""
         now = world.clock()
-        ready = world.shelf.get(digest, now)
+        ready = world.shelf.get(name, now)
         if ready is None:
             return None
         response = self._at_hand(ready.entry.status, ready.headers(now), ready.body)
         world.shelf.served(ready, time.perf_counter() - started)
         return response
 
-    def admit(
-        self, world: LibraryWorld, place: Place, request: Any, body: bytes
-    ) -> Admitted | Bypassed | Refused | None:
+    def admit(self, known: Known, request: Any, body: bytes) -> Admitted | Bypassed | Refused | None:
         """What becomes of a request; None where it is the wrapped transport's alone."""
         settings = self.options.settings
-        headers = tuple([(name.lower(), value) for name, value in request.headers.raw])
-        hosts = [value for name, value in headers if name == b"host"]
-        if hosts != [request.url.netloc] or len(body) > settings.max_body_bytes:
+        if known.heard is None or len(body) > settings.max_body_bytes or not request.extensions.keys() <= _EXTENSIONS:
             return None
-        if not request.extensions.keys() <= _EXTENSIONS:
-            return None
-        if self.options.said:
-            spoken = {name for name, _ in headers}
-            headers += tuple(field for field in self.options.said if field[0] not in spoken)
-        intake = self._intake(world, place.base)
-        taken = None if intake is None else intake.admit("", place.endpoint, place.query, headers, body)
+        intake, said = known.heard
+        taken = intake.take(said, body)
         if not isinstance(taken, Admitted):
             return taken
         call = sdk_call(taken.ask.call, way=self.way, request=request, mod=self.mod, at_most=settings.total_timeout)
@@ -204,7 +225,7 @@ class Desk:
             return self.mod.Response(head.status, headers=fields, stream=stream)
         return self._at_hand(head.status, fields, body)
 
-    def shelve(self, world: LibraryWorld, digest: bytes, taken: Admitted, turn: Turn, moment: tuple[int, int]) -> None:
+    def shelve(self, world: LibraryWorld, name: Name, taken: Admitted, turn: Turn, moment: tuple[int, int]) -> None:
         """End the turn of an answer that was handed over whole; a fresh hit may be repeated from the shelf."""
         effect = turn.effect
         receipt = turn.end(True)
@@ -214,7 +235,7 @@ class Desk:
             if body is not None:
                 slot, kind = taken.ask.key.slot, self.mod.Headers
                 ready = Ready(receipt.entry, body, slot, moment[0], kind, converted=receipt.converted)
-                world.shelf.put(digest, ready, moment)
+                world.shelf.put(name, ready, moment)
 
     def labelled(self, response: Any, label: Label) -> Any:
         """A response of the wrapped transport, saying why the cache took no part."""

@@ -1,4 +1,4 @@
-"""The library's shelf: answers ready to be handed over, found by the bytes of the request alone.
+"""The library's shelf: answers ready to be handed over, found by the names of requests.
 
 As the gateway's (gateway/shelf.py), for any number of threads and for responses instead of wire bytes. Only what the
 story has just served as a fresh hit stands here; anything newer about its key takes it off. Bounded in bytes. This room
@@ -14,6 +14,7 @@ from typing import Any
 
 from payonce.core.labels import headers as label_headers
 from payonce.core.labels import hit_label
+from payonce.core.naming import Name
 from payonce.drive.tiers import Tiers
 from payonce.ledger.hits import BUCKETS
 from payonce.ledger.ledger import Ledger
@@ -78,7 +79,7 @@ class Ready:
 
 
 class Shelf:
-    """Ready answers by request digest, the oldest go first."""
+    """Ready answers by the names of requests, the oldest go first."""
 
     def __init__(self, max_bytes: int, tiers: Tiers) -> None:
         self.max_bytes = max_bytes
@@ -86,8 +87,8 @@ class Shelf:
         self.changes = 0
         self._tiers = tiers
         self._lock = threading.Lock()
-        self._ready: dict[bytes, Ready] = {}
-        self._digests: dict[bytes, set[bytes]] = {}
+        self._ready: dict[Name, Ready] = {}
+        self._names: dict[bytes, set[Name]] = {}
         self._said: list[Ready] = []
         self._histogram = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
@@ -99,14 +100,14 @@ class Shelf:
         """Moves on with every purge and every change of an entry: what was read before may no longer hold."""
         return self._tiers.purges, self.changes
 
-    def get(self, digest: bytes, now: float) -> Ready | None:
-        """What may be handed over for a request with this digest, at `now`."""
-        ready = self._ready.get(digest)
+    def get(self, name: Name, now: float) -> Ready | None:
+        """What may be handed over for a request with this name, at `now`."""
+        ready = self._ready.get(name)
         if ready is None:
             return None
         if now >= ready.expires_at or now < ready.entry.stored_at or ready.purges != self._tiers.purges:
             with self._lock:
-                self._remove(digest)
+                self._remove(name)
             return None
         return ready if self._tiers.trusted else None
 
@@ -119,17 +120,17 @@ class Shelf:
             self._histogram[bisect_left(BUCKETS, seconds)] += 1
             self._seconds += seconds
 
-    def put(self, digest: bytes, ready: Ready, moment: tuple[int, int]) -> None:
-        """Keep `ready` for requests with this digest, if nothing has changed since `moment`."""
-        if ready.size > self.max_bytes // 8:
+    def put(self, name: Name, ready: Ready, moment: tuple[int, int]) -> None:
+        """Keep `ready` for requests with this name, if nothing has changed since `moment`."""
+        if _size(name, ready) > self.max_bytes // 8:
             return
         with self._lock:
             if moment != self.moment():
                 return
-            self._remove(digest)
-            self._ready[digest] = ready
-            self._digests.setdefault(_meaning(ready.slot), set()).add(digest)
-            self.used += ready.size
+            self._remove(name)
+            self._ready[name] = ready
+            self._names.setdefault(_meaning(ready.slot), set()).add(name)
+            self.used += _size(name, ready)
             while self.used > self.max_bytes:
                 self._remove(next(iter(self._ready)))
 
@@ -138,8 +139,8 @@ class Shelf:
         that it is served for, so both framings of an answer go together."""
         with self._lock:
             self.changes += 1
-            for digest in tuple(self._digests.get(_meaning(slot), ())):
-                self._remove(digest)
+            for name in tuple(self._names.get(_meaning(slot), ())):
+                self._remove(name)
 
     def settle(self, ledger: Ledger) -> None:
         """Tell the ledger what was served since the last time."""
@@ -155,16 +156,20 @@ class Shelf:
                 ready.unsaid = 0
         ledger.fast_hits(hits, histogram, round(seconds * 1e9))
 
-    def _remove(self, digest: bytes) -> None:
-        ready = self._ready.pop(digest, None)
+    def _remove(self, name: Name) -> None:
+        ready = self._ready.pop(name, None)
         if ready is None:
             return
-        self.used -= ready.size
+        self.used -= _size(name, ready)
         meaning = _meaning(ready.slot)
-        digests = self._digests[meaning]
-        digests.discard(digest)
-        if not digests:
-            del self._digests[meaning]
+        names = self._names[meaning]
+        names.discard(name)
+        if not names:
+            del self._names[meaning]
+
+
+def _size(name: Name, ready: Ready) -> int:
+    return ready.size + len(name[-1])
 
 
 def _meaning(slot: bytes) -> bytes:

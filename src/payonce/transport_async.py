@@ -13,6 +13,7 @@ from typing import Any, Unpack
 
 from payonce.clients import Misplaced, fitting_request
 from payonce.core import effects as do
+from payonce.core.naming import Name, name_of
 from payonce.desk import Place, not_asyncio
 from payonce.drive.navigated import REJECTED
 from payonce.drive.performing import Turn
@@ -50,13 +51,14 @@ class AsyncCaching(Caching):
         world = desk.lease.world
         if world is None:
             world = await asyncio.to_thread(desk.open)
-        digest = desk.digest(place, request, body)
-        ready = desk.shelved(world, digest, started)
+        known = desk.known(world, place, request)
+        name = name_of(known.told, body)
+        ready = desk.shelved(world, name, started)
         if ready is not None:
             return ready
-        taken = desk.admit(world, place, request, body)
+        taken = desk.admit(known, request, body)
         if isinstance(taken, Admitted):
-            return await self._take(world, place, request, digest, taken)
+            return await self._take(world, place, request, name, taken)
         if isinstance(taken, Refused):
             return self._refuse(world, place, taken)
         self._alone(taken)
@@ -64,7 +66,7 @@ class AsyncCaching(Caching):
             return await self.way.handle_async_request(desk.bare(request))
         return await self._pass(world, world.sync.bypass(taken.call, taken.reason), request)
 
-    async def _take(self, world: LibraryWorld, place: Place, request: Any, digest: bytes, taken: Admitted) -> Any:
+    async def _take(self, world: LibraryWorld, place: Place, request: Any, name: Name, taken: Admitted) -> Any:
         desk, player, moment = self.desk, world.aio(), world.shelf.moment()
         patience = desk.patience(request)
         for tries in range(TRIES):
@@ -80,7 +82,7 @@ class AsyncCaching(Caching):
                 response = desk.response(turn.effect, whole)
                 if turn.reader is not None:
                     turn.reader.leave()
-                desk.shelve(world, digest, taken, turn, moment)
+                desk.shelve(world, name, taken, turn, moment)
                 return response
             if isinstance(turn.effect, do.Pass):
                 self._alone(None)

@@ -12,6 +12,7 @@ from typing import Any, Unpack
 
 from payonce.clients import Misplaced, fitting_request
 from payonce.core import effects as do
+from payonce.core.naming import Name, name_of
 from payonce.desk import Place
 from payonce.drive.navigated import REJECTED
 from payonce.drive.performing import Turn
@@ -43,13 +44,14 @@ class SyncCaching(Caching):
         assert place is not None
         body = request.read()
         world = desk.lease.world or desk.open()
-        digest = desk.digest(place, request, body)
-        ready = desk.shelved(world, digest, started)
+        known = desk.known(world, place, request)
+        name = name_of(known.told, body)
+        ready = desk.shelved(world, name, started)
         if ready is not None:
             return ready
-        taken = desk.admit(world, place, request, body)
+        taken = desk.admit(known, request, body)
         if isinstance(taken, Admitted):
-            return self._take(world, place, request, digest, taken)
+            return self._take(world, place, request, name, taken)
         if isinstance(taken, Refused):
             return self._refuse(world, place, taken)
         self._alone(taken)
@@ -57,7 +59,7 @@ class SyncCaching(Caching):
             return self.way.handle_request(desk.bare(request))
         return self._pass(world, world.sync.bypass(taken.call, taken.reason), request)
 
-    def _take(self, world: LibraryWorld, place: Place, request: Any, digest: bytes, taken: Admitted) -> Any:
+    def _take(self, world: LibraryWorld, place: Place, request: Any, name: Name, taken: Admitted) -> Any:
         desk, player, moment = self.desk, world.sync, world.shelf.moment()
         patience = desk.patience(request)
         for tries in range(TRIES):
@@ -72,7 +74,7 @@ class SyncCaching(Caching):
                     return desk.response(turn.effect, None, stream)
                 response = desk.response(turn.effect, whole)
                 player.leave(turn)
-                desk.shelve(world, digest, taken, turn, moment)
+                desk.shelve(world, name, taken, turn, moment)
                 return response
             player.leave(turn)
             if isinstance(turn.effect, do.Pass):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support import calm  # noqa: F401 - no deadlines
 
-from payonce.dialects.canonical import MAX_DEPTH, spelled_so, number, parse, parse_slowly, spell
+from payonce.dialects.canonical import MAX_DEPTH, number, parse, parse_slowly, spell, spelled_so
 from payonce.model import reason as why
 from payonce.model.reason import Reason
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from payonce.core.naming import LONGEST_NAME, name_of
 from payonce.gateway.cycle import LaneAnswer
-from payonce.gateway.shelf import LONGEST_NAME, Ready, Shelf, _size, name_of
+from payonce.gateway.shelf import Ready, Shelf, _size
 from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.ports import Head
 from payonce.testing.sim import SimulatedProvider, running_sim

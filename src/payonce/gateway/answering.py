@@ -12,13 +12,14 @@ from typing import Any
 from payonce.assembly import World
 from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
+from payonce.core.naming import Name
 from payonce.drive.aio_prompt import Ends, PromptExchange
 from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.face import AsgiFace
 from payonce.gateway.guard import Guard
 from payonce.gateway.heads import KnownHead
 from payonce.gateway.routes import Route
-from payonce.gateway.shelf import Name, Ready, Shelf
+from payonce.gateway.shelf import Ready, Shelf
 from payonce.gateway.watched import Told
 from payonce.intake import Admitted, Bypassed, Intake, Refused, Said
 from payonce.model import reason as why

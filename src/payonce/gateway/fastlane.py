@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
+from payonce.core.naming import name_of
 from payonce.gateway.connection import Phase, StrictProtocol
 from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.heads import HeadName, KnownHead, body_at, named, worth_a_look
-from payonce.gateway.shelf import name_of, told_by
+from payonce.gateway.shelf import told_by
 
 LANE_BODY_BYTES = 64 << 10
 

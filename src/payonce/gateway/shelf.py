@@ -17,6 +17,7 @@ from blake3 import blake3
 from payonce.core.fields import HOP_BY_HOP, REBUILT, REROUTING, is_inert
 from payonce.core.labels import headers as label_headers
 from payonce.core.labels import hit_label
+from payonce.core.naming import Name
 from payonce.gateway.wire import answer_fields, head_bytes
 from payonce.ledger.hits import BUCKETS
 from payonce.ledger.ledger import Ledger
@@ -27,23 +28,11 @@ from payonce.model.ports import Head
 from payonce.model.receipt import Hits
 
 _OVERHEAD = 1500
-LONGEST_NAME = 4 << 10
-"""Bytes of a body that is a part of a name as it is: to compare it takes a third of the time of hashing it well."""
 
 
 _NOT_DIGESTED = (HOP_BY_HOP | REBUILT | REROUTING) - {b"host", b"connection"}
 _KEPT_INERT = frozenset((b"origin", b"content-type"))
 _digested: dict[bytes, bool] = {}
-
-
-Name = tuple[bytes, bytes] | tuple[bytes, None, bytes]
-"""Two POSTs share one only if target, body and every field that could matter are the same: the first part says all of
-it but the body, which stands for itself or, where it is long, is a digest."""
-
-
-def name_of(told: bytes, body: bytes) -> Name:
-    """The name of a request of which `told_by` says all but the body."""
-    return (told, body) if len(body) <= LONGEST_NAME else (told, None, blake3(body).digest())
 
 
 def told_by(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
