@@ -24,13 +24,7 @@ from payonce.model.scopes import of_key, of_model
 from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store
 from payonce.testing import FakeClock
-from payonce.testing.sim import SimulatedProvider, running_sim
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
+from payonce.testing.sim import SimulatedProvider
 
 
 @pytest.fixture
