@@ -87,9 +87,9 @@ class _OnALoop(_OnServer):
     def again(self) -> Store:
         store = OnALoop(super().again())
         end = time.monotonic() + 5
-        while not store.reads and time.monotonic() < end:
+        while not store.asked and time.monotonic() < end:
             assert store.get(b"-" * 33) is None
-        assert store.reads, "the keeper has made a connection for the loop"
+        assert store.asked, "the keeper has made a connection for the loop"
         return store
 
 

@@ -35,6 +35,7 @@ def by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         return None
 
     monkeypatch.setattr(SharedStore, "get_soon", get_soon)
+    monkeypatch.setattr(SharedStore, "ask_for", lambda _store, _slot: None)
 
 
 @pytest.fixture(params=["", "by threads"])

@@ -15,10 +15,11 @@ import pytest
 from store_faults import about_now
 from tests.support.servers import memcached, redis_cluster, redis_server
 
+from payonce.errors import NoneIdleError
 from payonce.stores.redis import RedisMedium
 from payonce.stores.redis_map import Map
 from payonce.stores.registry import open_store
-from payonce.stores.shared import SharedStore
+from payonce.stores.shared import UNPACK_BYTES, SharedStore
 from payonce.testing.contract import slot_of
 
 
@@ -42,10 +43,19 @@ async def test_a_store_is_read_without_a_thread_as_soon_as_there_is_a_connection
         assert [value for [value] in found] == list(values.values())
         assert await store.get_soon(list(values)) == list(values.values())
         assert {thread.name for thread in threading.enumerate()} <= before
+        asked = [store.ask_for(slot) for slot in values]
+        assert [
+            store.answered(slot, await one) for slot, one in zip(values, asked, strict=True) if one is not None
+        ] == list(values.values()), "many are asked for in one moment, and each is told its own"
+        assert {thread.name for thread in threading.enumerate()} <= before
         server.freeze()
         store.pace(0.05)
         with pytest.raises(TimeoutError):
             await store.get_soon([slot_of(0)])
+        asked = [store.ask_for(slot_of(0))]
+        assert asked[0] is not None
+        with pytest.raises(TimeoutError):
+            store.answered(slot_of(0), await asked[0])
         server.thaw()
 
 
@@ -71,6 +81,14 @@ async def test_large_values_come_whole_and_do_not_hold_up_others(tmp_path: Path)
         assert await store.get_soon(list(values)) == list(values.values())
         found = await asyncio.gather(*(store.get_soon([slot]) for slot in [*values] * 5))
         assert [value for [value] in found] == [*values.values()] * 5  # type: ignore[misc]
+        for slot, value in values.items():
+            later = store.ask_for(slot)
+            assert later is not None
+            answer = await later
+            if len(value) > UNPACK_BYTES:
+                with pytest.raises(NoneIdleError):
+                    store.answered(slot, answer)
+            assert await asyncio.to_thread(store.answered, slot, answer, in_thread=True) == value
 
 
 async def test_a_cluster_that_has_moved_a_slot_is_followed_on_the_loop_and_in_threads(tmp_path: Path) -> None:
@@ -104,6 +122,13 @@ async def test_a_loop_that_asks_a_node_which_has_lost_its_slots_leaves_it_to_a_t
         name = medium._gets([slot_of(1)], medium._generation(time.monotonic() + 5))[0][0]
         true = medium.wire._map
         wrong = next(node for node in true.nodes.values() if node is not true.node(name) and node.lanes.here())
+        medium.wire._map = Map(true.nodes, [wrong] * len(true.slots))
+        later = store.ask_for(slot_of(1))
+        assert later is not None
+        answer = await later
+        with pytest.raises(NoneIdleError):
+            store.answered(slot_of(1), answer)
+        assert medium.wire._map.node(name) is true.node(name), "the map is corrected"
         medium.wire._map = Map(true.nodes, [wrong] * len(true.slots))
         assert await store.get_soon([slot_of(1)]) is None, "the map is corrected, and a thread asks"
         assert medium.wire._map.node(name) is true.node(name)

@@ -72,7 +72,7 @@ class TestOverTlsOnALoop(TestOverTls):
 
     def shared(self, store: Store | None) -> Store:
         opened = OnALoop(cast("SharedStore", super().shared(store)))
-        assert until(lambda: opened.get(b"-" * 33) is None and opened.reads > 0), "the loop has a connection"
+        assert until(lambda: opened.get(b"-" * 33) is None and opened.asked > 0), "the loop has a connection"
         return cast("Store", opened)
 
 

@@ -68,7 +68,7 @@ async def ours(
     ):
         store = cast("SharedStore", open_store(server.url.replace(str(server.port), str(proxy.port))))
         if threads:
-            store.get_soon = _never  # type: ignore[method-assign]
+            store.get_soon, store.ask_for = _never, lambda _slot: None  # type: ignore[method-assign]
         subject = Ours(store)
         subject.unbreakable()
         proxy.latency, proxy.twist = DELAY, liar.twist

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
+from payonce.errors import NoneIdleError
 from payonce.stores.shared import SharedStore
 
 
@@ -19,14 +20,26 @@ class OnALoop:
         self._thread = threading.Thread(target=self._loop.run_forever, name="test-loop", daemon=True)
         self._thread.start()
         self.reads = 0
-        """How many reads needed no thread."""
+        self.asked = 0
+        """How many reads needed no thread, and how many of one slot were asked for and answered."""
 
     def get(self, slot: bytes) -> bytes | None:
-        [found] = self.get_many([slot])
-        return found
+        return asyncio.run_coroutine_threadsafe(self._read_one(slot), self._loop).result(30)
 
     def get_many(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         return asyncio.run_coroutine_threadsafe(self._read(slots), self._loop).result(30)
+
+    async def _read_one(self, slot: bytes) -> bytes | None:
+        asked = self._store.ask_for(slot)
+        if asked is None:
+            [found] = await self._read([slot])
+            return found
+        try:
+            found = self._store.answered(slot, await asked)
+        except NoneIdleError:
+            return await asyncio.to_thread(self._store.get, slot)
+        self.asked += 1
+        return found
 
     async def _read(self, slots: Sequence[bytes]) -> Sequence[bytes | None]:
         found = await self._store.get_soon(slots)
