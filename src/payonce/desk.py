@@ -6,17 +6,17 @@ cached endpoint is not its business. This room must never wait, nor decide wheth
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from blake3 import blake3
 from msgspec import structs
 
 from payonce.at_hand import at_hand
+from payonce.callers import Callers, Known, Place
 from payonce.config import Settings
 from payonce.core import effects as do
 from payonce.core.directives import NAMES as DIRECTIVES
@@ -24,10 +24,10 @@ from payonce.core.labels import Label
 from payonce.core.labels import headers as label_headers
 from payonce.core.naming import Name
 from payonce.core.tape import COMPLETE
-from payonce.dialects import CACHED_ENDPOINTS, DIALECTS
+from payonce.dialects import DIALECTS
 from payonce.drive.performing import Turn
-from payonce.errors import MissError, PayonceError, SettingsError
-from payonce.intake import Admitted, Bypassed, Intake, Refused, Said
+from payonce.errors import MissError, PayonceError
+from payonce.intake import Admitted, Bypassed, Refused
 from payonce.library import Lease, LibraryWorld
 from payonce.library_shelf import Ready, answer_fields
 from payonce.model import reason as why
@@ -44,33 +44,9 @@ MODES = ("record", "replay", "refresh", "off")
 Nearest = Callable[[Ask], str]
 """What is known of the recording that is nearest to an ask that missed: a clause for a sentence, or nothing."""
 
-_ENDPOINT = re.compile(
-    rb"(?P<base>.*/v1)/(?P<endpoint>" + b"|".join(e.encode() for e in sorted(CACHED_ENDPOINTS)) + rb")"
-)
 _OURS = tuple(name for name in DIRECTIVES if name != b"cache-control")
 _EXTENSIONS = frozenset(("timeout", "trace"))
 """What a request may tell its transport and be cached all the same."""
-_MAX_PLACES = 1024
-_MAX_KNOWN = 256
-_LENGTH = frozenset((b"content-length", b"Content-Length"))
-"""How SDKs spell it: a field that says nothing more than the body itself."""
-
-
-class Place(NamedTuple):
-    """Where a request goes: the upstream's base, and what stands behind it."""
-
-    base: str
-    endpoint: str
-    query: bytes
-    url: bytes
-
-
-class Known(NamedTuple):
-    """What the headers of requests to one place say. `told` is all of it for their names; without `heard`, they are the
-    wrapped transport's alone."""
-
-    told: bytes
-    heard: tuple[Intake, Said] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +70,9 @@ class Desk:
         self.way = way
         self.options = options
         self.lease = Lease(options.settings, options.clock)
-        self._salt = blake3(repr((mod.__name__, options.settings, options.mode, options.said)).encode()).digest()
+        salt = blake3(repr((mod.__name__, options.settings, options.mode, options.said)).encode()).digest()
+        self.callers = Callers(options.settings, options.said, salt)
         self._at_hand = at_hand(mod)
-        self._places: dict[str, Place | None] = {}
-        self._intakes: dict[str, Intake] = {}
-        self._known: dict[tuple[object, ...], Known] = {}
 
     def open(self) -> LibraryWorld:
         """The world, made now if nobody has it open. May wait for a disk. Raises `StoreError` where a mode can't have
@@ -106,45 +80,6 @@ class Desk:
         return opened(self.lease, self.options.mode)
 
     # Requests.
-
-    def place(self, request: Any) -> Place | None:
-        """Where a request goes, if the cache may take part in it; else it is the wrapped transport's alone."""
-        if request.method != "POST":
-            return None
-        url = str(request.url)
-        try:
-            return self._places[url]
-        except KeyError:
-            if len(self._places) >= _MAX_PLACES:
-                self._places.clear()
-            found = self._places[url] = _place(request.url)
-            return found
-
-    def known(self, world: LibraryWorld, place: Place, request: Any) -> Known:
-        """What a request says but for its body; an SDK says the same with each, so it is remembered for a while."""
-        fields = (place.url, *[field for field in request.headers.raw if field[0] not in _LENGTH])
-        known = self._known.get(fields)
-        if known is None:
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            known = self._known[fields] = self._learn(world, place, request.url.netloc, fields[1:])
-        return known
-
-    def _learn(self, world: LibraryWorld, place: Place, host: bytes, fields: Headers) -> Known:
-        parts = [self._salt, b"%d" % len(fields), place.url]
-        for field in fields:
-            parts += field  # neither a URL nor a header field holds a line feed, so no two requests have the same bytes
-        told = blake3(b"\n".join(parts)).digest()
-        headers = tuple([(name.lower(), value) for name, value in fields])
-        if [value for name, value in headers if name == b"host"] != [host]:
-            return Known(told, None)
-        if self.options.said:
-            spoken = {name for name, _ in headers}
-            headers += tuple(field for field in self.options.said if field[0] not in spoken)
-        intake = self._intake(world, place.base)
-        if intake is None:
-            return Known(told, None)
-        return Known(told, (intake, intake.heard("", place.endpoint, place.query, headers)))
 
     def shelved(self, world: LibraryWorld, name: Name, started: float) -> Any:
         """The response that stands ready for a request with this name, or None."""
@@ -196,18 +131,6 @@ class Desk:
         """For how many seconds the client waits for something to read."""
         timeout = request.extensions.get("timeout")
         return timeout.get("read") if timeout else None
-
-    def _intake(self, world: LibraryWorld, base: str) -> Intake | None:
-        intake = self._intakes.get(base)
-        if intake is None:
-            if len(self._intakes) >= _MAX_PLACES:
-                self._intakes.clear()
-            try:
-                settings = replace(self.options.settings, upstream=(("", base),))
-            except SettingsError:  # not a URL that an upstream may have
-                return None
-            intake = self._intakes[base] = Intake(settings, world.tenant_secret)
-        return intake
 
     # Answers.
 
@@ -303,15 +226,6 @@ class Desk:
 
 def _limit(seconds: float | None) -> float:
     return inf if seconds is None else seconds
-
-
-def _place(url: Any) -> Place | None:
-    path, _, query = url.raw_path.partition(b"?")
-    found = _ENDPOINT.fullmatch(path)
-    if found is None:
-        return None
-    base = f"{url.scheme}://{url.netloc.decode('ascii')}{found['base'].decode('ascii')}"
-    return Place(base, found["endpoint"].decode("ascii"), query, str(url).encode())
 
 
 def not_asyncio() -> PayonceError:

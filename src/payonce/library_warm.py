@@ -130,10 +130,10 @@ class _Asker:
             content=request.body,
             extensions={"timeout": timeout},
         )
-        place = desk.place(built)
+        place = desk.callers.place(built)
         taken = None
         if place is not None and desk.options.mode != "off":
-            taken = desk.admit(desk.known(world, place, built), built, request.body)
+            taken = desk.admit(desk.callers.known(world, place, built), built, request.body)
         if isinstance(taken, Admitted):
             return taken
         return not_sent(taken or Bypassed(Call("", "POST", request.endpoint, b"", (), b""), why.CACHE_OFF))

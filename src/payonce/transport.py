@@ -10,9 +10,10 @@ from collections.abc import Callable
 from functools import cache as memo
 from typing import Any
 
+from payonce.callers import Place
 from payonce.core import effects as do
 from payonce.core.labels import Label
-from payonce.desk import Desk, Options, Place
+from payonce.desk import Desk, Options
 from payonce.intake import Bypassed, Refused
 from payonce.library import LibraryWorld
 from payonce.model import reason as why

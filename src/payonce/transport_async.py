@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterable
 from typing import Any, Unpack
 
+from payonce.callers import Place
 from payonce.clients import Misplaced, fitting_request
 from payonce.core import effects as do
 from payonce.core.naming import Name, name_of
-from payonce.desk import Place, not_asyncio
+from payonce.desk import not_asyncio
 from payonce.drive.navigated import REJECTED
 from payonce.drive.performing import Turn
 from payonce.intake import Admitted, Refused
@@ -38,7 +39,7 @@ class AsyncCaching(Caching):
         if type(request) is not self.mod.Request:
             fitting_request(self.mod, self, request)
         desk = self.desk
-        place = desk.place(request)
+        place = desk.callers.place(request)
         if self._early(place):
             response = await self.way.handle_async_request(desk.bare(request, ours=place is not None))
             return response if place is None else desk.labelled(response, OFF)
@@ -51,7 +52,7 @@ class AsyncCaching(Caching):
         world = desk.lease.world
         if world is None:
             world = await asyncio.to_thread(desk.open)
-        known = desk.known(world, place, request)
+        known = desk.callers.known(world, place, request)
         name = name_of(known.told, body)
         ready = desk.shelved(world, name, started)
         if ready is not None:

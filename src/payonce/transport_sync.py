@@ -10,10 +10,10 @@ import time
 from collections.abc import Iterable
 from typing import Any, Unpack
 
+from payonce.callers import Place
 from payonce.clients import Misplaced, fitting_request
 from payonce.core import effects as do
 from payonce.core.naming import Name, name_of
-from payonce.desk import Place
 from payonce.drive.navigated import REJECTED
 from payonce.drive.performing import Turn
 from payonce.intake import Admitted, Refused
@@ -37,14 +37,14 @@ class SyncCaching(Caching):
         if type(request) is not self.mod.Request:
             fitting_request(self.mod, self, request)
         desk = self.desk
-        place = desk.place(request)
+        place = desk.callers.place(request)
         if self._early(place):
             response = self.way.handle_request(desk.bare(request, ours=place is not None))
             return response if place is None else desk.labelled(response, OFF)
         assert place is not None
         body = request.read()
         world = desk.lease.world or desk.open()
-        known = desk.known(world, place, request)
+        known = desk.callers.known(world, place, request)
         name = name_of(known.told, body)
         ready = desk.shelved(world, name, started)
         if ready is not None:
