@@ -138,7 +138,7 @@ class RedisWire:
         replies = self.ask([(name, command) for command in commands], deadline)
         for reply in replies:
             if isinstance(reply, Exception):
-                raise _refused(reply)
+                raise words.refused(reply)
         return replies
 
     def transact(self, name: bytes, commands: Sequence[Command], deadline: float) -> list[Any]:
@@ -154,9 +154,9 @@ class RedisWire:
                     self._stale = True
             refusal = next((reply for reply in replies if isinstance(reply, Exception)), None)
             if refusal is None:
-                return _whole(replies[-1], len(commands))
+                return words.read_transaction(replies[-1], len(commands))
             if not isinstance(refusal, MovedError):
-                raise _refused(refusal)
+                raise words.refused(refusal)
             self._follow(refusal)
         raise StoreUnavailableError("the cluster is changing its shape: try again")
 
@@ -294,16 +294,3 @@ def _by_node(
         else:
             places.setdefault(node.address, []).append(place)
     return [(known.nodes[address], found) for address, found in places.items()]
-
-
-def _whole(reply: Any, count: int) -> list[Any]:
-    if not isinstance(reply, list) or len(reply) != count:
-        raise StoreUnavailableError("the server did not carry the transaction out: try again")
-    for part in reply:
-        if isinstance(part, Exception):
-            raise _refused(part)
-    return reply
-
-
-def _refused(error: Exception) -> StoreError:
-    return error if isinstance(error, StoreError) else StoreUnavailableError(f"the server refused: {error}")

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
-from payonce.errors import StoreError
+from payonce.errors import StoreError, StoreUnavailableError
 
 Command = tuple[bytes | str | int | float, ...]
 
@@ -145,6 +146,24 @@ def read_count(reply: object) -> int:
     if isinstance(reply, bytes) and _COUNT.fullmatch(reply):
         return int(reply)
     raise GarbledError(f"a number was answered with {type(reply).__name__}")
+
+
+# ------------------------------------------------------------------------------------------------------ transactions
+
+
+def read_transaction(reply: object, count: int) -> list[Any]:
+    """The replies to the `count` commands of a transaction. Raises StoreError where it was not carried out."""
+    if not isinstance(reply, list) or len(reply) != count:
+        raise StoreUnavailableError("the server did not carry the transaction out: try again")
+    for part in reply:
+        if isinstance(part, Exception):
+            raise refused(part)
+    return reply
+
+
+def refused(error: Exception) -> StoreError:
+    """What a server says instead of a reply, as an error of the store's."""
+    return error if isinstance(error, StoreError) else StoreUnavailableError(f"the server refused: {error}")
 
 
 # ------------------------------------------------------------------------------------------------------------- notes

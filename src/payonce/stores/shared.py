@@ -17,56 +17,19 @@ from payonce.errors import NoneIdleError, StoreError, StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Glance, Row, Volume
 from payonce.model.quota import Holding, Quotas
-from payonce.stores import forks, parcel
+from payonce.stores import forks
 from payonce.stores import shared_listing as listing
 from payonce.stores.notes import NOTE_DAYS
 from payonce.stores.registry import not_raised
-from payonce.stores.shared_book import EpochBook
-from payonce.stores.shared_keeper import Keeper
-from payonce.stores.shared_leases import SharedLeases
+from payonce.stores.shared_live import MOST_BYTES, Live
 from payonce.stores.shared_medium import Medium, StoreFault
-from payonce.stores.write_queue import Losses, WriteQueue
 
 TRUST_SECONDS = 1.0
 """For how long what the server said of purges may be relied on."""
 UNPACK_BYTES = 512 << 10
 """More than this is not unpacked on an event loop."""
-MOST_BYTES = 64 << 20
-"""No value is larger, whatever a parcel says."""
 _POLL_SECONDS = 0.25
 _CALL_SECONDS = 2.0
-
-
-class _Live:
-    """What a store holds in one process; after a fork the child builds its own."""
-
-    def __init__(self, build: Callable[[], Medium], clock: Clock, name: str, rows: int, size: int) -> None:
-        self.losses = Losses()
-        self.medium = build()
-        self.queue = WriteQueue(self.losses, max_rows=rows, max_bytes=size, batch_rows=256)
-        self.book = EpochBook(self.medium, clock)
-        self.clock = clock
-        self.ignored = 0  # what was packed before that (nanoseconds) is as good as deleted
-        self.leases = SharedLeases(self.medium.leases, self.queue, self.medium.trouble, self.opened)
-        self.keeper = Keeper(self.medium, self.queue, self.leases, clock, name)
-
-    def opened(self, slot: bytes, found: bytes | None) -> bytes | None:
-        """The bytes in a parcel, if it is whole and has not expired."""
-        if found is None:
-            return None
-        on = parcel.label(found)
-        value = None if on is None else parcel.unpack(found, on, MOST_BYTES)
-        if on is None or value is None:
-            self.losses.add(reason.DAMAGED)
-            self.queue.delete(slot)
-            return None
-        return value if on.expires_at > self.clock() and on.stamp > self.ignored else None
-
-    def close(self, timeout: float) -> None:
-        self.keeper.drain(timeout)
-        self.keeper.stop(timeout)
-        self.leases.tend()
-        self.medium.close()
 
 
 class SharedStore:
@@ -93,7 +56,7 @@ class SharedStore:
         self._budget = 0.05
         self._most_rows = queue_rows
         self._quotas = Quotas()
-        self._build: Callable[[], _Live] = lambda: _Live(build, clock, name, queue_rows, queue_bytes)
+        self._build: Callable[[], Live] = lambda: Live(build, clock, name, queue_rows, queue_bytes)
         self._live = self._build()
         self._box = [self._live]
         self.leases = self._live.leases
@@ -286,12 +249,12 @@ class SharedStore:
         self._live.close(timeout)
         self._finalizer.detach()
 
-    def _open(self) -> _Live:
+    def _open(self) -> Live:
         if self._live.queue.closed:
             raise StoreUnavailableError("the store is closed")
         return self._live
 
-    def _waiting(self, live: _Live, slots: Sequence[bytes]) -> tuple[dict[bytes, bytes | None], list[bytes]]:
+    def _waiting(self, live: Live, slots: Sequence[bytes]) -> tuple[dict[bytes, bytes | None], list[bytes]]:
         """What is known of those that wait to be written, and the slots that have to be asked for."""
         pending, now = live.queue.pending, self._clock()
         values: dict[bytes, bytes | None] = {}
@@ -305,7 +268,7 @@ class SharedStore:
         return values, asked
 
     def _opened_all(
-        self, live: _Live, asked: Sequence[bytes], found: Sequence[bytes | StoreFault | None]
+        self, live: Live, asked: Sequence[bytes], found: Sequence[bytes | StoreFault | None]
     ) -> dict[bytes, bytes | None]:
         faults = [item for item in found if isinstance(item, StoreFault)]
         if faults and len(faults) == len(asked):
@@ -325,5 +288,5 @@ class SharedStore:
         return parents
 
 
-def _close_box(box: list[_Live]) -> None:
+def _close_box(box: list[Live]) -> None:
     box[0].close(2.0)
