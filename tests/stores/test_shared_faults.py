@@ -20,12 +20,15 @@ from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.gateway import RunningGateway, Wire, ask, post, running_gateway, until
 from tests.support.servers import RedisServer, Server, memcached, redis_server
 
+from payonce.gateway.shelf import Shelf
 from payonce.ledger.tally import summary
 from payonce.stores.memcached import MemcachedMedium
 from payonce.stores.shared import SharedStore
 from payonce.testing.sim import SimulatedProvider
 
 PATH = "/api/v1/chat/completions"
+WAY = {"fast_lane": False}
+"""How gateways are set up, unless said otherwise."""
 
 
 def by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -38,19 +41,26 @@ def by_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedStore, "ask_for", lambda _store, _slot: None)
 
 
-@pytest.fixture(params=["", "by threads"])
+def by_the_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on gateways tell hits without a task, where they can; there is nothing on their shelves."""
+    monkeypatch.setattr(Shelf, "put", lambda *_: None)
+    monkeypatch.setitem(WAY, "fast_lane", True)
+
+
+@pytest.fixture(params=["by the lane", "by threads"])
 def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[RedisServer]:
-    if request.param:
-        by_threads(monkeypatch)
+    (by_threads if "threads" in request.param else by_the_lane)(monkeypatch)
     with redis_server(tmp_path) as running:
         yield running
 
 
-@pytest.fixture(params=["redis", "redis by threads", "memcached"])
+@pytest.fixture(params=["redis", "redis by the lane", "redis by threads", "memcached by the lane"])
 def any_server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
     if "threads" in request.param:
         by_threads(monkeypatch)
-    with memcached(tmp_path) if request.param == "memcached" else redis_server(tmp_path) as running:
+    if "lane" in request.param:
+        by_the_lane(monkeypatch)
+    with memcached(tmp_path) if "memcached" in request.param else redis_server(tmp_path) as running:
         yield running
 
 
@@ -68,7 +78,7 @@ def start(sim: SimulatedProvider, proxy: FaultProxy, tmp_path: Path) -> Iterator
     with ExitStack() as stack:
 
         def started(**options: Any) -> RunningGateway:
-            chosen = {"memory_bytes": 1 << 16, "fast_lane": False, "secret_file": str(tmp_path / "secret")} | options
+            chosen = {"memory_bytes": 1 << 16, "secret_file": str(tmp_path / "secret")} | WAY | options
             chosen.setdefault("store", proxy.url)
             return stack.enter_context(running_gateway(sim.base_url, **chosen))
 
