@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from shutil import which
@@ -25,19 +24,13 @@ from payonce.config import Settings
 from payonce.model import reason as why
 from payonce.model.receipt import Outcome, Receipt
 from payonce.testing import FakeClock
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 from tests.books.test_books import Desk, ask_for
 from tests.support import words
 from tests.support.gateway import GatewayChild, RunningGateway, running_gateway, until
 
 PATIENT = 10.0
 """Seconds for a read of the store, so that a busy machine makes no miss of a hit."""
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as provider:
-        yield provider
 
 
 def asks(gateway: RunningGateway | GatewayChild, count: int, start: int = 0) -> list[str]:

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import yaml
 
 from payonce.config import load
 from payonce.config_options import OPTIONS
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 from tests.support.gateway import PATH, GatewayChild, ask, until
 from tests.support.servers import REDIS, VALKEY, RedisServer, binary, free_ports
 
@@ -53,12 +52,6 @@ def post(port: int, text: str, **headers: str) -> tuple[str, bytes]:
         return answer.getheader("x-openrouter-cache-status", ""), answer.read()
     finally:
         client.close()
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
 
 
 @pytest.mark.slow

@@ -19,13 +19,7 @@ from tests.doctor.stage import price_of
 
 KEY = "sk-ant-api03-abcdefghijklmnopqrstuvwxyz"
 
-
-@pytest.fixture(autouse=True)
-def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv("PAYONCE_STORE", f"sqlite:{tmp_path}/cache.db")
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 def file(*lines: object, name: str = "log.jsonl") -> str:

@@ -7,7 +7,7 @@ import json
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
 
 import pytest
 
@@ -24,9 +24,7 @@ CLAUDE = "anthropic/claude-sonnet-4.5"
 
 
 @pytest.fixture(autouse=True)
-def _clean(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
+def _key(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENROUTER_API_KEY", KEY)
 
 

@@ -19,14 +19,7 @@ from payonce import wording
 from payonce.cli import VERBS, load_verb, main, output
 from payonce.errors import PayonceError
 
-
-@pytest.fixture(autouse=True)
-def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setenv("PAYONCE_STORE", f"sqlite:{tmp_path}/cache.db")
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 # The command line itself

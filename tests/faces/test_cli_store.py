@@ -30,14 +30,7 @@ from payonce.stores.sqlite import SqliteStore
 STREAM = b': OPENROUTER PROCESSING\n\ndata: {"id":"gen-1"}\n\ndata: [DONE]\n\n'
 WHOLE = b'{"id":"gen-1","choices":[{"message":{"content":"\\u001b[31mred"}}]}'
 
-
-@pytest.fixture(autouse=True)
-def _clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.setenv("PAYONCE_STORE", f"sqlite:{tmp_path}/cache.db")
+pytestmark = pytest.mark.usefixtures("own_store")
 
 
 class Shop:

@@ -16,26 +16,9 @@ from payonce.config_types import duration
 from payonce.dialects import CACHED_ENDPOINTS
 from payonce.errors import SettingsError
 from payonce.model.policy import Policy, Rule
+from tests.support.settings import HOME, fault, write
 
-HOME = {"HOME": "/"}
-
-
-@pytest.fixture(autouse=True)
-def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def write(directory: Path, text: str, name: str = "payonce.toml") -> Path:
-    path = directory / name
-    path.write_text(text)
-    path.chmod(0o644)
-    return path
-
-
-def fault(flags: dict[str, object], environ: dict[str, str] | None = None, file: Path | None = None) -> str:
-    with pytest.raises(SettingsError) as caught:
-        load(flags, environ or HOME, file)
-    return str(caught.value)
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 def test_every_field_has_a_row_and_its_default_is_allowed() -> None:

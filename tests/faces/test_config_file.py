@@ -13,28 +13,10 @@ from hypothesis import strategies as st
 from payonce.config import Settings, check, load
 from payonce.config_file import find_file, parse
 from payonce.config_lines import locate
-from payonce.errors import SettingsError
 from payonce.model.policy import Rule
+from tests.support.settings import HOME, fault, write
 
-HOME = {"HOME": "/"}
-
-
-@pytest.fixture(autouse=True)
-def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-def write(directory: Path, text: str, name: str = "payonce.toml") -> Path:
-    path = directory / name
-    path.write_text(text)
-    path.chmod(0o644)
-    return path
-
-
-def fault(flags: dict[str, object], environ: dict[str, str] | None = None, file: Path | None = None) -> str:
-    with pytest.raises(SettingsError) as caught:
-        load(flags, environ or HOME, file)
-    return str(caught.value)
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 def test_the_file_is_looked_for_in_order(tmp_path: Path) -> None:

@@ -13,17 +13,11 @@ import orjson
 import pytest
 
 from payonce.model.scopes import of_model
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 from payonce.testing.sim_embed import vector
 from tests.support.gateway import RunningGateway, running_gateway
 
 PATH = "/api/v1/embeddings"
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
 
 
 @pytest.fixture(params=["memory", "sqlite"])

@@ -11,63 +11,21 @@ import json
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from payonce import intake
-from payonce.core.tape import Reader, Tape
-from payonce.drive import tower
-from payonce.library import open_worlds
 from tests.support.echo_upstream import EchoUpstream, misread
 from tests.support.library import auntil
+from tests.support.seeded import BUGS
+from tests.support.storms import LIBRARY_BUGS, content, request, verdict
 
 REQUESTS = 2_000
 WORKERS = 40
-TENANTS = 10
-PROMPTS = 60
 SLOTS = 48
 
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    yield
-    assert open_worlds() == 0
-
-
-def request(draw: random.Random) -> tuple[str, str, bytes, dict[str, str]]:
-    who, prompt = f"Bearer key-{draw.randrange(TENANTS)}", f"question {draw.randrange(PROMPTS)}"
-    page = {"model": "m", "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
-    if draw.random() < 0.5:
-        page["stream"] = True
-    headers = {"authorization": who, "content-type": "application/json"}
-    if draw.random() < 0.2:
-        headers["x-openrouter-cache-clear"] = "true"
-    return who, prompt, json.dumps(page).encode(), headers
-
-
-def content(body: bytes, stream: bool) -> str:
-    if not stream:
-        return str(json.loads(body)["choices"][0]["message"]["content"])
-    data = [line[6:] for line in body.decode().splitlines() if line.startswith("data: ")]
-    if data[-1:] != ["[DONE]"]:
-        raise ValueError("no end")
-    deltas = [json.loads(event)["choices"][0]["delta"] for event in data[:-1]]
-    return "".join(str(delta.get("content", "")) for delta in deltas)
-
-
-def verdict(status: int, hit: bool, body: bytes, who: str, prompt: str, stream: bool) -> str:
-    if status != 200:
-        return "hit that failed" if hit else "failure shown as one"
-    try:
-        text = content(body, stream)
-    except (ValueError, KeyError, IndexError):
-        return "wrong: a bad answer as a hit" if hit else "failure shown as one"
-    wrong = misread(text, who, prompt)
-    return f"wrong: {wrong}" if wrong else "hit" if hit else "right"
+pytestmark = pytest.mark.usefixtures("closed_worlds")
 
 
 async def storm(client: Any, mod: Any, url: str, seed: int, requests: int = REQUESTS) -> Counter[str]:
@@ -140,20 +98,9 @@ async def test_two_thousand_requests_of_which_many_are_cancelled(name: str, tmp_
     assert not left, left
 
 
-@pytest.mark.parametrize("bug", ["tenant-left-out", "late-reader", "gate-too-wide"])
+@pytest.mark.parametrize("bug", LIBRARY_BUGS)
 async def test_the_same_storm_goes_red_on_a_planted_bug(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if bug == "tenant-left-out":
-        monkeypatch.setattr(intake, "tenant_id", lambda *_: "0" * 64)
-    elif bug == "gate-too-wide":
-        monkeypatch.setattr(tower, "_gate", lambda ask: (ask.key.slot[-1:], False))
-    else:
-        start = Reader.__init__
-
-        def late(self: Reader, tape: Tape) -> None:
-            start(self, tape)
-            self.place = tape.base + len(tape.chunks)
-
-        monkeypatch.setattr(Reader, "__init__", late)
+    BUGS[bug](monkeypatch.setattr)
     mod, ours = importlib.import_module("httpx2"), importlib.import_module("payonce.httpx2")
     upstream = EchoUpstream(seed=1, delay=0.006)
     await upstream.start()

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from payonce.library import open_worlds
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 
 ASK: Any = {"model": "sim/small", "temperature": 0, "messages": [{"role": "user", "content": "both"}]}
 
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    yield
-    assert open_worlds() == 0
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("closed_worlds")
 
 
 def figures(client: Any) -> Any:

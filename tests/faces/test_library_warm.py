@@ -6,7 +6,7 @@ import asyncio
 import importlib
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,26 +16,14 @@ import openai
 import pytest
 
 from payonce import Settings, SettingsError
-from payonce.library import open_worlds
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 from payonce.warming import Done, Request, Sent, Summary, Unread, Warmth, read_request, warm_threads
 from tests.support.gateway import until
 
 KEY = "sk-or-warming"
 MODULES = ["httpx", "httpx2"]
 
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    yield
-    assert open_worlds() == 0
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
+pytestmark = pytest.mark.usefixtures("closed_worlds")
 
 
 def ask(text: str, **more: Any) -> dict[str, Any]:

@@ -253,7 +253,7 @@ def test_the_list_of_models_passes_through(client: openai.OpenAI) -> None:
 
 
 def test_fifty_equal_questions_at_once_are_one_call(gateway: RunningGateway) -> None:
-    with running_sim(first_token=0.2) as slow, running_gateway(slow.base_url) as front:
+    with running_sim(first_token=0.2) as slow, running_gateway(slow.base_url, convert=False) as front:
         with openai.OpenAI(base_url=front.base_url, api_key="sk-or-many", max_retries=0) as client:
 
             def ask(n: int) -> str:

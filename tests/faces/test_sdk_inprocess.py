@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from openai import AsyncOpenAI, OpenAI
 import payonce.httpx
 import payonce.httpx2
 from payonce import MissError
-from payonce.library import open_worlds
 from payonce.testing.sim import SimulatedProvider, running_sim
 from tests.support.gateway import running_gateway, until
 from tests.support.library import free_port
@@ -35,18 +34,7 @@ TOOL = {
     "function": {"name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}},
 }
 
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    yield
-    assert open_worlds() == 0
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as sim:
-        yield sim
+pytestmark = pytest.mark.usefixtures("closed_worlds")
 
 
 @pytest.fixture(params=["httpx", "httpx2"])

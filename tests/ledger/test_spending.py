@@ -201,15 +201,12 @@ def test_metrics_show_the_prompt_cache_under_closed_labels() -> None:
 
 
 def test_stats_print_the_prompt_cache_only_where_there_was_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    own_store: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from payonce.cli import main
     from payonce.stores.registry import open_store
 
     url = f"sqlite:{tmp_path}/cache.db"
-    monkeypatch.setenv("PAYONCE_STORE", url)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
 
     def note(one: Ledger) -> None:
         store = open_store(url, clock=time.time, max_bytes=1 << 20)

@@ -11,7 +11,7 @@ import importlib
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,12 @@ from typing import Any
 import openai
 import pytest
 
-from payonce import intake
-from payonce.core.tape import Reader, Tape
 from payonce.drive import tower
-from payonce.library import open_worlds
 from payonce.outgoing import AsyncSdkAnswer
-from tests.faces.test_library_cancellation import content, request, verdict
 from tests.support.echo_upstream import EchoUpstream, misread
+from tests.support.seeded import BUGS
 from tests.support.steps import cancelled_at, pool_of
+from tests.support.storms import LIBRARY_BUGS, content, request, verdict
 
 MODULES = ["httpx", "httpx2"]
 URL = "http://up.test/v1/chat/completions"
@@ -38,12 +36,7 @@ BY_SOCKETS = 500
 """Cancellations of each module, those in the process with each seed: 20,000 in all."""
 MOST_AWAITS = 8
 
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    yield
-    assert open_worlds() == 0
+pytestmark = pytest.mark.usefixtures("closed_worlds")
 
 
 @asynccontextmanager
@@ -212,20 +205,9 @@ async def test_cancellations_of_the_openai_sdk_over_sockets_lose_nothing(name: s
 # The control
 
 
-@pytest.mark.parametrize("bug", ["tenant-left-out", "late-reader", "gate-too-wide"])
+@pytest.mark.parametrize("bug", LIBRARY_BUGS)
 async def test_the_same_storm_sees_a_wrong_answer(bug: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if bug == "tenant-left-out":
-        monkeypatch.setattr(intake, "tenant_id", lambda *_: "0" * 64)
-    elif bug == "gate-too-wide":
-        monkeypatch.setattr(tower, "_gate", lambda ask: (ask.key.slot[-1:], False))
-    else:
-        start = Reader.__init__
-
-        def late(self: Reader, tape: Tape) -> None:
-            start(self, tape)
-            self.place = tape.base + len(tape.chunks)
-
-        monkeypatch.setattr(Reader, "__init__", late)
+    BUGS[bug](monkeypatch.setattr)
     mod, ours = importlib.import_module("httpx2"), importlib.import_module("payonce.httpx2")
     async with ours.AsyncClient(store="memory:", transport=pool_of(mod, SLOTS, seed=1)) as client:
         assert wrong(await storm(client, URL, seed=7, wanted=300))

@@ -9,7 +9,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from payonce.errors import StoreUnavailableError
 from payonce.httpx2 import AsyncClient, Client
 from payonce.stores.sqlite import SqliteStore
 from payonce.testing import FakeClock
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 
 SENTENCE = "another program's database"
 MAKE = """
@@ -41,12 +40,6 @@ if end == "kill":
     os._exit(0)  # what stands in the log has not been written back
 db.close()
 """
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
 
 
 def make(path: Path, journal: str = "DELETE", extra: str = "", end: str = "close") -> Path:

@@ -22,17 +22,11 @@ from tests.support.servers import Server, memcached, redis_server
 
 from payonce.config import Settings
 from payonce.httpx2 import AsyncClient, Client
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 
 QUESTIONS = 40
 BUDGET = 0.6
 UNKEPT = "payonce; fwd=miss; detail=store-down"
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
 
 
 @pytest.fixture(params=[redis_server, memcached], ids=["redis", "memcached"])

@@ -23,15 +23,9 @@ from tests.support.servers import RedisServer, Server, memcached, redis_server
 from payonce.ledger.tally import summary
 from payonce.stores.memcached import MemcachedMedium
 from payonce.stores.shared import SharedStore
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 
 PATH = "/api/v1/chat/completions"
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
 
 
 def by_threads(monkeypatch: pytest.MonkeyPatch) -> None:

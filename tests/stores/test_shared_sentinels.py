@@ -22,7 +22,7 @@ from payonce import library
 from payonce.config import Settings
 from payonce.httpx2 import AsyncClient, Client
 from payonce.stores.redis import RedisMedium
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 
 ENTRIES = 200
 BOUND = 20.0
@@ -30,12 +30,6 @@ BOUND = 20.0
 OURS = 5.0
 """Seconds of these that may pass after the replica was promoted."""
 HEADERS = {"authorization": "Bearer sk-or-test"}
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "tls"])

@@ -27,13 +27,7 @@ from payonce.stores.registry import open_store
 from payonce.stores.shared import SharedStore
 from payonce.testing import StoreContract
 from payonce.testing.contract import slot_of
-from payonce.testing.sim import SimulatedProvider, running_sim
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
+from payonce.testing.sim import SimulatedProvider
 
 
 @contextmanager

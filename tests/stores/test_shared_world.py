@@ -21,19 +21,7 @@ from payonce.config import Settings, load
 from payonce.httpx2 import Client
 from payonce.stores.registry import open_store
 from payonce.testing.contract import slot_of
-from payonce.testing.sim import SimulatedProvider, running_sim
-
-
-@pytest.fixture(scope="module")
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as running:
-        yield running
+from payonce.testing.sim import SimulatedProvider
 
 
 @pytest.fixture(params=["redis", "memcached"])

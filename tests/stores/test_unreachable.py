@@ -21,11 +21,7 @@ COMMANDS = (
 )
 REMEDY = "start its server or correct --store (address, user and password, rediss:// where it speaks TLS), then run"
 
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("own_home")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-SEEDED = Path(__file__).parents[1] / "promises" / "seeded.py"
+SEEDED = Path(__file__).with_name("seeded.py")
 
 
 class GatewayProcess:

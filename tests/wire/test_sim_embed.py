@@ -4,27 +4,14 @@ from __future__ import annotations
 
 import base64
 import struct
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import openai
 import pytest
 
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 from payonce.testing.sim_embed import vector
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
-
-
-@pytest.fixture
-def client(sim: SimulatedProvider) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=sim.base_url, api_key="sk-or-a", max_retries=0) as made:
-        yield made
 
 
 def test_the_same_input_has_the_same_vector_wherever_it_stands(client: openai.OpenAI) -> None:

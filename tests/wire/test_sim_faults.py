@@ -6,7 +6,6 @@ import gzip
 import json
 import socket
 import zlib
-from collections.abc import Iterator
 
 import openai
 import pytest
@@ -14,19 +13,6 @@ from sim_client import PATH, ask, raw
 
 from payonce.testing.sim import SimulatedProvider, running_sim
 from payonce.testing.sim_faults import FAULTS
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
-
-
-@pytest.fixture
-def client(sim: SimulatedProvider) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=sim.base_url, api_key="sk-or-a", max_retries=0) as made:
-        yield made
-
 
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
 

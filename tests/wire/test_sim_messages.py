@@ -6,7 +6,6 @@ import base64
 import itertools
 import json
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -19,7 +18,7 @@ from payonce.dialects.messages import MessagesDialect
 from payonce.model import reason as why
 from payonce.model.call import Intent
 from payonce.model.reason import Reason
-from payonce.testing.sim import SimulatedProvider, running_sim, tenant_of
+from payonce.testing.sim import SimulatedProvider, tenant_of
 from payonce.testing.sim_faults import FAULTS
 
 EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
@@ -32,12 +31,6 @@ STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"
 class City(BaseModel):
     name: str
     people: int
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
 
 
 def ask(text: Any = "hello", **more: Any) -> dict[str, Any]:

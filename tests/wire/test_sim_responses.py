@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import openai
@@ -16,7 +15,7 @@ from payonce.dialects.responses import ResponsesDialect
 from payonce.model import reason as why
 from payonce.model.call import Intent
 from payonce.model.reason import Reason
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 from payonce.testing.sim_faults import FAULTS
 
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
@@ -32,18 +31,6 @@ STREAM = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"
 class City(BaseModel):
     name: str
     people: int
-
-
-@pytest.fixture
-def sim() -> Iterator[SimulatedProvider]:
-    with running_sim() as running:
-        yield running
-
-
-@pytest.fixture
-def client(sim: SimulatedProvider) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=sim.base_url, api_key="sk-or-a", max_retries=0) as made:
-        yield made
 
 
 def ask(text: Any = "hello", **more: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Runs the gateway with one bug planted in it: the control that shows a test can fail.
+"""Bugs to plant in what is tested: the control that shows a test can fail.
 
-python seeded.py BUG serve …  (`none` plants nothing)
+In the process of a test: `BUGS[name](monkeypatch.setattr)`; for a gateway of its own: `python seeded.py BUG serve …`,
+where `none` plants nothing.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from payonce import intake
 from payonce.core import exchange
 from payonce.core.tape import COMPLETE, Reader
 from payonce.dialects.chat import ChatDialect
-from payonce.drive import tower
+from payonce.drive import aio_flights, tower
 from payonce.model.entry import Facts, Tokens
 
+Put = Callable[[object, str, object], None]
+"""`setattr`, or monkeypatch's."""
 
-def tenant_left_out() -> None:
+
+def tenant_left_out(put: Put) -> None:
     """Everybody is the same tenant."""
-    intake.tenant_id = lambda *_: "0" * 64  # type: ignore[attr-defined]
+    put(intake, "tenant_id", lambda *_: "0" * 64)
 
 
-def prompt_cut() -> None:
+def prompt_cut(put: Put) -> None:
     """Only the beginning of the body is keyed."""
     read = ChatDialect.read
 
@@ -32,10 +36,10 @@ def prompt_cut() -> None:
         intent = read(self, body)
         return structs.replace(intent, canonical=intent.canonical[:20]) if hasattr(intent, "canonical") else intent
 
-    ChatDialect.read = cut  # type: ignore[method-assign]
+    put(ChatDialect, "read", cut)
 
 
-def commit_early() -> None:
+def commit_early(put: Put) -> None:
     """Whatever has arrived when the call ends is kept, whole or not."""
     told = exchange.flight
 
@@ -51,13 +55,11 @@ def commit_early() -> None:
             if type(effect).__name__ == "Fetch" and tape.head is not None:
                 answer = COMPLETE
 
-    from payonce.drive import aio_flights
-
-    aio_flights.flight = flight  # type: ignore[attr-defined]
-    ChatDialect.judge = lambda *_: Facts("", "", "always", Tokens())  # type: ignore[method-assign, assignment]
+    put(aio_flights, "flight", flight)
+    put(ChatDialect, "judge", lambda *_: Facts("", "", "always", Tokens()))
 
 
-def late_reader() -> None:
+def late_reader(put: Put) -> None:
     """A follower starts where the flight is, not at its beginning."""
     start = Reader.__init__
 
@@ -65,16 +67,16 @@ def late_reader() -> None:
         start(self, tape)
         self.place = tape.base + len(tape.chunks)
 
-    Reader.__init__ = late  # type: ignore[method-assign]
+    put(Reader, "__init__", late)
 
 
-def gate_too_wide() -> None:
+def gate_too_wide(put: Put) -> None:
     """Flights are told apart by their framing alone."""
-    tower._gate = lambda ask: (ask.key.slot[-1:], False)  # type: ignore[assignment]
+    put(tower, "_gate", lambda ask: (ask.key.slot[-1:], False))
 
 
-BUGS: dict[str, Callable[[], None]] = {
-    "none": lambda: None,
+BUGS: dict[str, Callable[[Put], None]] = {
+    "none": lambda put: None,
     "tenant-left-out": tenant_left_out,
     "prompt-cut": prompt_cut,
     "commit-early": commit_early,
@@ -83,7 +85,7 @@ BUGS: dict[str, Callable[[], None]] = {
 }
 
 if __name__ == "__main__":
-    BUGS[sys.argv[1]]()
+    BUGS[sys.argv[1]](setattr)
     from payonce.cli import main
 
     sys.exit(main(sys.argv[2:]))
