@@ -11,6 +11,7 @@ from payonce.testing.sim import SimulatedProvider, running_sim
 # How long an example takes says more about the machine than about the code: speed is the benchmarks' business.
 settings.register_profile("payonce", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("payonce")
+pytest.register_assert_rewrite("tests.support")  # what the tests of several rooms share says what it found, as they do
 
 
 @pytest.fixture

@@ -10,14 +10,18 @@ import apsw
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from payonce.books import schema
+from payonce.books.batch import Batch
 from payonce.books.clerk import Clerk, Limits
+from payonce.books.entering import enter
 from payonce.books.file import BooksFile, transaction
 from payonce.books.journal import WAITING, Billed, Journal
-from payonce.books.posting import ROWS
+from payonce.books.posting import FILED, ROWS, Posting
 from payonce.books.reader import Reader, Which
-from payonce.books.words import BY, Figures, Histogram
+from payonce.books.words import BY, Figures, Filed, Histogram
+from payonce.ledger.hits import HitBook
 from payonce.ledger.money import Bill
 from payonce.ledger.usage import Usage
 from payonce.model import reason as why
@@ -113,6 +117,50 @@ def test_a_miss_is_filed_with_what_its_call_cost_and_a_hit_with_what_it_spared(d
     total = desk.reader.total(NOON - 60)
     assert (total.requests, total.hits, total.misses, total.calls, total.kept) == (2, 1, 1, 1, 1)
     assert (total.paid_nano, total.avoided_nano, total.read_saving_nano) == (2_000_000, 5_000, 500_000)
+
+
+def test_a_hit_told_in_sums_is_filed_as_what_it_was(desk: Desk, clock: FakeClock) -> None:
+    book = HitBook(clock)
+    book.add(replace(ask_for(3), key=Key(b"h" * 32, True)), entry_of(), 0.002, converted=True)
+    desk.journal.hits(book.take())
+    desk.clerk.flush()
+    (filed,) = desk.reader.recent()
+    assert filed == Filed(
+        n=1,
+        id=desk.journal.filed_as(3),
+        at=NOON,
+        tenant="tenant",
+        namespace="ns",
+        endpoint="chat/completions",
+        model="m",
+        outcome="hit",
+        took=0.002,
+        stream=True,
+        converted=True,
+        key="b3:" + (b"h" * 32).hex(),
+        avoided_nano=5_000,
+        avoided_input=100,
+        avoided_output=20,
+        served_bytes=16,
+    )
+
+
+def test_what_enters_the_sums_stays_prepared_however_many_receipts_a_second_has(desk: Desk, clock: FakeClock) -> None:
+    db, posting, book = desk.file.writer(), Posting(SECRET), HitBook(clock)
+    prepared = []
+    for _ in range(4):
+        for number in range(FILED):
+            book.add(ask_for(number + 1), entry_of(), 0.002, converted=False)
+        batch = Batch()
+        desk.journal.hits(book.take())
+        posting.post(desk.journal.take(10), batch)
+        posting.settle(batch, clock())
+        with transaction(db):
+            enter(db, batch, {}, desk.journal.id_of)
+        prepared.append(db.cache_stats()["misses"])
+    assert prepared[-1] == prepared[1]
+    assert db.execute("SELECT count(*) FROM receipt").get == 4 * FILED
+    db.close()
 
 
 def test_the_same_call_told_of_in_either_order_and_late_is_counted_once(tmp_path: Path) -> None:

@@ -253,3 +253,10 @@ def test_a_journal_names_its_requests_apart_from_all_others() -> None:
     names = {one.named(1), one.named(2), two.named(1)}
     assert len(names) == 3
     assert all(len(value) == 16 for [(_, value)] in names)
+
+
+@given(st.integers(0, 2**31 - 1), st.lists(st.integers(1, 600) | st.integers(2**32 - 300, 2**32 + 300), max_size=30))
+def test_the_client_reads_the_id_that_the_receipt_is_filed_under(world: int, requests: list[int]) -> None:
+    journal = Journal(time.time, world)
+    for request in requests:  # in any order: what requests have in common is written once for many of them
+        assert journal.named(request) == ((b"x-payonce-request-id", journal.filed_as(request).encode()),)

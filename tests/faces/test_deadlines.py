@@ -33,12 +33,6 @@ SLACK = 2.0
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[RawUpstream]:
-    with raw_upstream(answers()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def gateway(upstream: RawUpstream) -> Iterator[RunningGateway]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(deadlines, "SWEEP_SECONDS", 0.05)

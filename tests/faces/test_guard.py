@@ -9,15 +9,9 @@ import pytest
 
 from payonce.config import Settings
 from payonce.gateway.guard import Guard
-from tests.support.gateway import PATH, RawUpstream, RunningGateway, answers, ask, raw_upstream, running_gateway
+from tests.support.gateway import PATH, RawUpstream, RunningGateway, answers, ask, running_gateway
 
 OPTIONS = {"allowed_hosts": ("cache.test", "10.0.0.7:4141"), "allowed_origins": ("https://tools.test",)}
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[RawUpstream]:
-    with raw_upstream(answers()) as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

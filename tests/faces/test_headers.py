@@ -22,7 +22,6 @@ from tests.support.gateway import (
     good,
     good_stream,
     post,
-    raw_upstream,
     running_gateway,
     whole,
 )
@@ -35,12 +34,6 @@ ANSWER_FIELDS = (
     *("X-OpenRouter-Cache-Status: HIT", "X-OpenRouter-Cache-Age: 77", "Connection: X-Hop", "X-Hop: 1"),
     *("Keep-Alive: timeout=5", "Proxy-Authenticate: Basic", "Trailer: X-T", "Upgrade: h2c", "X-Payonce-Error: theirs"),
 )
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[RawUpstream]:
-    with raw_upstream(answers()) as running:
-        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,6 @@ from tests.support.gateway import (
     answers,
     ask,
     post,
-    raw_upstream,
     replies,
     running_gateway,
 )
@@ -29,12 +28,6 @@ BODY = json.dumps(ask()).encode()
 SIZE = len(BODY)
 CHUNKED = b"%x\r\n%s\r\n0\r\n\r\n" % (SIZE, BODY)
 TE = b"Transfer-Encoding: chunked"
-
-
-@pytest.fixture(scope="module")
-def upstream() -> Iterator[RawUpstream]:
-    with raw_upstream(answers()) as running:
-        yield running
 
 
 @pytest.fixture(scope="module", params=["lane", "story"])

@@ -41,12 +41,6 @@ from tests.support.gateway import (
 
 
 @pytest.fixture(scope="module")
-def upstream() -> Iterator[RawUpstream]:
-    with raw_upstream(answers()) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def gateway(upstream: RawUpstream) -> Iterator[RunningGateway]:
     with running_gateway(upstream.base_url) as running:
         yield running

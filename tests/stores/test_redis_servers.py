@@ -32,12 +32,6 @@ def rights() -> list[str]:
     return found[1].split()
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as running:
-        yield running
-
-
 @pytest.mark.parametrize("kind", [VALKEY, REDIS])
 class TestFewRights(StoreContract):
     """The whole contract, as a user that has only the documented rights."""

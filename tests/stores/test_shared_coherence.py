@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.fault_proxy import FaultProxy, fault_proxy
 from tests.support.gateway import GatewayChild, RunningGateway, ask, running_gateway, until
-from tests.support.servers import RedisServer, redis_server
+from tests.support.servers import RedisServer
 from tests.support.words import ask as ask_for
 from tests.support.words import entry
 
@@ -25,12 +25,6 @@ from payonce.stores.memory import MemoryStore
 from payonce.stores.registry import open_store
 from payonce.testing import FakeClock
 from payonce.testing.sim import SimulatedProvider
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

@@ -24,12 +24,6 @@ from payonce.testing.contract import slot_of
 from payonce.testing.sim import SimulatedProvider
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as running:
-        yield running
-
-
 @pytest.fixture(params=["redis", "memcached"])
 def any_server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer | Memcached]:
     with redis_server(tmp_path) if request.param == "redis" else memcached(tmp_path) as running:

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.verdicts import judge_by
 from tests.support.words import SECRET, entry, intent
 
 from payonce.dialects import ChatDialect
@@ -57,11 +58,7 @@ def answer(message: Any = None, finish: Any = "stop", **more: Any) -> dict[str, 
     return {"id": "gen-1", "model": "m-1", "choices": [choice], "usage": USAGE, **more}
 
 
-def judge(body: bytes | dict[str, Any], **wish: Any) -> Facts | Reason:
-    """The judgement of a stream (bytes) or a whole answer (a dict)."""
-    if isinstance(body, dict):
-        return CHAT.judge(intent(stream=False, **wish), (), orjson.dumps(body))
-    return CHAT.judge(intent(stream=True, **wish), (), body)
+judge = judge_by(CHAT)
 
 
 def both(message: dict[str, Any], finish: str, **wish: Any) -> list[Facts | Reason]:

@@ -6,13 +6,12 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.support.words import HEADERS, PLAIN, admit, asked, bypassed, chat, digest
+from tests.support.fields import ABSENT, ON, FieldsContract, Keys
+from tests.support.words import CHAT, HEADERS, PLAIN, admit, asked, bypassed, chat, digest
 
 from payonce.dialects import CACHED_ENDPOINTS, DIALECTS
 from payonce.dialects.tables import CHAT_IGNORED
 from payonce.intake import Bypassed
-
-ABSENT = ...
 
 STAYS: dict[str, list[Any]] = {
     "stream": [True, False, None],
@@ -120,23 +119,10 @@ MOVES: dict[str, list[Any]] = {
 }
 
 
-def test_both_tables_are_whole() -> None:
-    assert set(STAYS) == set(CHAT_IGNORED)
-    assert not set(MOVES) & set(CHAT_IGNORED)
-    assert len(MOVES) >= 60
-    assert all(because.strip() for because in CHAT_IGNORED.values())
-
-
-@pytest.mark.parametrize("name", STAYS)
-def test_a_field_that_does_not_change_the_answer_leaves_the_key(name: str) -> None:
-    assert {digest(chat(**{name: value})) for value in [*STAYS[name], ABSENT]} == {digest(chat())}
-
-
-@pytest.mark.parametrize("name", MOVES)
-def test_a_field_that_may_change_the_answer_moves_the_key(name: str) -> None:
-    values = [*MOVES[name], ABSENT]
-    keys = {digest(chat(**{name: value}), (b"x-openrouter-cache", b"true")) for value in values}
-    assert len(keys) == len(values)
+class TestFields(FieldsContract):
+    keys = Keys(CHAT, model="m/one", temperature=0, messages=[USER])
+    ignored, stays, moves, least = CHAT_IGNORED, STAYS, MOVES, 60
+    inside = ("messages", "tools", "provider", "x")
 
 
 @pytest.mark.parametrize(
@@ -151,10 +137,9 @@ def test_a_field_that_may_change_the_answer_moves_the_key(name: str) -> None:
     ],
 )
 def test_numbers_keep_their_text_in_the_key(texts: list[str]) -> None:
-    on = (b"x-openrouter-cache", b"true")
-    keys = {digest(b'{"model":"m","seed":%b}' % text.encode(), on) for text in texts}
+    keys = {digest(b'{"model":"m","seed":%b}' % text.encode(), ON) for text in texts}
     assert len(keys) == len(texts)
-    keys = {digest(b'{"model":"m","x":{"y":[%b]}}' % text.encode(), on) for text in texts}
+    keys = {digest(b'{"model":"m","x":{"y":[%b]}}' % text.encode(), ON) for text in texts}
     assert len(keys) == len(texts)
 
 
@@ -172,13 +157,6 @@ def test_order_inside_lists_moves_the_key() -> None:
     assert digest(chat(messages=turns)) != digest(chat(messages=turns[::-1]))
 
 
-@pytest.mark.parametrize("inside", ["messages", "tools", "provider", "x"])
-def test_an_ignored_name_counts_anywhere_but_at_the_top(inside: str) -> None:
-    for name, values in STAYS.items():
-        forms = {digest(chat(**{inside: [{name: value}]})) for value in values}
-        assert len(forms) == len(values)
-
-
 def test_names_are_taken_as_they_are_written() -> None:
     for name in STAYS:
         assert digest(chat(**{name.upper(): "x"})) != digest(chat())
@@ -187,13 +165,6 @@ def test_names_are_taken_as_they_are_written() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ framing
-
-
-def test_a_stream_and_a_whole_answer_share_a_key_and_never_a_slot() -> None:
-    stream, whole = asked(chat(stream=True)), asked(chat())
-    assert stream.key.digest == whole.key.digest
-    assert stream.key.slot != whole.key.slot
-    assert (stream.intent.stream, whole.intent.stream) == (True, False)
 
 
 @pytest.mark.parametrize("value", [None, False, ABSENT])
@@ -290,7 +261,7 @@ def test_a_body_without_a_key_goes_on_untouched_and_says_why(body: bytes, reason
 
 
 def test_a_body_without_a_key_goes_on_even_when_caching_is_demanded() -> None:
-    assert bypassed(b'{"a":1,"a":1}', (b"x-openrouter-cache", b"true")) == "duplicate-member"
+    assert bypassed(b'{"a":1,"a":1}', ON) == "duplicate-member"
 
 
 def test_the_original_bytes_go_upstream_not_the_canonical_ones() -> None:

@@ -12,6 +12,7 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.verdicts import ENDS, RecordingsContract, is_verdict, json_of, judge_by
 from tests.support.words import SECRET, entry, intent
 
 from payonce.dialects import MessagesDialect
@@ -19,7 +20,7 @@ from payonce.dialects.usage import read_message_tokens
 from payonce.gateway.wire import error_body
 from payonce.model import reason as why
 from payonce.model.entry import Facts, Tokens, seal, unseal
-from payonce.model.reason import REASONS, Kind, Reason
+from payonce.model.reason import Reason
 
 MESSAGES = MessagesDialect()
 STREAMS = {path.stem: path.read_bytes() for path in (Path(__file__).parent / "recordings/messages").glob("*.sse")}
@@ -37,7 +38,6 @@ FACTS = {
         Tokens(18003, 510, 42_103_500),
     ),
 }
-ENDS = {"lf": b"\n", "crlf": b"\r\n", "cr": b"\r"}
 USAGE = {"input_tokens": 3, "output_tokens": 2, "cost": 0.00025}
 ERROR = {"type": "overloaded_error", "message": "Overloaded"}
 TEXT = {"type": "text", "text": "hi"}
@@ -86,11 +86,7 @@ def stream(*events: dict[str, Any], done: bytes = b"") -> bytes:
     return b"".join(map(event, events)) + done
 
 
-def judge(body: bytes | dict[str, Any], **wish: Any) -> Facts | Reason:
-    """The judgement of a stream (bytes) or a whole answer (a dict)."""
-    if isinstance(body, dict):
-        return MESSAGES.judge(intent(stream=False, **wish), (), orjson.dumps(body))
-    return MESSAGES.judge(intent(stream=True, **wish), (), body)
+judge = judge_by(MESSAGES)
 
 
 def both(*blocks: Any, stop: Any = "end_turn", **wish: Any) -> list[Facts | Reason]:
@@ -98,14 +94,27 @@ def both(*blocks: Any, stop: Any = "end_turn", **wish: Any) -> list[Facts | Reas
     return [judge(stream(*parts(whole)), **wish), judge(whole, **wish)]
 
 
+# ------------------------------------------------------------------------------------------------ recordings
+
+ERRORS = [
+    b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}',
+    b'data: {"type":"error","error":{"type":"api_error","message":"x"}}',
+    b'data: {"error":{"code":502,"message":"Provider returned error"}}',
+    b'event: error\ndata: {"message":"x"}',
+    b"event: error\ndata: not json",
+    b"event:error\ndata: {}",
+]
+
+
+class TestRecordings(RecordingsContract):
+    dialect, streams, facts, errors, stride = MESSAGES, STREAMS, FACTS, ERRORS, 7
+
+    def whole_from(self, body: bytes, end: bytes) -> int:
+        """From which length on a stream is whole: past the blank line that ends `message_stop`."""
+        return body.index(end * 2, body.index(b"event: message_stop")) + 2 * len(end)
+
+
 # ------------------------------------------------------------------------------------------------ good answers
-
-
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("name", STREAMS)
-def test_a_whole_stream_says_what_it_is(name: str, end: str) -> None:
-    assert set(STREAMS) == set(FACTS)
-    assert judge(STREAMS[name].replace(b"\n", ENDS[end])) == FACTS[name]
 
 
 def test_a_whole_answer_says_what_it_is() -> None:
@@ -231,22 +240,6 @@ def test_odd_counts_fit_an_entry(count: Any) -> None:
 # ------------------------------------------------------------------------------------------------ cut, out of order
 
 
-def whole_from(body: bytes, end: bytes) -> int:
-    """From which length on a stream is whole: past the blank line that ends `message_stop`."""
-    return body.index(end * 2, body.index(b"event: message_stop")) + 2 * len(end)
-
-
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("name", STREAMS)
-def test_a_stream_that_is_cut_at_any_byte_is_not_whole(name: str, end: str) -> None:
-    body = STREAMS[name].replace(b"\n", ENDS[end])
-    first = whole_from(body, ENDS[end])
-    assert [size for size in range(first) if isinstance(judge(body[:size]), Facts)] == []
-    whole = {size for size in range(first, len(body) + 1) if judge(body[:size]) == FACTS[name]}
-    assert {first, len(body)} <= whole
-    assert all(body[first:size].strip() in (b"", b"data: [DONE]") for size in whole)
-
-
 @pytest.mark.parametrize("name", STREAMS)
 def test_a_stream_that_lost_an_event_of_its_frame_is_not_kept(name: str) -> None:
     events = STREAMS[name].split(b"\n\n")
@@ -254,27 +247,6 @@ def test_a_stream_that_lost_an_event_of_its_frame_is_not_kept(name: str) -> None
         kinds = (b"message_start", b"content_block_start", b"content_block_stop", b"message_delta", b"message_stop")
         if any(b"event: " + kind in lost for kind in kinds):
             assert isinstance(judge(b"\n\n".join(events[:place] + events[place + 1 :])), Reason), lost
-
-
-ERRORS = [
-    b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}',
-    b'data: {"type":"error","error":{"type":"api_error","message":"x"}}',
-    b'data: {"error":{"code":502,"message":"Provider returned error"}}',
-    b'event: error\ndata: {"message":"x"}',
-    b"event: error\ndata: not json",
-    b"event:error\ndata: {}",
-]
-
-
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("name", STREAMS)
-def test_an_error_at_any_place_of_a_stream_is_seen(name: str, error: bytes) -> None:
-    events = STREAMS[name].split(b"\n\n")
-    for place in range(len(events)):
-        body = b"\n\n".join([*events[:place], error, *events[place:]])
-        assert judge(body) is why.ERROR_INSIDE
-        assert judge(body.replace(b"\n", b"\r\n")) is why.ERROR_INSIDE
-        assert judge(b"\n\n".join([*events[:place], error, b""])) is why.ERROR_INSIDE
 
 
 def test_words_of_a_model_are_no_events() -> None:
@@ -356,25 +328,12 @@ words = st.sampled_from([
     "input_tokens", "error", "id", "model",
 ])
 # fmt: on
-scalars = st.none() | st.booleans() | st.integers(-2, 2**63) | st.floats(allow_nan=False) | words | st.text(max_size=3)
-anything = st.recursive(
-    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=5), max_leaves=12
-)
-
-
-def is_verdict(found: Facts | Reason) -> bool:
-    return isinstance(found, Facts) or (found.kind is Kind.UNKEPT and REASONS[found.id] is found)
+anything = json_of(words)
 
 
 @given(anything)
 def test_any_json_gets_a_verdict(value: Any) -> None:
     assert is_verdict(MESSAGES.judge(intent(), (), orjson.dumps(value)))
-
-
-@given(st.binary(max_size=40))
-def test_any_bytes_get_a_verdict(body: bytes) -> None:
-    assert is_verdict(MESSAGES.judge(intent(), (), body))
-    assert is_verdict(judge(body))
 
 
 @given(st.data())
@@ -391,14 +350,6 @@ def test_any_events_get_a_verdict(data: st.DataObject) -> None:
     assert is_verdict(found)
     if isinstance(found, Facts):
         seal(entry(facts=found), b"s" * 33, SECRET)
-
-
-@pytest.mark.parametrize("name", STREAMS)
-def test_a_recording_with_a_wrong_byte_gets_a_verdict(name: str) -> None:
-    body = STREAMS[name]
-    for place in range(0, len(body), 7):
-        for wrong in (b"\x00", b'"', b"}", b"\n", b"9"):
-            assert is_verdict(judge(body[:place] + wrong + body[place + 1 :]))
 
 
 # ------------------------------------------------------------------------------------------------ what a hit reports

@@ -6,15 +6,10 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.support.words import HEADERS, PLAIN
+from tests.support.fields import ABSENT, ON, FieldsContract, Keys
 
-from payonce.dialects.explain import explain
 from payonce.dialects.tables import RESPONSES_IGNORED
 from payonce.intake import Admitted, Bypassed
-from payonce.model.call import Ask
-
-ABSENT = ...
-ON = (b"x-openrouter-cache", b"true")
 
 STAYS: dict[str, list[Any]] = {
     "stream": [True, False, None],
@@ -125,70 +120,13 @@ MOVES: dict[str, list[Any]] = {
     "a_field_nobody_knows_yet": [None, False, True, 0, "", [], {}],
 }
 
-
-def body(**members: Any) -> bytes:
-    plain = {"model": "openai/gpt-5", "temperature": 0, "input": "say hi", **members}
-    return orjson.dumps({name: value for name, value in plain.items() if value is not ...})
+KEYS = Keys("responses", model="openai/gpt-5", temperature=0, input="say hi")
+body, admit, asked, digest = KEYS.body, KEYS.admit, KEYS.asked, KEYS.digest
 
 
-def admit(text: bytes, *more: tuple[bytes, bytes]) -> Admitted | Bypassed:
-    found = PLAIN.admit("", "responses", b"", (*HEADERS, *more), text)
-    assert isinstance(found, Admitted | Bypassed)
-    return found
-
-
-def asked(text: bytes, *more: tuple[bytes, bytes]) -> Ask:
-    found = admit(text, *more)
-    assert isinstance(found, Admitted), found
-    return found.ask
-
-
-def digest(text: bytes, *more: tuple[bytes, bytes]) -> bytes:
-    return asked(text, *more).key.digest
-
-
-def test_both_tables_are_whole() -> None:
-    assert set(STAYS) == set(RESPONSES_IGNORED)
-    assert not set(MOVES) & set(RESPONSES_IGNORED)
-    assert len(MOVES) >= 30
-    assert all(because.strip() for because in RESPONSES_IGNORED.values())
-
-
-@pytest.mark.parametrize("name", STAYS)
-def test_a_field_that_does_not_change_the_answer_leaves_the_key(name: str) -> None:
-    assert {digest(body(**{name: value})) for value in [*STAYS[name], ABSENT]} == {digest(body())}
-
-
-@pytest.mark.parametrize("name", MOVES)
-def test_a_field_that_may_change_the_answer_moves_the_key(name: str) -> None:
-    values = [*MOVES[name], ABSENT]
-    assert len({digest(body(**{name: value}), ON) for value in values}) == len(values)
-
-
-@pytest.mark.parametrize("inside", ["tools", "include", "x"])
-def test_an_ignored_name_counts_anywhere_but_at_the_top(inside: str) -> None:
-    for name, values in STAYS.items():
-        assert len({digest(body(**{inside: [{name: value}]})) for value in values}) == len(values)
-
-
-@pytest.mark.parametrize("name", [*STAYS, *MOVES])
-def test_the_command_why_agrees(name: str) -> None:
-    a, b = body(**{name: ABSENT}), body(**{name: (STAYS | MOVES)[name][0]})
-    (found, *_) = explain("responses", a, b)
-    assert found.matters is (name in MOVES)
-
-
-def test_a_stream_and_a_whole_answer_share_a_key_and_never_a_slot() -> None:
-    stream, whole = asked(body(stream=True)), asked(body())
-    assert stream.key.digest == whole.key.digest
-    assert stream.key.slot != whole.key.slot
-    assert (stream.intent.stream, whole.intent.stream) == (True, False)
-
-
-@pytest.mark.parametrize("value", [1, 0, "true", "", [], {}])
-def test_a_stream_that_is_no_boolean_is_part_of_the_key(value: Any) -> None:
-    assert asked(body(stream=value)).intent.stream is False
-    assert digest(body(stream=value)) != digest(body())
+class TestFields(FieldsContract):
+    keys, ignored, stays, moves, least = KEYS, RESPONSES_IGNORED, STAYS, MOVES, 30
+    inside = ("tools", "include", "x")
 
 
 STATE: list[dict[str, Any]] = [

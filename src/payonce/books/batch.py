@@ -10,35 +10,15 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from payonce.books.journal import Answered, Billed, Landed
-from payonce.books.schema import Place, Scene
-from payonce.dialects.parts import Parts
+from payonce.books.schema import Place, ReceiptRow, Scene
 from payonce.ledger.hits import Hit
 from payonce.model.call import Ask, Call
 from payonce.model.entry import Tokens
 from payonce.model.receipt import Hits, Outcome
 
 MINUTE: Final = 60
+HIT: Final = Outcome.HIT.value
 SERVED: Final = (Outcome.HIT, Outcome.STALE)
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiptRow:
-    """One receipt to be filed; `request` is its number, `follows` that of the request whose call answered it."""
-
-    request: int
-    follows: int
-    at: float
-    scene: Scene
-    outcome: str
-    reason: str
-    times: int
-    took: float
-    stream: bool
-    converted: bool
-    key: bytes | None
-    avoided: Tokens | None
-    served_bytes: int
-    parts: Parts
 
 
 @dataclass(slots=True)
@@ -105,20 +85,20 @@ def scene_of(asked: Ask | Call | None) -> tuple[Scene, int]:
     return Scene(steering.tenant, steering.namespace, asked.endpoint, steering.model), asked.number
 
 
-def answered_row(event: Answered, scene: Scene, parts: Parts) -> ReceiptRow:
+def answered_row(event: Answered, scene: Scene, parts: bytes | None) -> ReceiptRow:
     receipt, asked = event.receipt, event.asked
     ask = asked if isinstance(asked, Ask) else None
-    avoided, size = None, 0
+    avoided, size = Tokens(), 0
     if receipt.entry is not None and receipt.outcome in SERVED:
         avoided, size = receipt.entry.facts.tokens, len(receipt.entry.body)
     elif receipt.saved is not None:
         avoided, size = receipt.saved.tokens, receipt.saved.size
     _, number = scene_of(asked)
     return ReceiptRow(
-        request=number,
-        follows=receipt.flight or (number if receipt.outcome is Outcome.BYPASS else 0),
-        at=event.at,
+        id=number,
+        request=receipt.flight or (number if receipt.outcome is Outcome.BYPASS else 0),
         scene=scene,
+        at=event.at,
         outcome=receipt.outcome.value,
         reason=receipt.reason.id if receipt.reason is not None else "",
         times=1,
@@ -126,7 +106,9 @@ def answered_row(event: Answered, scene: Scene, parts: Parts) -> ReceiptRow:
         stream=ask is not None and ask.key.stream,
         converted=receipt.converted,
         key=None if ask is None else ask.key.digest,
-        avoided=avoided,
+        avoided_nano=avoided.cost,
+        avoided_input=avoided.input,
+        avoided_output=avoided.output,
         served_bytes=size,
         parts=parts,
     )
@@ -134,38 +116,42 @@ def answered_row(event: Answered, scene: Scene, parts: Parts) -> ReceiptRow:
 
 def hit_row(hit: Hit) -> ReceiptRow:
     return ReceiptRow(
-        request=hit.request,
-        follows=0,
-        at=hit.at,
+        id=hit.request,
+        request=0,
         scene=Scene(*hit.scene),
-        outcome=Outcome.HIT.value,
+        at=hit.at,
+        outcome=HIT,
         reason="",
         times=1,
         took=hit.took,
         stream=hit.key.stream,
         converted=hit.converted,
         key=hit.key.digest,
-        avoided=hit.tokens,
+        avoided_nano=hit.tokens.cost,
+        avoided_input=hit.tokens.input,
+        avoided_output=hit.tokens.output,
         served_bytes=hit.size,
-        parts={},
+        parts=None,
     )
 
 
 def shelved_row(hits: Hits, at: float, scene: Scene, took: float) -> ReceiptRow:
-    entry = hits.entry
+    tokens = hits.entry.facts.tokens
     return ReceiptRow(
-        request=hits.request,
-        follows=0,
-        at=at,
+        id=hits.request,
+        request=0,
         scene=scene,
-        outcome=Outcome.HIT.value,
+        at=at,
+        outcome=HIT,
         reason="",
         times=hits.times,
         took=took,
         stream=hits.slot[-1:] == b"s",
         converted=hits.converted,
         key=hits.slot[:-1],
-        avoided=entry.facts.tokens,
-        served_bytes=len(entry.body),
-        parts={},
+        avoided_nano=tokens.cost,
+        avoided_input=tokens.input,
+        avoided_output=tokens.output,
+        served_bytes=len(hits.entry.body),
+        parts=None,
     )

@@ -14,9 +14,9 @@ import orjson
 from blake3 import blake3
 
 from payonce.books import schema
-from payonce.books.batch import Batch, CallRow, ReceiptRow
+from payonce.books.batch import Batch, CallRow
 from payonce.books.journal import Billed
-from payonce.books.schema import Place, Scene
+from payonce.books.schema import Place, ReceiptRow, Scene
 from payonce.books.words import SUMMED
 from payonce.doctor import Finding
 from payonce.ledger.money import Bill, nano_dollars
@@ -38,8 +38,9 @@ def enter(db: apsw.Connection, batch: Batch, known: dict[Scene, int], id_of: IdO
             found = known[scene] = schema.scene_number(db, scene)
         return found
 
+    places = _places(batch.sums, number)
     for table, length in schema.LENGTHS.items():
-        schema.add_sums(db, table, _sums(batch.sums, length, number))
+        schema.add_sums(db, table, [(at // length * length, *sums) for at, sums in places])
         schema.add_latency(db, f"{table}_latency", _latency(batch.latency, length))
     schema.add_receipts(db, [_receipt(row, number(row.scene), id_of) for row in batch.receipts])
     placed: dict[int, tuple[CallRow, int]] = {}
@@ -64,11 +65,14 @@ def _turn(billed: Billed, scene: int) -> tuple[apsw.SQLiteValue, ...]:
     return name, scene, billed.started, billed.at, 1, *sums, *missed
 
 
-def _sums(
-    sums: Mapping[Place, Counter[str]], length: int, number: Callable[[Scene], int]
-) -> Iterable[tuple[apsw.SQLiteValue, ...]]:
-    for (at, scene, outcome, reason), counts in sums.items():
-        yield at // length * length, number(scene), outcome, reason, *(counts[name] for name in SUMMED)
+def _places(
+    sums: Mapping[Place, Counter[str]], number: Callable[[Scene], int]
+) -> list[tuple[int, tuple[apsw.SQLiteValue, ...]]]:
+    """For each place its minute, and what stands behind that in a row of `schema.add_sums`."""
+    return [
+        (at, (number(scene), outcome, reason, *[counts.get(name, 0) for name in SUMMED]))
+        for (at, scene, outcome, reason), counts in sums.items()
+    ]
 
 
 def _latency(latency: Mapping[tuple[int, str, int], int], length: int) -> Iterable[tuple[apsw.SQLiteValue, ...]]:
@@ -78,25 +82,8 @@ def _latency(latency: Mapping[tuple[int, str, int], int], length: int) -> Iterab
 
 def _receipt(row: ReceiptRow, scene: int, id_of: IdOf) -> tuple[apsw.SQLiteValue, ...]:
     """In the order of `schema.RECEIPT_COLUMNS`."""
-    avoided = row.avoided
-    return (
-        id_of(row.request) if row.request else None,
-        row.at,
-        scene,
-        row.outcome,
-        row.reason,
-        row.times,
-        row.took,
-        int(row.stream),
-        int(row.converted),
-        row.key,
-        id_of(row.follows) if row.follows else None,
-        None if avoided is None else avoided.cost,
-        None if avoided is None else avoided.input,
-        None if avoided is None else avoided.output,
-        row.served_bytes,
-        orjson.dumps(row.parts) if row.parts else None,
-    )
+    asked, answering, _, *rest = row
+    return id_of(asked) if asked else None, id_of(answering) if answering else None, scene, *rest
 
 
 def _call(call: CallRow, scene: int, id_of: IdOf) -> Values:

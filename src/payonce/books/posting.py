@@ -11,12 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from payonce.books.batch import MINUTE, SERVED, Batch, CallRow, answered_row, hit_row, scene_of, shelved_row
+import orjson
+
+from payonce.books.batch import HIT, MINUTE, SERVED, Batch, CallRow, answered_row, hit_row, scene_of, shelved_row
 from payonce.books.counting import add_hits, avoid, count_call
 from payonce.books.journal import Answered, Billed, Event, Landed, Served, Shelved, Unread
 from payonce.books.schema import Scene
 from payonce.books.words import CALL
-from payonce.dialects.parts import Parts, parts_of
+from payonce.dialects.parts import parts_of
 from payonce.ledger.hits import BUCKETS
 from payonce.ledger.money import nano_dollars
 from payonce.model.call import Ask
@@ -72,7 +74,7 @@ class Posting:
     def _served(self, batch: Batch, event: Served) -> None:
         self._spread(batch, event.at, event.told.histogram)
         for sums in event.told.sums:
-            add_hits(batch.at(event.at, Scene(*sums.scene), Outcome.HIT.value), sums)
+            add_hits(batch.at(event.at, Scene(*sums.scene), HIT), sums)
         filed = event.told.shown[: max(0, FILED - self._filed)]
         self._filed += len(filed)
         batch.receipts += [hit_row(hit) for hit in filed]
@@ -81,7 +83,7 @@ class Posting:
         minute = int(at) // MINUTE * MINUTE
         for bucket, count in enumerate(histogram):
             if count:
-                batch.latency[minute, Outcome.HIT.value, bucket] += count
+                batch.latency[minute, HIT, bucket] += count
 
     def _answered(self, batch: Batch, event: Answered) -> None:
         receipt, asked = event.receipt, event.asked
@@ -106,14 +108,15 @@ class Posting:
         if self._receipts > ROWS:
             self.unfiled += 1
             return
-        parts = self._parts(asked) if isinstance(asked, Ask) and receipt.outcome not in SERVED else {}
+        parts = self._parts(asked) if isinstance(asked, Ask) and receipt.outcome not in SERVED else None
         batch.receipts.append(answered_row(event, scene, parts))
 
-    def _parts(self, ask: Ask) -> Parts:
+    def _parts(self, ask: Ask) -> bytes | None:
         if not ask.intent.canonical:
-            return {}
+            return None
         body = ask.call.body if ask.batch is not None else ask.intent.canonical
-        return parts_of(ask.call.endpoint, body, ask.call.headers, ask.call.query, self._secret)
+        parts = parts_of(ask.call.endpoint, body, ask.call.headers, ask.call.query, self._secret)
+        return orjson.dumps(parts) if parts else None
 
     def _shelved(self, batch: Batch, event: Shelved) -> None:
         self._spread(batch, event.at, event.histogram)
@@ -121,7 +124,7 @@ class Posting:
         for hits in event.hits:
             entry, times = hits.entry, hits.times
             scene = Scene(entry.tenant, entry.namespace, entry.endpoint, entry.model)
-            sums = batch.at(event.at, scene, Outcome.HIT.value)
+            sums = batch.at(event.at, scene, HIT)
             sums["requests"] += times
             sums["fast"] += times
             sums["answer_ns"] += round(took * times)

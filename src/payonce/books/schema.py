@@ -28,6 +28,39 @@ PRUNED: Final = 20_000
 NAME: Final = 200
 """Characters of a name that are kept: a model's is whatever the client wrote."""
 
+
+class Scene(NamedTuple):
+    """Who asked whom for what."""
+
+    tenant: str = ""
+    namespace: str = ""
+    endpoint: str = ""
+    model: str = ""
+    provider: str = ""
+
+
+class ReceiptRow(NamedTuple):
+    """One receipt to be filed, a field for each column. `id` is the number of the request, `request` that of the one
+    whose call answered it, 0 where there is none; `parts` is JSON."""
+
+    id: int
+    request: int
+    scene: Scene
+    at: float
+    outcome: str
+    reason: str
+    times: int
+    took: float
+    stream: bool
+    converted: bool
+    key: bytes | None
+    avoided_nano: int | None
+    avoided_input: int | None
+    avoided_output: int | None
+    served_bytes: int
+    parts: bytes | None
+
+
 _SUMS = ", ".join(f"{name} INTEGER NOT NULL" for name in SUMMED)
 _KEY = "at INTEGER NOT NULL, scene INTEGER NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL"
 _ROLLUP = f"({_KEY}, {_SUMS}, PRIMARY KEY (at, scene, outcome, reason)) WITHOUT ROWID"
@@ -41,10 +74,7 @@ CALL_COLUMNS: Final = (
     *("input_tokens", "output_tokens", "read_tokens", "written_tokens", "plain_tokens", "cost_nano", "estimated"),
     *("read_saving_nano", "premium_nano", "ours", "missed_tokens", "missed_nano", "advice", "findings", "conversation"),
 )
-RECEIPT_COLUMNS: Final = (
-    *("id", "at", "scene", "outcome", "reason", "times", "took", "stream", "converted", "key", "request"),
-    *("avoided_nano", "avoided_input", "avoided_output", "served_bytes", "parts"),
-)
+RECEIPT_COLUMNS: Final = ReceiptRow._fields
 TURN_SUMS: Final = (
     *("turns", "input_tokens", "read_tokens", "written_tokens", "output_tokens"),
     *("cost_nano", "saving_nano", "missed_tokens", "missed_nano"),
@@ -88,16 +118,6 @@ INSERT INTO day_latency SELECT at / 86400 * 86400, outcome, bucket, sum(count) F
 PRAGMA user_version = {FORMAT};
 """
 """Makes a file of format 1, which has no days, one of this format."""
-
-
-class Scene(NamedTuple):
-    """Who asked whom for what."""
-
-    tenant: str = ""
-    namespace: str = ""
-    endpoint: str = ""
-    model: str = ""
-    provider: str = ""
 
 
 Place = tuple[int, Scene, str, str]
