@@ -29,7 +29,8 @@ import uvloop
 
 from payonce.config import Settings
 from payonce.gateway import http1
-from payonce.gateway.http1 import Connection, Origin, request_bytes
+from payonce.gateway.http1 import Connection, request_bytes
+from payonce.gateway.origin import KEEP_SECONDS, Origin
 from payonce.gateway.upstream import HttpAnswer, HttpUpstream
 from payonce.model import reason as why
 from payonce.model.call import Call
@@ -795,13 +796,13 @@ async def test_what_was_idle_for_too_long_is_closed_by_the_sweep_or_at_the_lates
         loop = asyncio.get_running_loop()
         await asyncio.gather(*(fetch(origin, n) for n in range(3)))
         assert len(origin._idle) == 3
-        origin.sweep(loop.time() + http1.KEEP_SECONDS - 5)
+        origin.sweep(loop.time() + KEEP_SECONDS - 5)
         assert len(origin._idle) == 3
         origin._idle[0].since -= 10
-        origin.sweep(loop.time() + http1.KEEP_SECONDS - 5)
+        origin.sweep(loop.time() + KEEP_SECONDS - 5)
         assert len(origin._idle) == 2
         for connection in origin._idle:
-            connection.since -= http1.KEEP_SECONDS
+            connection.since -= KEEP_SECONDS
         await fetch(origin, 1)
         assert (len(origin._idle), len(server.wires)) == (1, 4)
         origin.sweep(loop.time() + LATER)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payonce.gateway.connection import Phase
+from payonce.gateway.arrival import Phase
 from payonce.gateway.deadlines import sweep
 from payonce.gateway.fastlane import LANE_BODY_BYTES, GatewayProtocol
 from payonce.gateway.heads import (

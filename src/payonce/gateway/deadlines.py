@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable
 
 from payonce.config import Settings
 from payonce.gateway import face
-from payonce.gateway.connection import LINGER_SECONDS, Phase, StrictProtocol
+from payonce.gateway.arrival import Phase
+from payonce.gateway.connection import LINGER_SECONDS, StrictProtocol
 from payonce.gateway.upstream import HttpUpstream
 from payonce.model import reason as why
 

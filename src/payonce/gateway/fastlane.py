@@ -11,7 +11,8 @@ from collections.abc import Coroutine
 from typing import Any
 
 from payonce.core.naming import name_of
-from payonce.gateway.connection import Phase, StrictProtocol
+from payonce.gateway.arrival import Phase
+from payonce.gateway.connection import StrictProtocol
 from payonce.gateway.cycle import LaneAnswer
 from payonce.gateway.heads import HeadName, KnownHead, body_at, named, worth_a_look
 from payonce.gateway.shelf import told_by

@@ -11,7 +11,8 @@ from collections.abc import AsyncIterator
 
 from payonce.config import Settings
 from payonce.core.fields import returned_headers
-from payonce.gateway.http1 import Connection, Origin, request_bytes
+from payonce.gateway.http1 import Connection, request_bytes
+from payonce.gateway.origin import Origin
 from payonce.model import reason as why
 from payonce.model.call import Call
 from payonce.model.ports import Head, UpstreamFault
