@@ -29,6 +29,7 @@ import uvloop
 
 from payonce.config import Settings
 from payonce.gateway import http1
+from payonce.gateway import origin as origin_room
 from payonce.gateway.http1 import Connection, request_bytes
 from payonce.gateway.origin import KEEP_SECONDS, Origin
 from payonce.gateway.upstream import HttpAnswer, HttpUpstream
@@ -731,7 +732,7 @@ async def test_a_kept_connection_that_closes_only_after_a_while_is_not_retried(m
 
     async with pair(behave) as (server, origin):
         await fetch(origin, 1)
-        monkeypatch.setattr(http1, "SILENT_SECONDS", -1.0)  # it has been too long, whenever it was
+        monkeypatch.setattr(origin_room, "SILENT_SECONDS", -1.0)  # it has been too long, whenever it was
         assert (await fetch(origin, 2)).fault is why.UPSTREAM_CUT
         assert [asked.number for asked in server.asked] == [1, 2]
 
@@ -813,7 +814,7 @@ async def test_what_was_idle_for_too_long_is_closed_by_the_sweep_or_at_the_lates
 @both
 async def test_no_more_than_so_many_idle_connections_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     async with pair(answers_number) as (_, origin):
-        monkeypatch.setattr(http1, "KEEP_IDLE", 3)
+        monkeypatch.setattr(origin_room, "KEEP_IDLE", 3)
         await asyncio.gather(*(fetch(origin, n) for n in range(8)))
         assert len(origin._idle) == 3
 
