@@ -47,7 +47,7 @@ def _by_loop(gateway: RunningGateway) -> bool:
     gateway.post(ask("first"))
     tiers = gateway.gateway.world.tiers
     tiers.behind.flush(1.0)
-    return gateway.post(ask("first")).hit and bool(gateway.run(lambda: tiers.ask_for(b"-" * 33) is not None))
+    return gateway.post(ask("first")).hit and bool(gateway.run(lambda: tiers.behind.ask_for(b"-" * 33) is not None))
 
 
 def warmed(gateway: RunningGateway, text: str) -> dict[str, Any]:

@@ -54,8 +54,7 @@ class AsyncReads:
     def begin(self, ask: Ask | Sought) -> Entry | Reason | Later | None:
         """What is stored for `ask`, where that can be told at once; else what `end` is to be given when it is done, or
         None where only `find` can tell."""
-        found = self.tiers.look(ask)
-        return self.tiers.ask_for(ask.key.slot) if found is None else found
+        return self.tiers.look_or_ask(ask)
 
     def end(self, ask: Ask | Sought, answer: Any, seconds: float) -> Entry | Reason | None:
         """What the answer means that came after so many seconds; None where `read_on` has to tell."""

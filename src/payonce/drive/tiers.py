@@ -117,9 +117,18 @@ class Tiers:
             return None
         return await self._loops.get_soon(slots)
 
-    def ask_for(self, slot: bytes) -> Later | None:
-        """As `read_soon` for one slot, for `answered`; None where it can't be asked in this way now."""
-        return self._asks.ask_for(slot) if self._asks is not None and self.trusted else None
+    def look_or_ask(self, ask: Ask | Sought) -> Entry | Reason | Later | None:
+        """As `look`; where only the store behind can tell, and can be asked on the running loop, what `answered` is to
+        be given. That it can be asked says that it is well."""
+        asks = self._asks
+        if asks is None or not self.trusted:
+            return self.look(ask)
+        slot = ask.key.slot
+        blob = self.front.get(slot)
+        if blob is not None:
+            return self.prove(ask, blob)
+        later = asks.ask_for(slot)
+        return self.look(ask) if later is None else later
 
     def answered(self, slot: bytes, answer: Any, *, in_thread: bool = False) -> bytes | None:
         """The bytes. Raises NoneIdleError where a thread has to look, or to ask again; TimeoutError; StoreError."""
