@@ -18,6 +18,7 @@ import pytest
 from payonce.cli import main
 from payonce.config import Settings
 from payonce.core.keying import derive
+from payonce.ledger.avoiding import avoided
 from payonce.ledger.ledger import Ledger
 from payonce.model.entry import Entry, Facts, Tokens, seal, unseal
 from payonce.model.key import Key
@@ -391,7 +392,7 @@ def test_stats_add_up_what_gateways_noted(shop: Shop, capsys: pytest.CaptureFixt
         ledger = Ledger(worker, hour)
         ledger.now.request("hit", "", 0.001)
         ledger.now.request("miss", "absent", 0.5)
-        ledger.now.avoided(Tokens(10, 5, 2_000_000), 1.5)
+        ledger.now.avoided(avoided(Tokens(10, 5, 2_000_000), 1.5))
         ledger.fresh = True
         leaf = ledger.leaf(hour)
         assert leaf is not None

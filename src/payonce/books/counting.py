@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from payonce.books.batch import Batch, CallRow
 from payonce.books.journal import Billed, Landed
 from payonce.books.schema import Scene
 from payonce.books.words import CALL, PASSED
+from payonce.ledger.avoiding import Avoided, avoided
 from payonce.ledger.hits import HitSums
 from payonce.ledger.money import Bill, nano_dollars
-from payonce.model.entry import Tokens
 from payonce.model.receipt import Outcome
 
+_AVOIDED: Final = tuple(f"avoided_{name}" for name in Avoided._fields)
 
-def avoid(sums: Counter[str], tokens: Tokens, took: float, calls: int) -> None:
-    """`calls` upstream calls of this size were not made."""
-    sums["avoided_calls"] += calls
-    sums["avoided_input"] += (tokens.input or 0) * calls
-    sums["avoided_output"] += (tokens.output or 0) * calls
-    sums["avoided_nano"] += (tokens.cost or 0) * calls
-    sums["avoided_ns"] += round(took * 1e9) * calls
-    if tokens.cost is None:
-        sums["avoided_unpriced"] += calls
+
+def avoid(sums: Counter[str], avoided: Avoided) -> None:
+    """Upstream calls were not made."""
+    for name, amount in zip(_AVOIDED, avoided, strict=True):
+        sums[name] += amount
 
 
 def add_hits(sums: Counter[str], hits: HitSums) -> None:
@@ -31,13 +29,7 @@ def add_hits(sums: Counter[str], hits: HitSums) -> None:
     sums["answer_ns"] += round(hits.took * 1e9)
     sums["converted"] += hits.converted
     sums["served_bytes"] += hits.size
-    sums["avoided_calls"] += hits.requests
-    sums["avoided_input"] += hits.input
-    sums["avoided_output"] += hits.output
-    sums["avoided_nano"] += hits.cost
-    sums["avoided_ns"] += round(hits.spared * 1e9)
-    if hits.unpriced:
-        sums["avoided_unpriced"] += hits.unpriced
+    avoid(sums, hits.avoided)
 
 
 def count_call(batch: Batch, call: CallRow) -> None:
@@ -70,8 +62,8 @@ def _count_landing(batch: Batch, call: CallRow, scene: Scene, outcome: str) -> N
     sums["call_ns"] += round(landing.took * 1e9)
     sums["kept"] += landing.reason is None
     if landed.followers and landing.facts is not None:
-        avoided = batch.at(landed.at, scene._replace(provider=""), Outcome.COLLAPSED.value)
-        avoid(avoided, landing.facts.tokens, landing.took, landed.followers)
+        followers = batch.at(landed.at, scene._replace(provider=""), Outcome.COLLAPSED.value)
+        avoid(followers, avoided(landing.facts.tokens, landing.took, landed.followers))
 
 
 def _count_facts(sums: Counter[str], landed: Landed) -> None:

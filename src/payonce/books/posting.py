@@ -19,6 +19,7 @@ from payonce.books.journal import Answered, Billed, Event, Landed, Served, Shelv
 from payonce.books.schema import Scene
 from payonce.books.words import CALL
 from payonce.dialects.parts import parts_of
+from payonce.ledger.avoiding import avoided, gathered
 from payonce.ledger.hits import BUCKETS
 from payonce.ledger.money import nano_dollars
 from payonce.model.call import Ask
@@ -97,13 +98,10 @@ class Posting:
         if entry is not None and receipt.outcome in SERVED:
             sums["converted"] += receipt.converted
             sums["served_bytes"] += len(entry.body)
-            avoid(sums, entry.facts.tokens, entry.took, 1)
+            avoid(sums, avoided(entry.facts.tokens, entry.took))
         elif saved is not None:
             sums["served_bytes"] += saved.size
-            avoid(sums, saved.tokens, saved.took, saved.calls)
-            if not saved.calls:  # part of a batch: what was not paid counts, but a call was made
-                sums["avoided_input"] += saved.tokens.input or 0
-                sums["avoided_nano"] += saved.tokens.cost or 0
+            avoid(sums, gathered(saved))
         self._receipts += 1
         if self._receipts > ROWS:
             self.unfiled += 1
@@ -130,7 +128,7 @@ class Posting:
             sums["answer_ns"] += round(took * times)
             sums["served_bytes"] += len(entry.body) * times
             sums["converted"] += times * hits.converted
-            avoid(sums, entry.facts.tokens, entry.took, times)
+            avoid(sums, avoided(entry.facts.tokens, entry.took, times))
             if self._filed < FILED:
                 self._filed += 1
                 batch.receipts.append(shelved_row(hits, event.at, scene, took / 1e9))
@@ -145,7 +143,7 @@ class Posting:
         landing = event.landing
         if landing.brought and landing.facts is not None:  # another process has made the call, and entered it
             sums = batch.at(event.at, event.scene, Outcome.COLLAPSED.value)
-            avoid(sums, landing.facts.tokens, landing.took, event.followers + 1)
+            avoid(sums, avoided(landing.facts.tokens, landing.took, event.followers + 1))
         else:
             self._half(batch, event)
 

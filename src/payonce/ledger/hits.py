@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import Final, NamedTuple
 
+from payonce.ledger.avoiding import Avoided
 from payonce.model.call import Ask
 from payonce.model.entry import Entry, Tokens
 from payonce.model.key import Key
@@ -50,6 +51,11 @@ class HitSums:
         self.requests = self.converted = self.size = 0
         self.input = self.output = self.cost = self.unpriced = 0
         self.took = self.spared = 0.0
+
+    @property
+    def avoided(self) -> Avoided:
+        """The upstream calls that these hits spared."""
+        return Avoided(self.requests, self.input, self.output, self.cost, round(self.spared * 1e9), self.unpriced)
 
 
 class Told(NamedTuple):

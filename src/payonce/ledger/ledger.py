@@ -9,6 +9,7 @@ import time
 from decimal import Decimal
 from typing import Final, Protocol
 
+from payonce.ledger.avoiding import avoided
 from payonce.ledger.hits import HitBook, Told
 from payonce.ledger.money import Bill
 from payonce.ledger.spending import enter, enter_missed, enter_unread
@@ -126,7 +127,7 @@ class Ledger:
         if self.scribe is not None and ask is not None:
             self.scribe.landed(landing, followers, ask)
         if landing.brought and landing.facts is not None:
-            self._tally.avoided(landing.facts.tokens, landing.took, followers + 1)
+            self._tally.avoided(avoided(landing.facts.tokens, landing.took, followers + 1))
             return
         counts["upstream.calls"] += 1
         counts["upstream.nanoseconds"] += round(landing.took * 1e9)
@@ -141,7 +142,7 @@ class Ledger:
                 counts["paid.input_tokens"] += tokens.input or 0
                 counts["paid.output_tokens"] += tokens.output or 0
             if followers:
-                self._tally.avoided(tokens, landing.took, followers)
+                self._tally.avoided(avoided(tokens, landing.took, followers))
 
     def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
         """An upstream answered, and this is its bill (`payonce.ledger.money.price`). Once for every answer, never for a

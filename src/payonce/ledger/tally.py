@@ -14,9 +14,10 @@ from typing import Any
 
 import orjson
 
+from payonce.ledger.avoiding import Avoided, avoided, gathered
 from payonce.ledger.hits import BUCKETS, HitSums
 from payonce.ledger.spending import prompt_figures
-from payonce.model.entry import Entry, Tokens
+from payonce.model.entry import Entry
 from payonce.model.receipt import Outcome, Saved
 
 MODELS = 100
@@ -26,6 +27,10 @@ OTHER = "other"
 
 PREFIX = "tally/"
 HOUR = 3600
+_AVOIDED = (
+    *("avoided.calls", "avoided.input_tokens", "avoided.output_tokens", "avoided.nano_dollars", "avoided.nanoseconds"),
+    "avoided.calls_without_price",
+)
 
 
 class Tally:
@@ -50,15 +55,10 @@ class Tally:
         histogram[bisect_left(BUCKETS, seconds)] += 1
         self.seconds[outcome] += round(seconds * 1e9)
 
-    def avoided(self, tokens: Tokens, took: float, calls: int = 1) -> None:
-        """`calls` upstream calls of this size were not made."""
-        self.counts["avoided.calls"] += calls
-        self.counts["avoided.input_tokens"] += (tokens.input or 0) * calls
-        self.counts["avoided.output_tokens"] += (tokens.output or 0) * calls
-        self.counts["avoided.nano_dollars"] += (tokens.cost or 0) * calls
-        self.counts["avoided.nanoseconds"] += round(took * 1e9) * calls
-        if tokens.cost is None:
-            self.counts["avoided.calls_without_price"] += calls
+    def avoided(self, avoided: Avoided) -> None:
+        """Upstream calls were not made."""
+        for name, amount in zip(_AVOIDED, avoided, strict=True):
+            self.counts[name] += amount
 
     def served(self, entry: Entry, times: int, *, converted: bool = False) -> None:
         """`entry` was served `times` times, as it is stored or `converted` to the other framing."""
@@ -66,7 +66,7 @@ class Tally:
             self.counts["requests.converted"] += times
         self.counts["bytes.served"] += len(entry.body) * times
         self.models[entry.model] += times
-        self.avoided(entry.facts.tokens, entry.took, times)
+        self.avoided(avoided(entry.facts.tokens, entry.took, times))
 
     def hits(self, histogram: list[int], nanoseconds: int) -> None:
         """Hits: so many in each latency bucket, `nanoseconds` in all."""
@@ -78,31 +78,18 @@ class Tally:
 
     def added(self, sums: HitSums) -> None:
         """Hits of one scene were served."""
-        counts = self.counts
         if sums.converted:
-            counts["requests.converted"] += sums.converted
-        if sums.unpriced:
-            counts["avoided.calls_without_price"] += sums.unpriced
-        counts["bytes.served"] += sums.size
-        counts["avoided.calls"] += sums.requests
-        counts["avoided.input_tokens"] += sums.input
-        counts["avoided.output_tokens"] += sums.output
-        counts["avoided.nano_dollars"] += sums.cost
-        counts["avoided.nanoseconds"] += round(sums.spared * 1e9)
+            self.counts["requests.converted"] += sums.converted
+        self.counts["bytes.served"] += sums.size
         self.models[sums.scene[3]] += sums.requests
+        self.avoided(sums.avoided)
 
     def gathered(self, saved: Saved) -> None:
-        """A part of a batch was served, or all of it: what was not paid counts, and a call only where none was made."""
-        counts, tokens = self.counts, saved.tokens
-        counts["bytes.served"] += saved.size
-        counts["avoided.input_tokens"] += tokens.input or 0
-        counts["avoided.nano_dollars"] += tokens.cost or 0
+        """A part of a batch was served, or all of it."""
+        self.counts["bytes.served"] += saved.size
         if saved.calls:
             self.models[saved.model] += saved.calls
-            counts["avoided.calls"] += saved.calls
-            counts["avoided.nanoseconds"] += round(saved.took * 1e9)
-            if tokens.cost is None:
-                counts["avoided.calls_without_price"] += saved.calls
+        self.avoided(gathered(saved))
 
 
 def encode(tally: Tally) -> bytes:
