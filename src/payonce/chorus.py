@@ -46,10 +46,10 @@ class Chorus:
         for scribe in self._scribes:
             scribe.billed(billed)
 
-    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
+    def shelved(self, told: Told, shown: list[Hits]) -> None:
         """The fast lane answered."""
         for scribe in self._scribes:
-            scribe.shelved(hits, histogram, nanoseconds)
+            scribe.shelved(told, shown)
 
     def unread(self, expired: Expired) -> None:
         """Written prefixes expired unread."""

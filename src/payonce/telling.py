@@ -92,7 +92,7 @@ class Teller:
         """An upstream's answer was billed."""
         _keep(self._billed, billed.request, billed)
 
-    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
+    def shelved(self, told: Told, shown: list[Hits]) -> None:
         """The fast lane answered; it does not where requests are told of one by one."""
 
     def unread(self, expired: Expired) -> None:

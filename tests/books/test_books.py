@@ -21,7 +21,7 @@ from payonce.books.journal import WAITING, Billed, Journal
 from payonce.books.posting import FILED, ROWS, Posting
 from payonce.books.reader import Reader, Which
 from payonce.books.words import BY, Figures, Filed, Histogram
-from payonce.ledger.hits import HitBook
+from payonce.ledger.hits import SHOWN, HitBook, Told, summed
 from payonce.ledger.money import Bill
 from payonce.ledger.usage import Usage
 from payonce.model import reason as why
@@ -207,7 +207,9 @@ def test_the_fast_lane_is_counted_in_full_and_filed_in_part(desk: Desk) -> None:
     histogram = [0] * 21
     histogram[3] = 500
     hits = [Hits(entry_of(), bytes([n // 256, n % 256]) * 16 + b"s", 2, False, n + 1) for n in range(250)]
-    desk.journal.shelved(hits, histogram, 500 * 400_000)
+    told = Told(summed(hits, 0.0004), histogram, [])
+    desk.journal.shelved(told, hits[:SHOWN])
+    desk.journal.shelved(Told((), [0] * 21, []), hits[SHOWN:])  # more is shown in this second than is filed
     desk.clerk.flush()
     total = desk.reader.total(NOON - 60)
     assert (total.requests, total.fast, total.hits, total.avoided_calls) == (500, 500, 500, 500)

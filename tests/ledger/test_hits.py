@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from payonce.books.batch import Batch
 from payonce.books.journal import Journal
 from payonce.books.posting import FILED, Posting
-from payonce.ledger.hits import SHOWN, Told
+from payonce.ledger.hits import BUCKETS, SHOWN, Told
 from payonce.ledger.ledger import MOST_SCENES, Ledger
 from payonce.ledger.tally import Tally
 from payonce.ledger.unread import Expired
@@ -64,7 +64,7 @@ class Scribe:
 
     def landed(self, landing: Landing, followers: int, ask: Ask) -> None: ...
 
-    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None: ...
+    def shelved(self, told: Told, shown: list[Hits]) -> None: ...
 
     def unread(self, expired: Expired) -> None: ...
 
@@ -101,6 +101,23 @@ def test_sums_say_what_hits_one_by_one_would_say(hits: list[Any], looks: set[int
     ):
         assert booked[ours] == plain.counts[theirs], ours
     assert sum(batch.latency.values()) == len(hits) == len(batch.receipts)
+
+
+@given(HITS)
+def test_hits_of_the_fast_lane_add_up_to_the_same(hits: list[Any]) -> None:
+    scribe, plain = Scribe(), Tally()
+    ledger = Ledger("w", 0, scribe)
+    given_: list[Hits] = []
+    for number, (model, namespace, tokens, size, _, converted) in enumerate(hits):
+        asked, entry = one(model, namespace, tokens, size)
+        given_.append(Hits(entry, asked.key.slot, number % 3 + 1, converted))
+        plain.served(entry, number % 3 + 1, converted=converted)
+    times = sum(each.times for each in given_)
+    ledger.fast_hits(given_, [times] + [0] * len(BUCKETS), times * 1000)
+    plain.hits([times] + [0] * len(BUCKETS), times * 1000)
+    plain.counts["requests.fast_lane"] = times
+    assert (+ledger.now.counts, ledger.now.models, ledger.now.latency) == (+plain.counts, plain.models, plain.latency)
+    assert ledger.now.seconds == plain.seconds
 
 
 def test_many_hits_are_in_the_sums_in_full_and_shown_in_part() -> None:

@@ -144,7 +144,7 @@ def told(
                 def stumble(*_: Any) -> Any:
                     raise PlantedError
 
-                broken.setattr(intake, "admit", stumble)
+                broken.setattr(intake, "take", stumble)
                 calls[0](gateway)
             assert until(lambda: access.exists() and len(access.read_text().splitlines()) >= len(calls) + 1, 15)
             pages = [f"/_payonce/{place}" for place in (*PLACES, *DATA)] + ["/metrics", "/readyz", "/healthz"]

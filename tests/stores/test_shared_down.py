@@ -134,7 +134,10 @@ def test_while_the_server_is_down_each_answer_is_lost_once_under_its_reason(
     assert set(asked(gateway, "down")) == {UNKEPT}
     assert until(lambda: counted(gateway, "dropped") != before["dropped"])
     for family, counts in before.items():
-        assert change(counts, counted(gateway, family)) == {"store-down": QUESTIONS}, family
+        lost = change(counts, counted(gateway, family))
+        if family == "dropped":  # the poll that was under way when the server died may say so only now
+            assert lost.pop("store-fault", 0) <= 1
+        assert lost == {"store-down": QUESTIONS}, family
     page = ready(gateway)
     assert page["status"] == "degraded"
     assert page["dropped"]["store-down"] == QUESTIONS

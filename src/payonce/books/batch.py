@@ -135,12 +135,13 @@ def hit_row(hit: Hit) -> ReceiptRow:
     )
 
 
-def shelved_row(hits: Hits, at: float, scene: Scene, took: float) -> ReceiptRow:
-    tokens = hits.entry.facts.tokens
+def shelved_row(hits: Hits, at: float, took: float) -> ReceiptRow:
+    entry = hits.entry
+    tokens = entry.facts.tokens
     return ReceiptRow(
         id=hits.request,
         request=0,
-        scene=scene,
+        scene=Scene(entry.tenant, entry.namespace, entry.endpoint, entry.model),
         at=at,
         outcome=HIT,
         reason="",
@@ -152,6 +153,6 @@ def shelved_row(hits: Hits, at: float, scene: Scene, took: float) -> ReceiptRow:
         avoided_nano=tokens.cost,
         avoided_input=tokens.input,
         avoided_output=tokens.output,
-        served_bytes=len(hits.entry.body),
+        served_bytes=len(entry.body),
         parts=None,
     )

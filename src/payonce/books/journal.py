@@ -47,13 +47,11 @@ class Served(NamedTuple):
 
 
 class Shelved(NamedTuple):
-    """What the fast lane gave in about a second: `histogram` has a count for each bucket, `nanoseconds` is how long all
-    of it took."""
+    """What the fast lane gave since the last time; some of it is `shown`."""
 
     at: float
-    hits: list[Hits]
-    histogram: list[int]
-    nanoseconds: int
+    told: Told
+    shown: list[Hits]
 
 
 class Landed(NamedTuple):
@@ -149,9 +147,9 @@ class Journal:
         steered = ask.call.steering is not None
         self._add(Landed(self._clock(), landing, followers, ask.call.number, scene, steered))
 
-    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
+    def shelved(self, told: Told, shown: list[Hits]) -> None:
         """The fast lane answered."""
-        self._add(Shelved(self._clock(), hits, histogram, nanoseconds))
+        self._add(Shelved(self._clock(), told, shown))
 
     def billed(self, billed: Billed) -> None:
         """An upstream's answer was billed."""

@@ -117,21 +117,16 @@ class Posting:
         return orjson.dumps(parts) if parts else None
 
     def _shelved(self, batch: Batch, event: Shelved) -> None:
-        self._spread(batch, event.at, event.histogram)
-        took = event.nanoseconds / (sum(event.histogram) or 1)
-        for hits in event.hits:
-            entry, times = hits.entry, hits.times
-            scene = Scene(entry.tenant, entry.namespace, entry.endpoint, entry.model)
-            sums = batch.at(event.at, scene, HIT)
-            sums["requests"] += times
-            sums["fast"] += times
-            sums["answer_ns"] += round(took * times)
-            sums["served_bytes"] += len(entry.body) * times
-            sums["converted"] += times * hits.converted
-            avoid(sums, avoided(entry.facts.tokens, entry.took, times))
-            if self._filed < FILED:
-                self._filed += 1
-                batch.receipts.append(shelved_row(hits, event.at, scene, took / 1e9))
+        told = event.told
+        self._spread(batch, event.at, told.histogram)
+        for each in told.sums:
+            sums = batch.at(event.at, Scene(*each.scene), HIT)
+            sums["fast"] += each.requests
+            add_hits(sums, each)
+        took = sum([each.took for each in told.sums]) / (sum(told.histogram) or 1)
+        filed = event.shown[: max(0, FILED - self._filed)]
+        self._filed += len(filed)
+        batch.receipts += [shelved_row(hits, event.at, took) for hits in filed]
 
     def _unread(self, batch: Batch, event: Unread) -> None:
         sums = batch.at(event.at, Scene(), CALL)

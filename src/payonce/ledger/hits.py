@@ -7,6 +7,7 @@ must never do I/O, and never keeps an ask or an entry alive.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from payonce.ledger.avoiding import Avoided
@@ -14,6 +15,7 @@ from payonce.model.call import Ask
 from payonce.model.entry import Entry, Tokens
 from payonce.model.key import Key
 from payonce.model.ports import Clock
+from payonce.model.receipt import Hits
 
 BUCKETS: Final = (
     *(0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -52,6 +54,22 @@ class HitSums:
         self.input = self.output = self.cost = self.unpriced = 0
         self.took = self.spared = 0.0
 
+    def add(self, entry: Entry, took: float, times: int = 1, *, converted: bool = False) -> None:
+        """`entry` was served so many times, `took` seconds in all after it was asked for."""
+        spent = entry.facts.tokens
+        self.requests += times
+        self.took += took
+        self.spared += entry.took * times
+        self.size += len(entry.body) * times
+        self.input += (spent.input or 0) * times
+        self.output += (spent.output or 0) * times
+        if spent.cost is None:
+            self.unpriced += times
+        else:
+            self.cost += spent.cost * times
+        if converted:
+            self.converted += times
+
     @property
     def avoided(self) -> Avoided:
         """The upstream calls that these hits spared."""
@@ -85,21 +103,10 @@ class HitBook:
         sums = self._sums.get(scene)
         if sums is None:
             sums = self._sums[scene] = HitSums(scene)
-        spent, size = entry.facts.tokens, len(entry.body)
-        sums.requests += 1
-        sums.took += took
-        sums.spared += entry.took
-        sums.size += size
-        sums.input += spent.input or 0
-        sums.output += spent.output or 0
-        if spent.cost is None:
-            sums.unpriced += 1
-        else:
-            sums.cost += spent.cost
-        if converted:
-            sums.converted += 1
+        sums.add(entry, took, converted=converted)
         self._histogram[bisect_left(BUCKETS, took)] += 1
         if len(self._shown) < SHOWN:
+            spent, size = entry.facts.tokens, len(entry.body)
             self._shown.append(Hit(self._clock(), took, ask.call.number, scene, ask.key, converted, spent, size))
 
     def take(self) -> Told:
@@ -107,3 +114,16 @@ class HitBook:
         told = Told(tuple(self._sums.values()), self._histogram, self._shown)
         self._sums, self._histogram, self._shown = {}, [0] * (len(BUCKETS) + 1), []
         return told
+
+
+def summed(hits: Iterable[Hits], seconds: float) -> tuple[HitSums, ...]:
+    """What hits of the fast lane add up to, by scene; each took so many seconds."""
+    found: dict[Scene, HitSums] = {}
+    for each in hits:
+        entry = each.entry
+        scene = (entry.tenant, entry.namespace, entry.endpoint, entry.model)
+        sums = found.get(scene)
+        if sums is None:
+            sums = found[scene] = HitSums(scene)
+        sums.add(entry, seconds * each.times, each.times, converted=each.converted)
+    return tuple(found.values())

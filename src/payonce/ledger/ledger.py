@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Final, Protocol
 
 from payonce.ledger.avoiding import avoided
-from payonce.ledger.hits import HitBook, Told
+from payonce.ledger.hits import SHOWN, HitBook, Told, summed
 from payonce.ledger.money import Bill
 from payonce.ledger.spending import enter, enter_missed, enter_unread
 from payonce.ledger.tally import HOUR, MODELS, OTHER, PREFIX, Tally, encode, join
@@ -47,7 +47,7 @@ class Scribe(Protocol):
         """An upstream call ended."""
         ...
 
-    def shelved(self, hits: list[Hits], histogram: list[int], nanoseconds: int) -> None:
+    def shelved(self, told: Told, shown: list[Hits]) -> None:
         """The fast lane answered."""
         ...
 
@@ -168,10 +168,11 @@ class Ledger:
         tally = self._tally
         tally.counts["requests.fast_lane"] += sum(histogram)
         tally.hits(histogram, nanoseconds)
-        for each in hits:
-            tally.served(each.entry, each.times, converted=each.converted)
+        sums = summed(hits, nanoseconds / 1e9 / (sum(histogram) or 1))
+        for each in sums:
+            tally.added(each)
         if self.scribe is not None:
-            self.scribe.shelved(hits, histogram, nanoseconds)
+            self.scribe.shelved(Told(sums, histogram, []), hits[:SHOWN])
 
     def leaf(self, now: float) -> tuple[str, bytes] | None:
         """The present hour's tally as a record to note, if it changed since; turns the page with the hour."""
