@@ -40,6 +40,7 @@ class Answering:
         self._intake = intake
         self._guard = guard
         self._shelf = shelf
+        self._named = world.books.journal.named if world.books is not None else None
 
     def answer(self, head: KnownHead, body: bytes, face: LaneAnswer, name: Name, begin: Begin) -> None:
         """Answer a POST to a cached endpoint that the fast lane has read; `name` is its name on the shelf. What takes
@@ -76,9 +77,9 @@ class Answering:
     def _take(self, said: Said, body: bytes, face: AsgiFace | LaneAnswer) -> Admitted | Bypassed | Refused:
         """What becomes of a request; the answer is going to say its id."""
         taken = self._intake.take(said, body)
-        if self._world.books is not None and not isinstance(taken, Refused):
+        if self._named is not None and not isinstance(taken, Refused):
             call = taken.ask.call if isinstance(taken, Admitted) else taken.call
-            face.said = self._world.books.journal.named(call.number)
+            face.said = self._named(call.number)
         return taken
 
     async def play(self, route: Route, query: bytes, headers: Headers, body: bytes, face: AsgiFace) -> Told:
@@ -118,9 +119,8 @@ class Answering:
         body = receipt.entry.body
         if ask.hit_usage != "verbatim":
             body = taken.dialect.respend(body, ask.key.stream, ask.hit_usage)
-        books, key = self._world.books, ask.key
-        named = books.journal.named if books is not None else None
-        ready = Ready(receipt.entry, body, key.slot, self._world.tiers.purges, named, converted=receipt.converted)
+        purges, slot = self._world.tiers.purges, ask.key.slot
+        ready = Ready(receipt.entry, body, slot, purges, self._named, converted=receipt.converted)
         self._shelf.put(name, ready)
 
     async def stumbled(self, face: AsgiFace | LaneAnswer) -> None:
