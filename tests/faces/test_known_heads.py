@@ -237,6 +237,19 @@ def test_what_is_known_is_bounded(gateway: RunningGateway) -> None:
             assert wire.reply().status == 200
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["in one read", "head and body apart"])
+def test_a_body_that_is_too_large_is_refused_behind_a_known_head_too(upstream: RawUpstream, apart: bool) -> None:
+    small, large = request("small"), request("large " * 1000)
+    with running_gateway(upstream.base_url, max_body_bytes=2000) as gateway, gateway.wire() as wire:
+        for _ in range(3):
+            wire.send(small)
+            assert wire.reply().status == 200
+        split = large.index(b"\r\n\r\n") + 4
+        read(gateway, connection(gateway, wire), *((large[:split], large[split:]) if apart else (large,)))
+        reply = wire.reply()
+        assert (reply.status, reply.error) == (413, "body-too-large")
+
+
 def test_strange_heads_are_looked_up_now_and_then() -> None:
     looks = [number for number in range(1, 10 * LOOK_AGAIN) if worth_a_look(number)]
     assert looks[: MOST_STRANGE - 1] == list(range(1, MOST_STRANGE))

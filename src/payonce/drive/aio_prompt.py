@@ -82,7 +82,7 @@ class PromptExchange:
                     self._ends.begin(self._rest(effect))
                     return
         except StopIteration as end:
-            self._tell(end.value)
+            self._end(end.value)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client has to be answered
             self._ends.failed(error)
 
@@ -130,8 +130,11 @@ class PromptExchange:
         except Exception as error:  # noqa: BLE001 - as above
             self._ends.failed(error)
         else:
-            self._tell(receipt)
+            self._end(receipt)
 
-    def _tell(self, receipt: Receipt) -> None:
-        self._player.listener.exchanged(receipt, self._player.clock() - self._started, self._ask)
-        self._ends.done(receipt)
+    def _end(self, receipt: Receipt) -> None:
+        try:
+            self._player.listener.exchanged(receipt, self._player.clock() - self._started, self._ask)
+            self._ends.done(receipt)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._ends.failed(error)

@@ -27,6 +27,7 @@ class GatewayProtocol(StrictProtocol):
         super().__init__(*args, **kwargs)
         shelf = self.gateway.shelf
         self._shelf = shelf if shelf is not None and shelf.max_bytes > 0 else None
+        self._most = min(LANE_BODY_BYTES, self.gateway.settings.max_body_bytes)
         self._last: tuple[HeadName, KnownHead] | None = None
         self._name: HeadName | None = None
         self._coming: tuple[KnownHead, int] | None = None
@@ -41,7 +42,7 @@ class GatewayProtocol(StrictProtocol):
             if self._shelf is not None and not self.answering and not self.refused and not self._stopping:
                 last = self._last
                 start = 0 if last is None else body_at(last[0], data)
-                if last is not None and start:
+                if last is not None and start and len(data) - start <= self._most:
                     self._begins(last[1])
                     self._give(last[1], data[start:])
                     return
@@ -56,7 +57,7 @@ class GatewayProtocol(StrictProtocol):
         if not worth_a_look(self._strange) or not data.startswith(b"POST ") or (found := named(data)) is None:
             return False
         name, (length, body) = found
-        if length > LANE_BODY_BYTES or len(body) > length:
+        if length > self._most or len(body) > length:
             return False
         head = self.gateway.heads.find(name)
         if head is None:
@@ -99,7 +100,7 @@ class GatewayProtocol(StrictProtocol):
             and not self.answering
             and not self._stopping
             and self._length is not None
-            and self._length <= LANE_BODY_BYTES
+            and self._length <= self._most
             and not self.expect_100_continue
             and self._method == b"POST"
             and self._version == "1.1"
