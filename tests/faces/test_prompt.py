@@ -118,6 +118,56 @@ def test_a_client_whose_buffer_is_full_gets_the_rest_by_a_task(
     assert gateway.post(body).hit
 
 
+def test_a_mistake_after_the_answer_is_logged_without_the_answer(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = warmed(gateway, "after")
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("planted")
+
+    with monkeypatch.context() as planted:
+        planted.setattr(Shelf, "put", broken)
+        reply = gateway.post(body)
+        assert reply.hit
+    assert until(lambda: "planted" in caplog.text)
+    said = reply.json()["choices"][0]["message"]["content"]
+    assert said
+    assert said not in caplog.text
+    assert "Receipt" not in caplog.text
+    assert gateway.post(body).hit
+
+
+@pytest.mark.parametrize("gateway", ["redis"], indirect=True)
+def test_once_the_player_is_closing_nothing_takes_off_for_a_client_that_has_left(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    player = gateway.gateway.world.player
+    flights: list[Any] = []
+    begin, end, board = AsyncReads.begin, AsyncReads.end, player.flights.board
+    asked: list[Any] = []
+
+    def begun(reads: AsyncReads, sought: Any) -> Any:
+        asked.append(sought)
+        monkeypatch.setattr(player, "closing", True)  # the server stops while the store is asked
+        return begin(reads, sought)
+
+    monkeypatch.setattr(player.flights, "board", lambda *effect: (flights.append(effect), board(*effect))[1])
+    monkeypatch.setattr(AsyncReads, "end", lambda *given: (asked.append("end"), end(*given))[1])
+    with gateway.wire() as wire, monkeypatch.context() as stopping:
+        stopping.setattr(AsyncReads, "begin", begun)
+        wire.send(post(ask("gone"), PATH, gateway.host))
+        assert until(lambda: bool(asked))
+        [node] = gateway.gateway.world.tiers.behind._live.medium.wire.nodes(0.0)
+        assert until(lambda: node.lanes.counts[0] == 0), "it has answered"
+        for _ in range(3):
+            gateway.run(lambda: None)  # turns of the loop
+    assert (flights, "end" in asked) == ([], False)
+    monkeypatch.setattr(player, "closing", False)
+    assert gateway.post(ask("not gone")).status == 200
+    assert flights, "the control"
+
+
 @pytest.mark.parametrize("gateway", ["redis"], indirect=True)
 def test_a_client_that_leaves_while_redis_is_asked_is_given_nothing(
     gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch

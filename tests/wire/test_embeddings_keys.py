@@ -144,6 +144,8 @@ def test_what_is_no_list_of_items_is_one_whole(given: Any) -> None:
 
 def test_a_stream_of_embeddings_is_one_whole() -> None:
     assert intent(b'{"model":"m","input":["a"],"stream":true}').items == ()
+    assert intent(b'{"model":"m","input":["a"],"stream":0}').items == ()
+    assert intent(b'{"model": "m", "input": ["a"], "stream": 0}').items == ()
     assert len(intent(b'{"model":"m","input":["a"],"stream":false}').items) == 1
 
 

@@ -136,6 +136,8 @@ STATE: list[dict[str, Any]] = [
     {"conversation": {"id": "conv_1"}},
     {"background": True},
     {"background": 1},
+    {"background": 0},
+    {"background": 0.0},
     {"input": [SAID, {"type": "item_reference", "id": "msg_1"}]},
     {"input": [{"id": "msg_1"}]},
     {"input": [{"id": "msg_1", "type": None}]},

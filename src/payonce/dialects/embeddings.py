@@ -57,7 +57,8 @@ class EmbeddingsDialect:
         inputs = _inputs(members.get("input")) if tokens is None else tokens
         if tokens is not None:
             canonical = b"\n".join((shell, *tokens))
-        if members.get("stream") or not members.keys().isdisjoint(_OTHER_SHAPES):
+        streams = members.get("stream")
+        if (streams is not None and streams is not False) or not members.keys().isdisjoint(_OTHER_SHAPES):
             inputs = []  # the answer may have any shape
         if len(inputs) > MOST_ITEMS:
             return why.BATCH_TOO_LONG

@@ -172,9 +172,9 @@ class ResponsesDialect:
 
 def _leans_on_state(members: dict[str, Any]) -> bool:
     """Whether the request is about what the provider keeps, so that its text alone does not say what it asks."""
-    options, items = members.get("prompt_cache_options"), members.get("input")
+    options, items, background = (members.get(name) for name in ("prompt_cache_options", "input", "background"))
     return (
-        members.get("background") not in (None, False)
+        (background is not None and background is not False)  # 0 is neither, whatever `==` says
         or members.get("previous_response_id") is not None
         or members.get("conversation") is not None
         or (isinstance(options, dict) and bool(options.get("comparison_response_id") or options.get("prewarm")))

@@ -51,6 +51,7 @@ class AsyncPlayer:
         pool: ThreadPoolExecutor | None = None,
         rng: random.Random | None = None,
     ) -> None:
+        self.closing = False
         self.tower = tower
         self.listener = listener
         self.clock = clock
@@ -132,6 +133,7 @@ class AsyncPlayer:
 
     async def close(self, drain: float) -> None:
         """Let what is in the air land within `drain` seconds, cancel the rest, and stop reading."""
+        self.closing = True
         await self.flights.close(drain)
         self.reads.close()
 

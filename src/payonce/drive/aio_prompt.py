@@ -69,22 +69,31 @@ class PromptExchange:
     def _go_on(self, answer: Any) -> None:
         """Tell the story on from the answer to its last question."""
         try:
+            receipt = self._told(answer)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client has to be answered
+            self._ends.failed(error)
+        else:
+            if receipt is not None:
+                self._end(receipt)
+
+    def _told(self, answer: Any) -> Receipt | None:
+        """The receipt, where the story ends; None where it waits."""
+        try:
             while True:
                 effect = self._story.send(answer)
                 if isinstance(effect, do.Lookup):
                     answer = self._look(effect)
                     if answer is None:
-                        return
+                        return None
                 elif isinstance(effect, do.Relay) and (body := self._whole(effect)) is not None:
                     self._face.give(effect.head, label_headers(effect.label), body)
                     answer = not self._face.gone
                 else:
                     self._ends.begin(self._rest(effect))
-                    return
+                    return None
         except StopIteration as end:
-            self._end(end.value)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client has to be answered
-            self._ends.failed(error)
+            receipt: Receipt = end.value
+        return receipt
 
     def _look(self, effect: do.Lookup) -> Entry | Reason | None:
         """What is found at once; None where the story goes on later."""
@@ -101,6 +110,9 @@ class PromptExchange:
     def _answered(self, come: Later) -> None:
         effect = self._sought
         assert effect is not None
+        if self._player.closing:  # its client has left, or the server would not have come to this: nothing takes off
+            self._story.close()
+            return
         try:
             answer = come.result()
             found = self._player.reads.end(effect.ask, answer, time.monotonic() - self._asked_at)

@@ -19,6 +19,7 @@ from typing import Any
 
 from payonce.drive.abilities import absence, asked_by_loops, distant, handy, keeping, offering, read_by_loops
 from payonce.drive.changes import Changes
+from payonce.drive.newest import Newest
 from payonce.errors import NoneIdleError, StoreError
 from payonce.model import reason as why
 from payonce.model.about import about_entry
@@ -55,6 +56,8 @@ class Tiers:
         self.on_change: list[Callable[[bytes], None]] = []
         self.changes = Changes(self, clock, self.complain)
         self._complained = False
+        self._newest = Newest()
+        self._clock = clock
         self._absent = absence(behind)
         self._keep = keeping(self.keeper)
         self._distant = distant(behind)
@@ -136,8 +139,10 @@ class Tiers:
         return self._asks.answered(slot, answer, in_thread=in_thread)
 
     def promote(self, ask: Ask | Sought, blob: bytes, entry: Entry) -> None:
-        """Let the front have what was found behind."""
-        self._offer(ask.key.slot, blob, about_entry(entry))
+        """Let the front have what was found behind, unless something newer was put, or all deleted, meanwhile."""
+        slot = ask.key.slot
+        if self._newest.allows(slot, entry.stored_at):
+            self._offer(slot, blob, about_entry(entry))
 
     def settle(
         self,
@@ -184,6 +189,7 @@ class Tiers:
         slot = ask.key.slot
         blob = seal(entry, slot, self.secret)
         about = about_entry(entry)
+        self._newest.put(slot, entry.stored_at)
         try:
             unkept = self._keep(ask, blob, about)
         except StoreError as error:
@@ -198,6 +204,7 @@ class Tiers:
 
     def forget(self, slot: bytes) -> None:
         """Delete what stands at `slot`."""
+        self._newest.put(slot, self._clock())
         self.front.delete(slot)
         try:
             if self.behind is not None:

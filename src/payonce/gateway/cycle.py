@@ -34,6 +34,10 @@ class Leaving:
             self._gone_calls = []
         self._gone_calls.append(call)
 
+    def answered(self) -> None:
+        """Nobody wants to know any more: what they hold on to (a body, say) need not wait for the next request."""
+        self._gone_calls = None
+
     def lost(self) -> None:
         """The connection was lost."""
         calls, self._gone_calls = self._gone_calls or [], None
@@ -57,7 +61,11 @@ class GatewayCycle(Leaving, RequestResponseCycle):
             except asyncio.CancelledError:
                 self.abort()
 
-        await super().run_asgi(told)
+        try:
+            await super().run_asgi(told)
+        finally:
+            self.answered()
+            self.scope["extensions"].clear()  # the scope and this hold each other
 
     async def send(self, message: Any) -> None:
         """As uvicorn's, but for HTTP/1.0, which knows no chunks: there the connection's end is the body's."""
@@ -211,6 +219,7 @@ class LaneAnswer(Leaving):
         if self.response_complete or self.disconnected:
             return
         self.response_complete = True
+        self.answered()
         if not self.keep_alive:
             self._transport.close()
         self._on_response()
