@@ -19,6 +19,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from payonce.gateway import watched
+from payonce.gateway.cycle import LaneAnswer
+from payonce.gateway.shelf import Shelf
 from tests.dashboard.test_door import DATA, PLACES
 from tests.monitoring.test_traces import Collected, collected  # noqa: F401 - a fixture
 from tests.support.gateway import (
@@ -140,11 +143,7 @@ def told(
             calls = go_everywhere(gateway)
             with monkeypatch.context() as broken:
                 intake = gateway.gateway.intake
-
-                def stumble(*_: Any) -> Any:
-                    raise PlantedError
-
-                broken.setattr(intake, "take", stumble)
+                broken.setattr(intake, "take", _stumble)
                 calls[0](gateway)
             assert until(lambda: access.exists() and len(access.read_text().splitlines()) >= len(calls) + 1, 15)
             pages = [f"/_payonce/{place}" for place in (*PLACES, *DATA)] + ["/metrics", "/readyz", "/healthz"]
@@ -173,6 +172,36 @@ def _get(gateway: RunningGateway, path: str) -> str:
 def test_no_place_tells_a_key_a_prompt_or_an_answer(told: dict[str, str]) -> None:
     found = [(place, name) for place, text in told.items() for name, secret in SECRETS.items() if secret in text]
     assert found == []
+
+
+def test_the_fast_lane_tells_no_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an access log and spans, requests go by the lane."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(watched, "tracing", lambda **_: None)
+    with raw_upstream(behave) as upstream:
+        upstreams = (("", upstream.base_url), ("dead", DEAD))
+        with running_gateway(upstreams, store=f"sqlite:{tmp_path}/cache.db", prompt_cache="auto") as gateway:
+            calls = [call for _ in range(3) for call in go_everywhere(gateway)]
+            for place in ((gateway.gateway.intake, "take"), (LaneAnswer, "give"), (Shelf, "put")):
+                with monkeypatch.context() as broken:
+                    broken.setattr(Shelf, "get", lambda *_: None)  # so that the story is told
+                    broken.setattr(*place, _stumble)
+                    for call in calls[: len(asked())]:
+                        with contextlib.suppress(CutError, EOFError):
+                            call(gateway)
+            assert gateway.fast_hits() > 0
+            pages = {page: _get(gateway, page) for page in ("/metrics", "/readyz", "/_payonce/requests")}
+            pages["notes"] = repr(gateway.gateway.world.tiers.keeper.notes())  # type: ignore[attr-defined]
+    told = pages | {"log": caplog.text}
+    assert told["log"].count("PlantedError") >= 3
+    found = [(place, name) for place, text in told.items() for name, secret in SECRETS.items() if secret in text]
+    assert found == []
+
+
+def _stumble(*_: Any) -> Any:
+    raise PlantedError
 
 
 def test_every_place_was_looked_at_and_says_something(told: dict[str, str]) -> None:
