@@ -243,13 +243,13 @@ def test_a_forged_or_changed_session_is_none() -> None:
     forged = [
         f"admin.{ends}.{rest}",
         f"{name}.{int(ends) + 1}.{rest}",
-        view[:-1] + "0",
+        view[:-1] + ("1" if view.endswith("0") else "0"),
         view + "0",
         "",
         "a.b.c",
         "é" * 20,
     ]
-    assert [sessions.check(cookie) for cookie in forged if cookie != view] == [None] * len(forged)
+    assert [sessions.check(cookie) for cookie in forged] == [None] * len(forged)
     assert Sessions(b"K" * 32, clock, digests.__getitem__).check(view) is None
     digests["view"] = "another token"
     assert sessions.check(view) is None
