@@ -70,7 +70,7 @@ def gateway(upstream: RawUpstream) -> Iterator[RunningGateway]:
 def parsing(upstream: RawUpstream) -> Iterator[RunningGateway]:
     """One that knows no head: its parser reads everything."""
     with running_gateway(upstream.base_url) as running:
-        running.gateway.heads.keep = lambda *_: None  # type: ignore[method-assign]
+        running.gateway.heads.keep = lambda *_: False  # type: ignore[method-assign]
         yield running
 
 
@@ -229,7 +229,7 @@ def test_what_is_known_is_bounded(gateway: RunningGateway) -> None:
     assert len(heads) == MOST_HEADS
     assert heads.find((b"0", b"")) is None
     assert heads.find((b"%d" % (2 * MOST_HEADS - 1), b"")) is one
-    heads.keep((b"x" * MOST_HEAD_BYTES, b"y"), one)
+    assert not heads.keep((b"x" * MOST_HEAD_BYTES, b"y"), one)
     assert len(heads) == MOST_HEADS
     with gateway.wire() as wire:
         for size in (LANE_BODY_BYTES - 500, LANE_BODY_BYTES + 500, LANE_BODY_BYTES - 500):

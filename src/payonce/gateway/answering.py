@@ -53,13 +53,13 @@ class Answering:
         try:
             said = head.said
             if said is None:
+                against = self._guard.against(head.headers)
+                if against is not None:
+                    begin(face.refuse(against))
+                    return
                 route = head.route
-                head.against = self._guard.against(head.headers)
                 said = self._intake.heard(route.upstream, route.endpoint, head.query, head.headers)
                 head.said = said
-            if head.against is not None:
-                begin(face.refuse(head.against))
-                return
             taken = self._take(said, body, face)
             if not isinstance(taken, Admitted):
                 begin(self._decline(taken, face, failed))

@@ -116,9 +116,9 @@ class GatewayProtocol(StrictProtocol):
             return
         headers = tuple(self.headers)
         head = KnownHead(self.url, route, headers, told_by(self.url, headers))
-        if self._name is not None:
-            self.gateway.heads.keep(self._name, head)
-            self._last, self._name = (self._name, head), None
+        name, self._name = self._name, None
+        if name is not None and self.gateway.heads.keep(name, head):
+            self._last = name, head
         self._give(head, body)
 
     def _give(self, head: KnownHead, body: bytes) -> None:

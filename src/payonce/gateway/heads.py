@@ -12,7 +12,6 @@ from typing import NamedTuple
 from payonce.gateway.routes import Route
 from payonce.intake import Said
 from payonce.model.call import Headers
-from payonce.model.reason import Reason
 
 MOST_HEADS = 256
 MOST_HEAD_BYTES = 8 << 10
@@ -29,10 +28,9 @@ HeadName = tuple[bytes, bytes]
 
 class KnownHead:
     """A POST to a cached endpoint that the lane may answer, but for its body. `told` is what the shelf wants to know of
-    it (see `name_of`). `against` and `said` are found out when the story is told for the first time; `said` is None
-    until then."""
+    it (see `name_of`). `said` is found out when the story is told for the first time, and None until then."""
 
-    __slots__ = ("against", "headers", "query", "route", "said", "told", "url")
+    __slots__ = ("headers", "query", "route", "said", "told", "url")
 
     def __init__(self, url: bytes, route: Route, headers: Headers, told: bytes) -> None:
         self.url = url
@@ -40,7 +38,6 @@ class KnownHead:
         self.headers = headers
         self.told = told
         self.query = url.partition(b"?")[2]
-        self.against: Reason | None = None
         self.said: Said | None = None
 
 
@@ -57,13 +54,14 @@ class Heads:
         """What is known of the head with this name."""
         return self._known.get(name)
 
-    def keep(self, name: HeadName, head: KnownHead) -> None:
-        """Remember `head`, which the parser has found in a read of this name."""
+    def keep(self, name: HeadName, head: KnownHead) -> bool:
+        """Remember `head`, which the parser has found in a read of this name; False where it is too long for that."""
         if len(name[0]) + len(name[1]) > MOST_HEAD_BYTES:
-            return
+            return False
         if len(self._known) >= MOST_HEADS:
             del self._known[next(iter(self._known))]
         self._known[name] = head
+        return True
 
 
 class Parts(NamedTuple):
