@@ -101,9 +101,13 @@ class Server:
         self.process.wait(10)
 
     def freeze(self) -> None:
-        """SIGSTOP: it listens, and answers nothing."""
+        """SIGSTOP: it listens, and answers nothing; returns when the last of its threads stands still (waitid(2)).
+
+        A signal is on its way for a moment: a thread on the other core may answer in it.
+        """
         assert self.process is not None
         self.process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
     def thaw(self) -> None:
         """SIGCONT."""
