@@ -13,14 +13,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from payonce.core.fields import is_inert
 from payonce.gateway.arrival import Phase
 from payonce.gateway.deadlines import sweep
 from payonce.gateway.fastlane import LANE_BODY_BYTES, GatewayProtocol
 from payonce.gateway.heads import (
+    ID_FIELDS,
     LOOK_AGAIN,
     MOST_HEAD_BYTES,
     MOST_HEADS,
+    MOST_HOLES,
+    MOST_ID_BYTES,
     MOST_STRANGE,
+    Found,
+    HeadName,
     Heads,
     KnownHead,
     body_at,
@@ -28,6 +34,7 @@ from payonce.gateway.heads import (
     worth_a_look,
 )
 from payonce.gateway.routes import Route
+from payonce.gateway.shelf import told_by
 from tests.support.gateway import (
     PATH,
     RawUpstream,
@@ -84,6 +91,9 @@ REQUESTS: Sequence[bytes] = (
     request("a stream", stream=True),
     request("another length of body, with digits more " * 30),
     request("another head", JSON + b"X-Payonce-Namespace: n\r\n"),
+    *(request("an id", JSON + b"X-Request-Id: %d\r\nTraceParent: 00-%d\r\n" % (7**n, n)) for n in range(4)),
+    request("an id", JSON + b"X-Request-Id: \r\nTraceParent: 00-7\r\n"),
+    request("an id", JSON + b"X-Request-Id: a b\r\nTraceParent: 00-7\r\n"),
     request("no cache", JSON + b"Cache-Control: no-cache\r\n"),
     request("another type", b"Content-Type: text/plain\r\n"),
     request("bad directive", JSON + b"X-OpenRouter-Cache-TTL: soon\r\n"),
@@ -162,23 +172,91 @@ def test_a_head_is_parsed_once_for_all_connections(
     assert sum(piece.startswith(b"POST") for piece in parsed) == 1, "only the very first"
 
 
-def test_bytes_that_are_not_those_of_a_known_head_are_parsed() -> None:
-    data = request("one")
+@pytest.mark.parametrize("more", [JSON, JSON + b"x-request-id: 1a\r\nTraceparent: 00-2b\r\n"], ids=["plain", "ids"])
+def test_bytes_that_are_not_those_of_a_known_head_are_parsed(more: bytes) -> None:
+    data = request("one", more)
     found = named(data)
     assert found is not None
-    name, parts = found
-    end = data.index(b"\r\n\r\n") + 4
-    start = body_at(name, data)
-    assert data[start:] == parts.behind == data[end:]
+    name, end = found.name, data.index(b"\r\n\r\n") + 4
+    assert (body_at(name, data), found.body, found.length) == (end, end, len(data) - end)
+    others = 0
     for place in range(end):
-        for other in (b"x", b" ", b"\r", b"9", b""):
+        for other in (b"x", b" ", b"\r", b"\n", b"9", b"\0", b"\xe4", b"", b"\r\n"):
             changed = data[:place] + other + data[place + 1 :]
-            if changed != data:
-                again = named(changed)
-                whole = again is not None and len(again[1].behind) == again[1].length
-                assert not (body_at(name, changed) and (again is None or again[0] != name or not whole)), changed
-                if body_at(name, changed):
-                    assert int(changed[len(name[0]) : changed.index(b"\r", len(name[0]))]) == len(parts.behind)
+            again, start = named(changed), body_at(name, changed)
+            if start:
+                assert again == Found(name, len(data) - end, start), changed
+                others += changed != data
+            else:
+                assert again is None or again.name != name or again.length != len(changed) - again.body, changed
+    assert bool(others) is (b"-id" in more), "another id is still the same head"
+
+
+def test_only_what_is_nothing_to_the_cache_may_be_another_in_a_known_head() -> None:
+    assert all(is_inert(field) for field in ID_FIELDS)
+    empty = told_by(b"/", ())
+    assert all(told_by(b"/", ((field, b"1"),)) == empty for field in ID_FIELDS)
+
+
+def test_ids_that_are_long_or_many_are_part_of_a_name_or_make_none() -> None:
+    def name(*ids: bytes) -> HeadName | None:
+        found = named(request("one", b"".join(b"X-Request-Id: %b\r\n" % one for one in ids)))
+        return None if found is None else found.name
+
+    assert name(b"1") == name(b"2") == name(b"x" * MOST_ID_BYTES) != name(b"1", b"2")
+    assert name(b"x" * (MOST_ID_BYTES + 1)) != name(b"y" * (MOST_ID_BYTES + 1))
+    assert name(*[b"1"] * (MOST_HOLES - 1)) is not None
+    assert name(*[b"1"] * MOST_HOLES) is None
+    assert named(request("one", b"Content-Length: 4\r\n")) is None
+
+
+@pytest.mark.parametrize("bad", [b"a\0b", b"a\rb", b"a\nb", b"7\r\nContent-Length: 5", b"7\r\nHost: h", b"7\r\n x"])
+def test_what_no_head_may_hold_is_refused_behind_one_that_is_known_but_for_its_id(
+    gateway: RunningGateway, bad: bytes
+) -> None:
+    with gateway.wire() as wire:
+        protocol = connection(gateway, wire)
+        for value in (b"1", b"2", b"3"):
+            read(gateway, protocol, request("bad ids", JSON + b"X-Request-Id: %b\r\n" % value))
+            assert wire.reply().status == 200
+        assert protocol._last is not None
+        assert protocol._last[1].varies
+        read(gateway, protocol, request("bad ids", JSON + b"X-Request-Id: %b\r\n" % bad))
+        assert wire.reply().status == 400
+        assert wire.closed()
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one read", "head and body apart"])
+def test_behind_a_head_that_is_known_but_for_its_id_each_request_says_its_own_upstream(apart: bool) -> None:
+    def shown(conn: socket.socket, request: Request) -> None:
+        conn.sendall(whole(good(str(request["x-request-id"]))))
+
+    with raw_upstream(shown) as upstream, running_gateway(upstream.base_url) as gateway, gateway.wire() as wire:
+        protocol = connection(gateway, wire)
+        for number in range(20):
+            text = f"text {number // 2}"
+            data = request(text, JSON + b"X-Request-Id: id%d\r\n" % number)
+            split = data.index(b"\r\n\r\n") + 4
+            read(gateway, protocol, *((data[:split], data[split:]) if apart else (data,)))
+            reply = wire.reply()
+            assert (reply.status, reply.hit) == (200, bool(number % 2))
+            assert b"id%d" % (number // 2 * 2) in reply.body, "it was this request that went upstream"
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["in one read", "head and body apart"])
+def test_hits_under_another_id_each_time_are_not_parsed(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    parsed: list[bytes] = []
+    with gateway.wire() as wire:
+        protocol = connection(gateway, wire)
+        monkeypatch.setattr(protocol, "_feed", lambda data, feed=protocol._feed: (parsed.append(data), feed(data)))
+        for number in range(3 * LOOK_AGAIN):
+            data = request(f"ids {apart}", JSON + b"traceparent: 00-%032x-01\r\n" % number)
+            split = data.index(b"\r\n\r\n") + 4
+            read(gateway, protocol, *((data[:split], data[split:]) if apart else (data,)))
+            assert wire.reply().hit == bool(number)
+    assert sum(piece.startswith(b"POST") for piece in parsed) <= 2, "the first, and the hit that put it on the shelf"
 
 
 @pytest.mark.parametrize("said", [b"+5", b"5 ", b" 5", b"0x5", b"5,5", b"", b"1_0", b"\xb2", b"0000005"])
@@ -225,11 +303,11 @@ def test_what_is_known_is_bounded(gateway: RunningGateway) -> None:
     heads = Heads()
     one = KnownHead(b"/", Route("", "chat/completions", cached=True), (), b"")
     for number in range(2 * MOST_HEADS):
-        heads.keep((b"%d" % number, b""), one)
+        heads.keep(HeadName((b"%d" % number,), 0, b""), one)
     assert len(heads) == MOST_HEADS
-    assert heads.find((b"0", b"")) is None
-    assert heads.find((b"%d" % (2 * MOST_HEADS - 1), b"")) is one
-    assert not heads.keep((b"x" * MOST_HEAD_BYTES, b"y"), one)
+    assert heads.find(HeadName((b"0",), 0, b"")) is None
+    assert heads.find(HeadName((b"%d" % (2 * MOST_HEADS - 1),), 0, b"")) is one
+    assert not heads.keep(HeadName((b"x" * MOST_HEAD_BYTES,), 0, b"y"), one)
     assert len(heads) == MOST_HEADS
     with gateway.wire() as wire:
         for size in (LANE_BODY_BYTES - 500, LANE_BODY_BYTES + 500, LANE_BODY_BYTES - 500):
@@ -256,10 +334,10 @@ def test_strange_heads_are_looked_up_now_and_then() -> None:
     assert looks[MOST_STRANGE - 1 :] == list(range(LOOK_AGAIN, 10 * LOOK_AGAIN, LOOK_AGAIN))
 
 
-def test_a_client_that_says_another_request_id_each_time_is_served_as_before(gateway: RunningGateway) -> None:
+def test_a_client_that_says_something_else_each_time_is_served_as_before(gateway: RunningGateway) -> None:
     with gateway.wire() as wire:
         for number in range(3 * LOOK_AGAIN):
-            wire.send(post(ask("ids"), PATH, gateway.host, {"X-Request-Id": str(number)}))
+            wire.send(post(ask("ids"), PATH, gateway.host, {"X-Title": str(number)}))
             assert wire.reply().status == 200
         assert connection(gateway, wire)._strange >= LOOK_AGAIN
         again = post(ask("ids"), PATH, gateway.host)

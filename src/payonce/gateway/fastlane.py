@@ -30,7 +30,7 @@ class GatewayProtocol(StrictProtocol):
         self._most = min(LANE_BODY_BYTES, self.gateway.settings.max_body_bytes)
         self._last: tuple[HeadName, KnownHead] | None = None
         self._name: HeadName | None = None
-        self._coming: tuple[KnownHead, int] | None = None
+        self._coming: tuple[KnownHead, int, bytes] | None = None
         self._strange = 0
 
     def data_received(self, data: bytes) -> None:
@@ -44,7 +44,7 @@ class GatewayProtocol(StrictProtocol):
                 start = 0 if last is None else body_at(last[0], data)
                 if last is not None and start and len(data) - start <= self._most:
                     self._begins(last[1])
-                    self._give(last[1], data[start:])
+                    self._give(last[1], data[start:], data)
                     return
                 if self._recognise(data):
                     return
@@ -56,8 +56,8 @@ class GatewayProtocol(StrictProtocol):
         self._strange += 1
         if not worth_a_look(self._strange) or not data.startswith(b"POST ") or (found := named(data)) is None:
             return False
-        name, (length, body) = found
-        if length > self._most or len(body) > length:
+        name, length, start = found
+        if length > self._most or len(data) - start > length:
             return False
         head = self.gateway.heads.find(name)
         if head is None:
@@ -65,12 +65,13 @@ class GatewayProtocol(StrictProtocol):
             return False
         self._last, self._strange = (name, head), 0
         self._begins(head)
+        body = data[start:]
         if len(body) == length:
-            self._give(head, body)
+            self._give(head, body, data)
         else:
             self.phase = Phase.BODY
             self._body_bytes = len(body)
-            self._lane, self._coming = [body], (head, length)
+            self._lane, self._coming = [body], (head, length, data[:start])
         return True
 
     def _begins(self, head: KnownHead) -> None:
@@ -78,8 +79,8 @@ class GatewayProtocol(StrictProtocol):
         self.since = self.began = self.loop.time()
         self._method, self.url = b"POST", head.url
 
-    def _collect(self, data: bytes, head: KnownHead, length: int) -> None:
-        """More of the body behind a head that was recognised."""
+    def _collect(self, data: bytes, head: KnownHead, length: int, unread: bytes) -> None:
+        """More of the body behind a head that was recognised, whose own bytes are `unread`."""
         if self.refused or self._lane is None:
             return
         self._lane.append(data)
@@ -90,7 +91,7 @@ class GatewayProtocol(StrictProtocol):
         self._lane = self._coming = None
         self.phase = Phase.IDLE
         self.since = self.loop.time()
-        self._give(head, whole[:length])
+        self._give(head, whole[:length], unread + whole[:length] if head.varies else b"")
         if len(whole) > length:
             self.data_received(whole[length:])
 
@@ -121,8 +122,9 @@ class GatewayProtocol(StrictProtocol):
             self._last = name, head
         self._give(head, body)
 
-    def _give(self, head: KnownHead, body: bytes) -> None:
-        """Write what stands on the shelf for exactly this; else let the story tell it."""
+    def _give(self, head: KnownHead, body: bytes, unread: bytes = b"") -> None:
+        """Write what stands on the shelf for exactly this; else let the story tell it. `unread` is the request that
+        nobody has parsed yet: where its head has ids of its own, that is done first."""
         shelf = self._shelf
         assert shelf is not None
         name = name_of(head.told, body)
@@ -134,6 +136,9 @@ class GatewayProtocol(StrictProtocol):
             self.server_state.total_requests += 1
             self.since = self.loop.time()
             shelf.served(ready, self.since - self.began)
+            return
+        if unread and head.varies:
+            super().data_received(unread)
             return
         answer = LaneAnswer(head.route.endpoint, self.transport, self.flow, default, self.on_response_complete)
         answer.keep_alive = not self._stopping

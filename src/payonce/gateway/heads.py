@@ -1,7 +1,8 @@
-"""Heads of requests that are known: a client says the same with every request, but for the length of its body.
+"""Heads of requests that are known: a client says the same with every request, but for the length of its body and ids.
 
 What the parser and the checks made of a head once holds for the same bytes again; only the digits of its
-Content-Length may be others. Bounded in number and bytes. This room must never parse: it compares.
+Content-Length may be others, and the ids by which requests are traced. Bounded in number and bytes. This room must
+never parse: it compares.
 """
 
 from __future__ import annotations
@@ -19,18 +20,42 @@ MOST_STRANGE = 8
 LOOK_AGAIN = 32
 """After so many strange heads in a row (one with another request id each, say) only every so manieth is looked up."""
 
-_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,6})\r\n")
+MOST_ID_BYTES = 200
+MOST_HOLES = 8
+
+ID_FIELDS = tuple(
+    (
+        b"x-request-id x-correlation-id x-client-request-id idempotency-key traceparent tracestate baggage "
+        b"sentry-trace b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-datadog-trace-id x-datadog-parent-id "
+        b"x-amzn-trace-id x-cloud-trace-context"
+    ).split()
+)
+"""Fields that are another's with each request of one client, and nothing to the cache: all of them are inert."""
+
+_HOLE = re.compile(
+    rb"\r\n(?:(?P<length>content-length): (?=[0-9]{1,6}\r)|(?:%b): )([!-~]{1,%d})(?=\r\n)"
+    % (b"|".join(ID_FIELDS), MOST_ID_BYTES),
+    re.IGNORECASE,
+)
+_PLAIN = bytes(range(0x21, 0x7F))
 _DIGITS = 6
 
-HeadName = tuple[bytes, bytes]
-"""A head's bytes before and behind the digits of its length."""
+
+class HeadName(NamedTuple):
+    """A head's bytes but for its holes, the digits of its length and ids: what stands before each hole, which of them
+    is the length, and what stands behind the last."""
+
+    parts: tuple[bytes, ...]
+    length_at: int
+    behind: bytes
 
 
 class KnownHead:
     """A POST to a cached endpoint that the lane may answer, but for its body. `told` is what the shelf wants to know of
-    it (see `name_of`). `said` is found out when the story is told for the first time, and None until then."""
+    it (see `name_of`). `said` is found out when the story is told for the first time, and None until then. Where
+    `varies` is set, the ids in `headers` are those of one request: for the shelf only, a story wants its own."""
 
-    __slots__ = ("headers", "query", "route", "said", "told", "url")
+    __slots__ = ("headers", "query", "route", "said", "told", "url", "varies")
 
     def __init__(self, url: bytes, route: Route, headers: Headers, told: bytes) -> None:
         self.url = url
@@ -39,6 +64,7 @@ class KnownHead:
         self.told = told
         self.query = url.partition(b"?")[2]
         self.said: Said | None = None
+        self.varies = False
 
 
 class Heads:
@@ -56,43 +82,62 @@ class Heads:
 
     def keep(self, name: HeadName, head: KnownHead) -> bool:
         """Remember `head`, which the parser has found in a read of this name; False where it is too long for that."""
-        if len(name[0]) + len(name[1]) > MOST_HEAD_BYTES:
+        if sum(map(len, name.parts)) + len(name.behind) > MOST_HEAD_BYTES:
             return False
+        head.varies = len(name.parts) > 1
         if len(self._known) >= MOST_HEADS:
             del self._known[next(iter(self._known))]
         self._known[name] = head
         return True
 
 
-class Parts(NamedTuple):
-    """A read that begins with a whole head: how long it says the body is, and what came behind it."""
+class Found(NamedTuple):
+    """A read that begins with a whole head: its name, how long it says the body is, and where that begins."""
 
+    name: HeadName
     length: int
-    behind: bytes
+    body: int
 
 
-def named(data: bytes) -> tuple[HeadName, Parts] | None:
-    """The name of the head with which `data` begins; None where it does not, or does not say how long its body is."""
+def named(data: bytes) -> Found | None:
+    """What `data` begins with; None where that is no whole head, or does not say how long its body is."""
     end = data.find(b"\r\n\r\n") + 2
-    found = _LENGTH.search(data, 0, end)
-    if found is None:
+    parts: list[bytes] = []
+    start, length_at, length = 0, -1, 0
+    for hole in _HOLE.finditer(data, 0, end):
+        if hole["length"] is not None:
+            if length_at >= 0:
+                return None
+            length_at, length = len(parts), int(hole[2])
+        parts.append(data[start : hole.start(2)])
+        start = hole.end()
+    if length_at < 0 or len(parts) > MOST_HOLES:
         return None
-    start, stop = found.span(1)
-    return (data[:start], data[stop : end + 2]), Parts(int(data[start:stop]), data[end + 2 :])
+    return Found(HeadName(tuple(parts), length_at, data[start : end + 2]), length, end + 2)
 
 
 def body_at(name: HeadName, data: bytes) -> int:
     """Where the body begins in `data`, if that is one whole request whose head has this name; else 0. Quicker than
     `named`."""
-    before, behind = name
-    if not data.startswith(before):
+    parts, length_at, behind = name
+    start = length = place = 0
+    for part in parts:
+        if not data.startswith(part, start):
+            return 0
+        start += len(part)
+        stop = data.find(b"\r", start, start + MOST_ID_BYTES + 1)
+        hole = data[start:stop] if stop > start else b" "
+        if place == length_at:
+            if len(hole) > _DIGITS or not hole.isdigit():
+                return 0
+            length = int(hole)
+        elif hole.translate(None, _PLAIN):
+            return 0
+        start, place = stop, place + 1
+    if not data.startswith(behind, start):
         return 0
-    start = len(before)
-    stop = data.find(b"\r", start, start + _DIGITS + 1)
-    if stop < 0 or not data.startswith(behind, stop):
-        return 0
-    digits, body = data[start:stop], stop + len(behind)
-    return body if digits.isdigit() and int(digits) == len(data) - body else 0
+    start += len(behind)
+    return start if length == len(data) - start else 0
 
 
 def worth_a_look(strange: int) -> bool:
