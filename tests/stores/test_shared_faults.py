@@ -245,10 +245,10 @@ def test_a_slow_server_costs_its_budget_until_the_breaker_opens(
 ) -> None:
     gateway = start()
     stored(gateway, texts("slow", 20))
-    proxy.latency = 0.2
+    proxy.latency = slow = 0.2
     replies = answers(gateway, texts("slow", 40))
     assert hits(replies) == 0
-    assert max(reply.seconds for reply in replies) < 0.5
+    assert statistics.median(reply.seconds for reply in replies) < slow, "nobody waits for its answers"
     assert until(lambda: gateway.gateway.world.trouble() != "", 5)
     proxy.heal()
     assert hits_again(gateway, "slow")
