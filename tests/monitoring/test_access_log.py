@@ -26,7 +26,7 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def logged(path: Path, count: int) -> list[dict[str, Any]]:
-    assert until(lambda: len(lines(path)) >= count, 10), lines(path)
+    assert until(lambda: len(lines(path)) >= count, 30), lines(path)
     return sorted(lines(path), key=lambda each: each["time"])
 
 

@@ -145,7 +145,7 @@ def told(
                 intake = gateway.gateway.intake
                 broken.setattr(intake, "take", _stumble)
                 calls[0](gateway)
-            assert until(lambda: access.exists() and len(access.read_text().splitlines()) >= len(calls) + 1, 15)
+            assert until(lambda: access.exists() and len(access.read_text().splitlines()) >= len(calls) + 1, 30)
             pages = [f"/_payonce/{place}" for place in (*PLACES, *DATA)] + ["/metrics", "/readyz", "/healthz"]
             for page in pages:
                 places[page] = _get(gateway, page)

@@ -86,7 +86,7 @@ def test_a_lost_store_and_a_lost_upstream_raise_their_alerts_and_nothing_else(tm
             assert server.query("up") == {"": 1}, "figures come whether or not the store works"
             store.start()
             assert until(lambda: server.query("payonce_store_trouble") == {"": 0}, 30)
-            assert until(lambda: "PayonceStoreTrouble" not in server.alerts(), 10)
+            assert until(lambda: "PayonceStoreTrouble" not in server.alerts(), 30)
 
             def failing() -> bool:
                 gateway.post(ask("nobody there"), "/dead/v1/chat/completions")

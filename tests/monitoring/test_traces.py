@@ -35,7 +35,7 @@ class Collected:
         self.reader = InMemoryMetricReader()
 
     def spans(self, count: int) -> list[ReadableSpan]:
-        assert until(lambda: len(self.exporter.get_finished_spans()) >= count, 10)
+        assert until(lambda: len(self.exporter.get_finished_spans()) >= count, 30)
         found = sorted(self.exporter.get_finished_spans(), key=lambda span: span.start_time or 0)
         assert len(found) == count
         return found

@@ -143,7 +143,7 @@ async def kept(gateway: GatewayProcess, cluster: Cluster, tally: Tally) -> list[
     for number in range(KEPT):
         before = list(now)
         await tally.ask(client, f"kept {number}")
-        await until(more, 10.0)
+        await until(more, 30)
         [place] = [at for at in range(3) if now[at] > before[at]]
         places[place].append(f"kept {number}")
     client.leave()

@@ -88,12 +88,12 @@ def test_a_server_that_dies_takes_only_its_share_and_purges_go_on(servers: list[
         fill(store, 300)
         servers[0].kill()
         assert 150 < found(store, 300) < 250
-        assert until(lambda: store.trouble(slot_of(0)) != "" or any(store.trouble(slot_of(n)) for n in range(20)), 5)
+        assert until(lambda: store.trouble(slot_of(0)) != "" or any(store.trouble(slot_of(n)) for n in range(20)), 20)
         assert store.trouble() == "", "the others answer"
         assert store.raise_epoch("model:m") == 1
         assert dict(store.epochs()) == {"model:m": 1}
         servers[0].start()
-        assert until(lambda: not any(store.trouble(slot_of(n)) for n in range(20)), 8)
+        assert until(lambda: not any(store.trouble(slot_of(n)) for n in range(20)), 20)
         fill(store, 300)
         assert found(store, 300) == 300
 
@@ -102,11 +102,11 @@ def test_a_server_that_missed_a_purge_is_told_of_it(servers: list[Memcached]) ->
     with closing(open_store(url(servers))) as store:
         fill(store, 50)
         servers[0].freeze()
-        assert until(lambda: store.raise_epoch("all") > 0, 10)
+        assert until(lambda: store.raise_epoch("all") > 0, 30)
         count = store.epochs()["all"]
         servers[0].thaw()
         with closing(open_store(url(servers[:1]))) as alone:
-            assert until(lambda: bool(store.epochs()) and dict(alone.epochs()) == {"all": count}, 8)
+            assert until(lambda: bool(store.epochs()) and dict(alone.epochs()) == {"all": count}, 20)
 
 
 def test_a_book_that_was_evicted_makes_everything_older_unreadable_and_forgets_no_purge(
@@ -129,7 +129,7 @@ def test_when_no_server_answers_nothing_is_purged_and_that_is_said(servers: list
             server.kill()
         with pytest.raises(StoreUnavailableError, match="nothing was purged"):
             store.raise_epoch("all")
-        assert until(lambda: store.trouble() != "" or found(store, 30) > 0, 5)
+        assert until(lambda: store.trouble() != "" or found(store, 30) > 0, 20)
 
 
 def test_a_full_server_evicts_and_keeps_its_promises(tmp_path: Path) -> None:

@@ -233,7 +233,7 @@ def store_url(store: Store) -> str:
 def test_a_primary_behind_sentinels_that_dies_is_replaced(tmp_path: Path) -> None:
     with watched(tmp_path) as servers, closing(open_store(servers.url)) as store:
         _fill(store, 50)
-        assert until(servers.is_level, 10)
+        assert until(servers.is_level, 30)
         assert _found(store, 50) == 50
         servers.primary.kill()
         assert until(lambda: _found(store, 50) == 50, 20)

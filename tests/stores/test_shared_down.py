@@ -117,7 +117,7 @@ async def test_a_silent_server_costs_a_client_one_budget_and_not_another_for_the
 
 def test_a_control_with_a_server_nothing_is_lost(gateway: GatewayChild, server: Server, tmp_path: Path) -> None:
     assert set(asked(gateway, "control")) == {"payonce; fwd=miss; stored"}
-    assert until(lambda: stored(server, tmp_path, QUESTIONS), 10)
+    assert until(lambda: stored(server, tmp_path, QUESTIONS), 30)
     assert set(asked(gateway, "control")) == {"payonce; hit"}
     assert (ready(gateway)["status"], ready(gateway)["dropped"]) == ("ok", {})
     assert counted(gateway, "dropped") == counted(gateway, "unkept") == {}
@@ -127,9 +127,9 @@ def test_while_the_server_is_down_each_answer_is_lost_once_under_its_reason(
     gateway: GatewayChild, server: Server, tmp_path: Path
 ) -> None:
     asked(gateway, "before")
-    assert until(lambda: stored(server, tmp_path, QUESTIONS), 10)
+    assert until(lambda: stored(server, tmp_path, QUESTIONS), 30)
     server.kill()
-    assert until(lambda: any("does not answer" in note for note in ready(gateway)["notes"]), 10)
+    assert until(lambda: any("does not answer" in note for note in ready(gateway)["notes"]), 30)
     before = {family: counted(gateway, family) for family in ("reasons", "unkept", "dropped")}
     assert set(asked(gateway, "down")) == {UNKEPT}
     assert until(lambda: counted(gateway, "dropped") != before["dropped"])
@@ -144,8 +144,8 @@ def test_while_the_server_is_down_each_answer_is_lost_once_under_its_reason(
     assert "queue-full" not in page["dropped"]
 
     server.start()
-    assert until(lambda: ready(gateway)["notes"] != page["notes"], 10), "it is found again"
-    assert until(lambda: "store-down" in stats(server, tmp_path)["dropped"], 10)
+    assert until(lambda: ready(gateway)["notes"] != page["notes"], 30), "it is found again"
+    assert until(lambda: "store-down" in stats(server, tmp_path)["dropped"], 30)
     told = stats(server, tmp_path)
     assert told["dropped"] == ready(gateway)["dropped"]
     assert told["dropped"]["store-down"] == told["unkept"]["store-down"] == told["reasons"]["store-down"] == QUESTIONS

@@ -118,7 +118,7 @@ async def test_a_gateway_whose_primary_is_killed_serves_again_what_stood_there(
             return await asyncio.to_thread(asked, two, text)
 
         said = await survives(look, questions, servers)
-        assert until(lambda: not any("does not answer" in note for note in two.get("/readyz").json()["notes"]), 10)
+        assert until(lambda: not any("does not answer" in note for note in two.get("/readyz").json()["notes"]), 30)
     with capsys.disabled():
         print(f"\nA primary behind a sentinel{' over TLS' * servers.tls} was killed: {said}")
 
@@ -188,5 +188,5 @@ async def test_sentinels_of_which_one_is_gone_are_asked_in_turn(sim: SimulatedPr
         [nobody] = free_ports(1)
         store = servers.url.replace("://", f"://127.0.0.1:{nobody},")
         with gateway(sim, servers, tmp_path, store) as one:
-            assert until(lambda: asked(one, "twice"), 10)
+            assert until(lambda: asked(one, "twice"), 30)
             assert one.get("/readyz").json()["status"] == "ok"

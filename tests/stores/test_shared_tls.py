@@ -110,7 +110,7 @@ def test_gateways_share_answers_over_tls_and_find_the_server_again(sim: Simulate
                 name = f"after {next(numbers)}"
                 return hits(one, name, 1) == 0 and until(lambda: hits(two, name, 1) == 1, 0.5)
 
-            assert until(again, 10)
+            assert until(again, 30)
 
 
 def gateway(sim: SimulatedProvider, home: Path, store: str) -> GatewayChild:

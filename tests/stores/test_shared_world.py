@@ -52,7 +52,7 @@ def test_commands_list_count_and_purge_what_gateways_on_other_machines_have_stor
             return page if isinstance(page, list) else page["entries"]
 
         assert len(listed()) == 5
-        assert until(lambda: json.loads(payonce(tmp_path, "stats", *store, "--json").stdout)["requests"] >= 10, 10)
+        assert until(lambda: json.loads(payonce(tmp_path, "stats", *store, "--json").stdout)["requests"] >= 10, 30)
         figures = json.loads(payonce(tmp_path, "stats", *store, "--json").stdout)
         assert figures["store"]["entries"] == 5
         done = payonce(tmp_path, "purge", *store, "--model", "sim/small")
@@ -98,11 +98,11 @@ def test_secrets_that_differ_are_noticed(sim: SimulatedProvider, server: RedisSe
 
     with gateway("a") as one, gateway("a") as same:
         assert one.post(ask("x")).status == same.post(ask("x")).status == 200
-        assert until(lambda: b"seal/" in b"".join(field for field in note_titles(server)), 5)
+        assert until(lambda: b"seal/" in b"".join(field for field in note_titles(server)), 20)
         assert one.gateway.world.warnings == same.gateway.world.warnings == []
         with gateway("b") as other:
             assert not other.post(ask("x")).hit
-            assert until(lambda: bool(other.gateway.world.warnings), 5)
+            assert until(lambda: bool(other.gateway.world.warnings), 20)
             assert "secret_file" in other.gateway.world.warnings[0]
 
 
@@ -114,7 +114,7 @@ def test_a_secret_that_nobody_uses_any_more_is_no_cause_for_a_warning(
         assert store.flush()
     with running_gateway(sim.base_url, store=server.url, secret_file=str(tmp_path / "a")) as one:
         assert one.post(ask("x")).status == 200
-        assert until(lambda: len([title for title in note_titles(server) if title.startswith(b"seal/")]) == 2, 5)
+        assert until(lambda: len([title for title in note_titles(server) if title.startswith(b"seal/")]) == 2, 20)
         assert one.gateway.world.warnings == []
 
 

@@ -62,7 +62,7 @@ class RunningGateway:
 
         return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result(5)
 
-    def until(self, true: Callable[[], bool], seconds: float = 5.0) -> bool:
+    def until(self, true: Callable[[], bool], seconds: float = 20.0) -> bool:
         """Whether `true` (asked on the gateway's loop) comes to hold."""
         return until(lambda: self.run(true), seconds)
 
@@ -122,7 +122,7 @@ def running_gateway(upstream: str | tuple[tuple[str, str], ...] = DEAD, **option
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="gateway", daemon=True)
     thread.start()
     try:
-        assert until(lambda: server.started or not thread.is_alive(), 10)
+        assert until(lambda: server.started or not thread.is_alive(), 30)
         assert server.started
         yield RunningGateway(gateway, port, loops[0])
     finally:
@@ -148,7 +148,7 @@ def _secret() -> Path:
 _secret_folder: Path | None = None
 
 
-def until(true: Callable[[], bool], seconds: float = 5.0) -> bool:
+def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
     """Whether `true` comes to hold within that time."""
     end = time.monotonic() + seconds
     while not true():
