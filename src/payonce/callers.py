@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from payonce.config import Settings
+from payonce.core.fields import IDS
 from payonce.dialects import CACHED_ENDPOINTS
 from payonce.errors import SettingsError
 from payonce.intake import Intake, Said
@@ -24,8 +25,9 @@ _ENDPOINT = re.compile(
 )
 _MAX_PLACES = 1024
 _MAX_KNOWN = 256
-_LENGTH = frozenset((b"content-length", b"Content-Length"))
-"""How SDKs spell it: a field that says nothing more than the body itself."""
+_IDS = frozenset([each for name in IDS for each in (name, name.title(), name.title().replace(b"-Id", b"-ID"))])
+_PASSING = _IDS | {b"content-length", b"Content-Length"}
+"""Fields that are another's with each request, as they are commonly spelled; the length says no more than the body."""
 
 
 class Place(NamedTuple):
@@ -38,8 +40,8 @@ class Place(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What the headers of requests to one place say. `told` is all of it for their names; without `heard`, they are the
-    wrapped transport's alone."""
+    """What the headers of requests to one place say, but for ids. `told` is all of it for their names; without `heard`,
+    they are the wrapped transport's alone."""
 
     told: bytes
     heard: tuple[Intake, Said] | None
@@ -72,7 +74,7 @@ class Callers:
 
     def known(self, world: LibraryWorld, place: Place, request: Any) -> Known:
         """What a request says but for its body; an SDK says the same with each, so it is remembered for a while."""
-        fields = (place.url, *[field for field in request.headers.raw if field[0] not in _LENGTH])
+        fields = (place.url, *[field for field in request.headers.raw if field[0] not in _PASSING])
         known = self._known.get(fields)
         if known is None:
             if len(self._known) >= _MAX_KNOWN:
@@ -80,17 +82,28 @@ class Callers:
             known = self._known[fields] = self._learn(world, place, request.url.netloc, fields[1:])
         return known
 
+    def heard(self, known: Known, place: Place, request: Any) -> tuple[Intake, Said] | None:
+        """What `request` says, of whose headers so much is known: ids of its own go upstream."""
+        fields = request.headers.raw
+        if known.heard is None or not any(name in _IDS for name, _ in fields):
+            return known.heard
+        intake = known.heard[0]
+        return intake, intake.heard("", place.endpoint, place.query, self._spoken(fields))
+
+    def _spoken(self, fields: Headers) -> Headers:
+        """The header fields of a request as intake hears them: with what holds where the request says nothing else."""
+        headers = tuple([(name.lower(), value) for name, value in fields])
+        spoken = {name for name, _ in headers}
+        return headers + tuple([field for field in self._directives if field[0] not in spoken])
+
     def _learn(self, world: LibraryWorld, place: Place, host: bytes, fields: Headers) -> Known:
         parts = [self._salt, b"%d" % len(fields), place.url]
         for field in fields:
             parts += field  # neither a URL nor a header field holds a line feed, so no two requests have the same bytes
         told = blake3(b"\n".join(parts)).digest()
-        headers = tuple([(name.lower(), value) for name, value in fields])
+        headers = self._spoken(fields)
         if [value for name, value in headers if name == b"host"] != [host]:
             return Known(told, None)
-        if self._directives:
-            spoken = {name for name, _ in headers}
-            headers += tuple(field for field in self._directives if field[0] not in spoken)
         intake = self._intake(world, place.base)
         if intake is None:
             return Known(told, None)

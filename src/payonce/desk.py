@@ -91,12 +91,13 @@ class Desk:
         world.shelf.served(ready, time.perf_counter() - started)
         return response
 
-    def admit(self, known: Known, request: Any, body: bytes) -> Admitted | Bypassed | Refused | None:
+    def admit(self, known: Known, place: Place, request: Any, body: bytes) -> Admitted | Bypassed | Refused | None:
         """What becomes of a request; None where it is the wrapped transport's alone."""
         settings = self.options.settings
-        if known.heard is None or len(body) > settings.max_body_bytes or not request.extensions.keys() <= _EXTENSIONS:
+        heard = self.callers.heard(known, place, request)
+        if heard is None or len(body) > settings.max_body_bytes or not request.extensions.keys() <= _EXTENSIONS:
             return None
-        intake, said = known.heard
+        intake, said = heard
         taken = intake.take(said, body)
         if not isinstance(taken, Admitted):
             return taken

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from payonce.config import Settings
 from payonce.core.directives import SILENCE, Directives, read_directives
-from payonce.core.fields import ACCOUNT, connection_names, credentials, forwarded_headers, keyed_headers
+from payonce.core.fields import ACCOUNT, IDS, connection_names, credentials, forwarded_headers, keyed_headers
 from payonce.core.keying import OPEN_SHARE, KeyMaker, KeyParts, batch_key, tenant_id, upstream_identity
 from payonce.core.rules import may_cache, terms_of
 from payonce.dialects import DIALECTS
@@ -27,6 +27,7 @@ from payonce.model.scopes import of_answers
 STEERED = frozenset(("chat/completions", "messages", "responses"))
 """The endpoints whose prompts a provider may cache."""
 
+_PASSING = IDS | {b"content-length"}
 KNOWN_HEADERS = 256
 """For how many different header blocks it is remembered what they say."""
 
@@ -91,8 +92,7 @@ class Intake:
 
     def forward(self, upstream: str, method: str, endpoint: str, query: bytes, headers: Headers, body: bytes) -> Call:
         """The call that goes upstream for a request with these headers."""
-        kept = forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers)
-        return Call(upstream, method, endpoint, query, kept, body)
+        return Call(upstream, method, endpoint, query, self._forwarded(headers), body)
 
     def admit(
         self, upstream: str, endpoint: str, query: bytes, headers: Headers, body: bytes
@@ -101,13 +101,17 @@ class Intake:
         return self.take(self.heard(upstream, endpoint, query, headers), body)
 
     def heard(self, upstream: str, endpoint: str, query: bytes, headers: Headers) -> Said:
-        """What these headers say; the same client says the same with every request, so it is remembered for a while."""
-        fields = (upstream, endpoint, query, *[field for field in headers if field[0] != b"content-length"])
+        """What these headers say; the same client says the same with every request, but for ids that only go upstream,
+        so it is remembered for a while."""
+        fields = (upstream, endpoint, query, *[field for field in headers if field[0] not in _PASSING])
         said = self._known.get(fields)
         if said is None:
             if len(self._known) >= KNOWN_HEADERS:
                 self._known.clear()
-            said = self._known[fields] = self._heed(upstream, endpoint, query, headers)
+            lasting = tuple([field for field in headers if field[0] not in IDS])
+            said = self._known[fields] = self._heed(upstream, endpoint, query, lasting)
+        if any(name in IDS for name, _ in headers):
+            return replace(said, forwarded=self._forwarded(headers))
         return said
 
     def take(self, said: Said, body: bytes) -> Admitted | Bypassed | Refused:
@@ -180,6 +184,9 @@ class Intake:
         """For calls past the cache with whose prompt nothing is done, but whose cost is to be known."""
         return self._steering(model, tenant, self._bases[upstream], "off", "auto", False, namespace)
 
+    def _forwarded(self, headers: Headers) -> Headers:
+        return forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers)
+
     def _heed(self, upstream: str, endpoint: str, query: bytes, headers: Headers) -> Said:
         said = read_directives(headers)
         directives = SILENCE if isinstance(said, Reason) else said
@@ -199,7 +206,7 @@ class Intake:
             endpoint=endpoint,
             query=query,
             directives=said,
-            forwarded=forwarded_headers(headers, cache_headers=self._settings.forward_cache_headers),
+            forwarded=self._forwarded(headers),
             tenant=tenant,
             unread=_unread(headers),
             plain=directives.plain,

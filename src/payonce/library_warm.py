@@ -133,7 +133,7 @@ class _Asker:
         place = desk.callers.place(built)
         taken = None
         if place is not None and desk.options.mode != "off":
-            taken = desk.admit(desk.callers.known(world, place, built), built, request.body)
+            taken = desk.admit(desk.callers.known(world, place, built), place, built, request.body)
         if isinstance(taken, Admitted):
             return taken
         return not_sent(taken or Bypassed(Call("", "POST", request.endpoint, b"", (), b""), why.CACHE_OFF))

@@ -57,7 +57,7 @@ class AsyncCaching(Caching):
         ready = desk.shelved(world, name, started)
         if ready is not None:
             return ready
-        taken = desk.admit(known, request, body)
+        taken = desk.admit(known, place, request, body)
         if isinstance(taken, Admitted):
             return await self._take(world, place, request, name, taken)
         if isinstance(taken, Refused):

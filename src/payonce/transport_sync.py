@@ -49,7 +49,7 @@ class SyncCaching(Caching):
         ready = desk.shelved(world, name, started)
         if ready is not None:
             return ready
-        taken = desk.admit(known, request, body)
+        taken = desk.admit(known, place, request, body)
         if isinstance(taken, Admitted):
             return self._take(world, place, request, name, taken)
         if isinstance(taken, Refused):

@@ -109,6 +109,17 @@ def test_openrouters_own_cache_headers_go_on_only_if_the_operator_says_so(upstre
     assert names == FRAME | {"x-openrouter-cache", "x-openrouter-cache-ttl"}
 
 
+def test_a_request_says_its_own_ids_upstream_and_never_those_of_another(
+    gateway: RunningGateway, upstream: RawUpstream
+) -> None:
+    each = ((), ("X-Request-Id: 1",), (), ("X-Request-Id: 2", "Traceparent: t"), ("B3: b",), ())
+    for number, lines in enumerate(each):
+        got = forwarded(gateway, upstream, "X-Title: a", *lines, body=ask(f"its own ids {number}"))
+        said = [(name.lower(), value) for name, value in got.fields]
+        wanted = [(line.partition(": ")[0].lower(), line.partition(": ")[2]) for line in ("X-Title: a", *lines)]
+        assert [field for field in said if field[0] not in FRAME] == wanted
+
+
 def test_what_connection_names_is_neither_forwarded_nor_keyed(gateway: RunningGateway, upstream: RawUpstream) -> None:
     body = ask("named by connection")
     gateway.post(body)

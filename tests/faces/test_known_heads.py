@@ -18,7 +18,7 @@ from payonce.gateway.arrival import Phase
 from payonce.gateway.deadlines import sweep
 from payonce.gateway.fastlane import LANE_BODY_BYTES, GatewayProtocol
 from payonce.gateway.heads import (
-    ID_FIELDS,
+    IDS,
     LOOK_AGAIN,
     MOST_HEAD_BYTES,
     MOST_HEADS,
@@ -193,9 +193,9 @@ def test_bytes_that_are_not_those_of_a_known_head_are_parsed(more: bytes) -> Non
 
 
 def test_only_what_is_nothing_to_the_cache_may_be_another_in_a_known_head() -> None:
-    assert all(is_inert(field) for field in ID_FIELDS)
+    assert all(is_inert(field) for field in IDS)
     empty = told_by(b"/", ())
-    assert all(told_by(b"/", ((field, b"1"),)) == empty for field in ID_FIELDS)
+    assert all(told_by(b"/", ((field, b"1"),)) == empty for field in IDS)
 
 
 def test_ids_that_are_long_or_many_are_part_of_a_name_or_make_none() -> None:

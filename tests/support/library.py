@@ -108,7 +108,8 @@ class LibrarySuite:
         assert second.headers["x-openrouter-cache-status"] == third.headers["x-openrouter-cache-status"] == "HIT"
         assert second.headers["x-openrouter-cache-source-id"] == "gen-1"
         assert first.content == second.content == third.content
-        assert first.headers["content-length"] == second.headers["content-length"]
+        assert int(second.headers["content-length"]) == len(second.content)
+        assert first.headers.get("content-length", str(len(first.content))) == second.headers["content-length"]
         assert len(script.requests) == 1
         assert third.elapsed is not None
         assert third.request.url == f"{URL}/chat/completions"
@@ -124,6 +125,23 @@ class LibrarySuite:
         assert not {"x-openrouter-cache", "x-payonce-tags", "cache-control"} & set(sent.headers)
         assert sent.content == body()
         assert sent.extensions["timeout"] == {"connect": 5.0, "read": 5.0, "write": 5.0, "pool": 5.0}
+
+    def test_ids_of_each_request_go_upstream_and_are_nothing_to_the_cache(
+        self, client: Callable[..., Any], script: Scripted
+    ) -> None:
+        c = client()
+        for number in range(4):
+            for turn in range(3):
+                trace = {"x_request_id": f"{number} {turn}", "traceparent": f"00-{number}{turn}"} if number else {}
+                assert ("; hit" in status(self.post(c, body(f"ids {number}"), **trace))) is bool(turn)
+            sent = script.requests[-1].headers
+            assert sent.get("x-request-id") == (f"{number} 0" if number else None)
+            assert sent.get("traceparent") == (f"00-{number}0" if number else None)
+        self.post(c, body("no ids any more"))
+        assert not {"x-request-id", "traceparent"} & set(script.requests[-1].headers)
+        world = c._transport.desk.lease.world
+        world.shelf.settle(world.ledger)
+        assert world.ledger.now.counts["requests.fast_lane"] == 4, "each last one comes from the shelf"
 
     def test_what_is_not_cached_passes_with_the_reason(self, client: Callable[..., Any], script: Scripted) -> None:
         c = client()

@@ -53,6 +53,15 @@ INERT = frozenset(
 )
 """Forwarded and not keyed: attribution, tracing, stickiness, and what every client library writes of itself."""
 
+IDS = frozenset(
+    (
+        b"x-request-id x-correlation-id x-client-request-id idempotency-key traceparent tracestate baggage "
+        b"sentry-trace b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-datadog-trace-id x-datadog-parent-id "
+        b"x-amzn-trace-id x-cloud-trace-context"
+    ).split()
+)
+"""Inert fields that are another's with each request of one client. Who remembers what headers say leaves them out."""
+
 INERT_PREFIXES = (b"x-stainless-", b"sec-fetch-", b"sec-ch-", b"x-b3-", b"x-datadog-")
 
 NOT_STORED = frozenset(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from payonce.core.fields import IDS
 from payonce.gateway.routes import Route
 from payonce.intake import Said
 from payonce.model.call import Headers
@@ -23,18 +24,9 @@ LOOK_AGAIN = 32
 MOST_ID_BYTES = 200
 MOST_HOLES = 8
 
-ID_FIELDS = tuple(
-    (
-        b"x-request-id x-correlation-id x-client-request-id idempotency-key traceparent tracestate baggage "
-        b"sentry-trace b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-datadog-trace-id x-datadog-parent-id "
-        b"x-amzn-trace-id x-cloud-trace-context"
-    ).split()
-)
-"""Fields that are another's with each request of one client, and nothing to the cache: all of them are inert."""
-
 _HOLE = re.compile(
     rb"\r\n(?:(?P<length>content-length): (?=[0-9]{1,6}\r)|(?:%b): )([!-~]{1,%d})(?=\r\n)"
-    % (b"|".join(ID_FIELDS), MOST_ID_BYTES),
+    % (b"|".join(sorted(IDS, reverse=True)), MOST_ID_BYTES),
     re.IGNORECASE,
 )
 _PLAIN = bytes(range(0x21, 0x7F))
