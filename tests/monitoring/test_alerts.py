@@ -17,8 +17,9 @@ from tests.support.servers import binary
 DEPLOY = Path(__file__).parents[2] / "deploy" / "prometheus"
 RULES = yaml.safe_load((DEPLOY / "alerts.yaml").read_text())
 ALERTS = {rule["alert"]: rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule}
-DAY = 1440
-END = DAY + 120
+WELL = 360
+"""Minutes for which all is well before a fault begins: what a rule takes for the usual is then the mean of these."""
+END = WELL + 120
 
 HEALTHY = {
     "up": "1+0xN",
@@ -50,7 +51,7 @@ HEALTHY = {
 
 @dataclass
 class Fault:
-    """What is different when something is wrong, from `DAY` on: `series` by name, as increments a minute (or, for a
+    """What is different when something is wrong, from `WELL` on: `series` by name, as increments a minute (or, for a
     gauge, as promtool writes values). `also` are the alerts that rightly fire besides."""
 
     series: dict[str, str]
@@ -87,19 +88,19 @@ FAULTS = {
 
 
 def _series(fault: Fault) -> list[dict[str, str]]:
-    """The healthy series up to `DAY`, and from then on with the fault."""
+    """The healthy series up to `WELL`, and from then on with the fault."""
     listed = []
     for name, values in HEALTHY.items():
         change = fault.series.get(name, "")
         if not change:
             values = values.replace("N", str(END))
         elif change == "~":
-            values = f"0x{DAY} " + "0 1 " * ((END - DAY) // 2)
+            values = f"0x{WELL} " + "0 1 " * ((END - WELL) // 2)
         elif change[0] == "=":
-            values = f"{values.split('+')[0]}x{DAY} {change[1:]}x{END - DAY}"
+            values = f"{values.split('+')[0]}x{WELL} {change[1:]}x{END - WELL}"
         else:
             step = int(values.split("+")[1].split("x")[0])
-            values = f"0+{step}x{DAY} {step * DAY + int(change)}{change}x{END - DAY}"
+            values = f"0+{step}x{WELL} {step * WELL + int(change)}{change}x{END - WELL}"
         bare, _, labels = name.partition("{")
         listed.append({"series": f'{bare}{{job="payonce",instance="gw",{labels or "}"}', "values": values})
     return listed

@@ -173,18 +173,18 @@ def test_connections_that_break_anywhere_cost_misses_and_no_answer(sim: Simulate
                 assert isinstance(medium, RedisMedium)
                 return sum(sum(node.lanes.counts) for node in medium.wire._map.nodes.values())
 
-            assert until(lambda: hit("kept") and behind.flush(1) and lines() == 2, 20), "the gateway's loop reads"
+            assert until(lambda: hit("kept") and behind.flush(1) and lines() == 2, 60), "the gateway's loop reads"
             for size in (*range(0, 600, 41), 1500, 3000, 4000):  # in the handshake, after it, and in an answer
                 proxy.reset_after = size
                 proxy.cut()
                 hit("kept")
             proxy.heal()
-            assert until(lambda: hit("kept") and lines() == 2, 20)
+            assert until(lambda: hit("kept") and lines() == 2, 60)
             proxy.garble = lambda data: bytes(byte ^ 1 for byte in data)
             for number in range(20):
                 assert not hit(f"garbled {number}")
             proxy.heal()
             proxy.cut()
             numbers = iter(range(10_000))
-            assert until(lambda: hit(f"{name}") if (name := f"healed {next(numbers) // 4}") else False, 20)
+            assert until(lambda: hit(f"{name}") if (name := f"healed {next(numbers) // 4}") else False, 60)
             assert running.gateway.world.tiers.dropped["damaged"] == 0

@@ -16,14 +16,13 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from payonce.gateway.cycle import GatewayCycle, LaneAnswer
+from payonce.gateway.flow import MOST_PIPELINED, Flow
 from payonce.gateway.strict import malformed, plain_head
 from payonce.model import reason as why
 from payonce.model.reason import Reason
 
 if TYPE_CHECKING:
     from payonce.gateway.app import Gateway
-
-MOST_PIPELINED = 16
 
 
 class Phase(IntEnum):
@@ -54,6 +53,8 @@ class Arrival(HttpToolsProtocol):
         self._length: int | None = None
         self._lane: list[bytes] | None = None
         self._in_this_read = 0
+        self._unread = b""
+        self.flow: Flow
 
     @property
     def answering(self) -> bool:
@@ -148,13 +149,26 @@ class Arrival(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
-        self.since = self.loop.time()
+        if self.phase is Phase.IDLE:
+            self.since = self.loop.time()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             assert isinstance(cycle, GatewayCycle)
             self._running = cycle
             self._start_asgi_task(cycle, app)
+        if not self.flow.full:
+            self.flow.resume_reading()
+        elif len(self.pipeline) < MOST_PIPELINED:
+            self.flow.full = False
+            self.since = self.loop.time()  # the silence was ours
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        """Parse what had come while too many requests waited, then read."""
+        data, self._unread = self._unread, b""
+        if data and not self.transport.is_closing():
+            self.data_received(data)
+        self.flow.resume_reading()
 
     # The lane, for a subclass to build.
 
@@ -213,7 +227,7 @@ class Arrival(HttpToolsProtocol):
         if busy:
             self.pipeline.appendleft((cycle, self.app))
             if len(self.pipeline) >= MOST_PIPELINED:
-                self.flow.pause_reading()  # not before: a client that leaves is noticed only while reading
+                self.flow.fill()  # not before: a client that leaves is noticed only while reading
         else:
             self._running = cycle
             self._start_asgi_task(cycle, self.app)

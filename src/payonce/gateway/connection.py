@@ -14,6 +14,7 @@ import httptools
 
 from payonce.gateway.arrival import Arrival, Phase
 from payonce.gateway.cycle import GatewayCycle
+from payonce.gateway.flow import SLICE_BYTES, Flow
 from payonce.gateway.refusing import LINGERING, Refusal, answered, tell
 from payonce.gateway.strict import MAX_HEAD_BYTES
 from payonce.model import reason as why
@@ -32,6 +33,7 @@ class StrictProtocol(Arrival):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = Flow(transport)
         self.gateway.connections.add(self)
         if len(self.connections) > self.gateway.settings.max_connections:
             self.refuse(why.BUSY)
@@ -39,6 +41,7 @@ class StrictProtocol(Arrival):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self.gateway.connections.discard(self)
+        self._unread = b""
         self._disconnect()
         if self._running is not None:
             self._running.lost()
@@ -57,8 +60,21 @@ class StrictProtocol(Arrival):
             super().shutdown()
 
     def data_received(self, data: bytes) -> None:
-        if self.refused:
+        if self._unread:
+            self._unread += data  # what was on its way when reading stopped
             return
+        start = 0
+        while start < len(data) and not self.refused:
+            if self.flow.full:
+                self._unread = data[start:]
+                return
+            body = (self._length or 0) - self._body_bytes if self.phase is Phase.BODY else 0
+            end = start + max(SLICE_BYTES, body)
+            self._parse(data[start:end])
+            start = end
+
+    def _parse(self, data: bytes) -> None:
+        """Parse a read, or a slice of one, and hold what is no body to its limits."""
         idle = self.phase is Phase.IDLE
         if idle:
             self._head_begins()
@@ -87,6 +103,7 @@ class StrictProtocol(Arrival):
         if self.refused or self.transport.is_closing():
             return
         self.refused = True
+        self.flow.full, self._unread = False, b""
         self.gateway.world.ledger.turned_away(reason)
         self.since = self.loop.time()
         unanswered, refusal = self._is_unanswered(), Refusal(reason, self._body_bytes)

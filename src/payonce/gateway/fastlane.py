@@ -30,6 +30,7 @@ class GatewayProtocol(StrictProtocol):
         self._most = min(LANE_BODY_BYTES, self.gateway.settings.max_body_bytes)
         self._last: tuple[HeadName, KnownHead] | None = None
         self._name: HeadName | None = None
+        self._next_name: HeadName | None = None
         self._coming: tuple[KnownHead, int, bytes] | None = None
         self._strange = 0
 
@@ -38,7 +39,7 @@ class GatewayProtocol(StrictProtocol):
             self._collect(data, *self._coming)
             return
         if self.phase is Phase.IDLE:
-            self._name = None
+            self._next_name = None
             if self._shelf is not None and not self.answering and not self.refused and not self._stopping:
                 last = self._last
                 start = 0 if last is None else body_at(last[0], data)
@@ -61,7 +62,7 @@ class GatewayProtocol(StrictProtocol):
             return False
         head = self.gateway.heads.find(name)
         if head is None:
-            self._name = name
+            self._next_name = name
             return False
         self._last, self._strange = (name, head), 0
         self._begins(head)
@@ -73,6 +74,10 @@ class GatewayProtocol(StrictProtocol):
             self._body_bytes = len(body)
             self._lane, self._coming = [body], (head, length, data[:start])
         return True
+
+    def on_message_begin(self) -> None:
+        self._name, self._next_name = self._next_name, None  # the name of this message, and of none behind it
+        super().on_message_begin()
 
     def _begins(self, head: KnownHead) -> None:
         """A request with this head, which nobody parses."""

@@ -25,7 +25,7 @@ MOST_ID_BYTES = 200
 MOST_HOLES = 8
 
 _HOLE = re.compile(
-    rb"\r\n(?:(?P<length>content-length): (?=[0-9]{1,6}\r)|(?:%b): )([!-~]{1,%d})(?=\r\n)"
+    rb"\r\n(?:(?P<length>content-length): (?=[0-9]{1,6}\r)|(?:%b): )([!-~]{1,%d}+)(?=\r\n)"
     % (b"|".join(sorted(IDS, reverse=True)), MOST_ID_BYTES),
     re.IGNORECASE,
 )

@@ -45,11 +45,11 @@ def told_by(target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def _is_digested(name: bytes) -> bool:
-    """Whether a field is part of the digest; remembered for the first thousand names."""
+    """Whether a field is part of the digest; remembered for the first thousand names, unless they are long."""
     known = _digested.get(name)
     if known is None:
         known = name in _KEPT_INERT or not (name in _NOT_DIGESTED or is_inert(name))
-        if len(_digested) < 1000:
+        if len(_digested) < 1000 and len(name) <= 64:
             _digested[name] = known
     return known
 

@@ -1,0 +1,142 @@
+"""Requests that are sent before the answers to earlier ones: a bounded number waits, and none is taken for another."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from payonce.gateway import deadlines
+from payonce.gateway.flow import MOST_PIPELINED, SLICE_BYTES
+from payonce.gateway.shelf import _digested
+from tests.faces.test_known_heads import connection, read
+from tests.support.gateway import (
+    PATH,
+    RawUpstream,
+    Request,
+    RunningGateway,
+    answers,
+    ask,
+    good,
+    post,
+    raw_upstream,
+    replies,
+    running_gateway,
+    whole,
+)
+
+GET = b"GET /api/v1/models HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+MOST = MOST_PIPELINED + SLICE_BYTES // len(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+
+
+@pytest.fixture(scope="module")
+def gateway(upstream: RawUpstream) -> Iterator[RunningGateway]:
+    with running_gateway(upstream.base_url) as running:
+        yield running
+
+
+def shows(conn: socket.socket, request: Request) -> None:
+    """An answer that shows by whom it was asked for, and what."""
+    conn.sendall(whole(good(f"{request.line} by {request['authorization']}: {request.body.decode()}")))
+
+
+@pytest.mark.parametrize("pieces", [1, 7], ids=["one read", "some reads"])
+def test_any_number_of_requests_is_answered_and_only_so_many_wait(
+    gateway: RunningGateway, upstream: RawUpstream, pieces: int
+) -> None:
+    upstream.behave = answers()
+    asked = [post(ask(f"turn {number % 5}"), PATH, gateway.host) if number % 3 else GET for number in range(1000)]
+    data = b"".join(asked)
+    waiting: list[int] = []
+    with gateway.wire() as wire:
+        protocol = connection(gateway, wire)
+        size = len(data) // pieces + 1
+        for start in range(0, len(data), size):
+            read(gateway, protocol, data[start : start + size])
+            waiting.append(gateway.run(lambda: len(protocol.pipeline)))
+        for number, one in enumerate(asked):
+            reply = wire.reply()
+            assert (reply.status, b'"choices"' in reply.body) == (200, True), (number, one)
+            if number % 50 == 0:
+                waiting.append(gateway.run(lambda: len(protocol.pipeline)))
+        assert gateway.until(lambda: not protocol.flow.read_paused)
+        assert not protocol._unread
+        wire.send(asked[1])
+        assert wire.reply().hit, "and the connection goes on"
+    assert MOST_PIPELINED <= max(waiting) <= MOST
+
+
+def test_a_client_that_sends_and_sends_is_not_read(upstream: RawUpstream) -> None:
+    go = threading.Event()
+
+    def slowly(conn: socket.socket, request: Request) -> None:
+        go.wait(20)
+        shows(conn, request)
+
+    upstream.behave = slowly
+    with running_gateway(upstream.base_url) as gateway, gateway.wire() as wire:
+        protocol = connection(gateway, wire)
+        wire.sock.settimeout(1.0)
+        with pytest.raises(TimeoutError):
+            wire.sock.sendall(GET * 2_000_000)
+        assert gateway.run(lambda: len(protocol.pipeline)) <= MOST
+        assert gateway.run(lambda: len(protocol._unread)) < 1 << 20
+        go.set()
+        wire.sock.settimeout(20)
+        for _ in range(3 * MOST):
+            assert wire.reply().status == 200
+        assert gateway.run(lambda: len(protocol.pipeline)) <= MOST
+
+
+@pytest.mark.parametrize("target", [b"/nothing", PATH.encode()], ids=["no route", "no such host"])
+def test_a_head_that_was_answered_before_its_body_lends_its_name_to_no_other(
+    gateway: RunningGateway, upstream: RawUpstream, target: bytes
+) -> None:
+    """The rest of the one and the whole of the other come in one read."""
+    upstream.behave = shows
+    host = b"127.0.0.1" if target == b"/nothing" else b"rebound.example"
+    head = b"POST %b HTTP/1.1\r\nHost: %b\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+    with gateway.wire() as wire:
+        protocol = connection(gateway, wire)
+        read(gateway, protocol, head % (target, host, 5))
+        early = wire.reply()
+        assert early.status in (404, 421)
+        other = post(ask("theirs"), PATH, gateway.host, {"Authorization": "Bearer other"})
+        read(gateway, protocol, b"12345" + other)
+        assert b"by Bearer other" in wire.reply().body
+    body = json.dumps(ask("mine")).encode()
+    with gateway.wire() as wire:
+        read(gateway, connection(gateway, wire), head % (target, host, len(body)) + body)
+        reply = wire.reply()
+        assert (reply.status, reply.error) == (early.status, early.error)
+    assert not any(b"Expect" in b"".join(name.parts) for name in gateway.gateway.heads._known)
+
+
+@pytest.mark.parametrize("before", [0, 5])
+def test_answers_to_earlier_requests_give_a_slow_body_no_more_time(before: int) -> None:
+    def slowly(conn: socket.socket, _request: Request) -> None:
+        time.sleep(0.25)
+        conn.sendall(whole(good()))
+
+    slow = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50\r\n\r\n{" % PATH.encode()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        raw_upstream(slowly) as upstream,
+        running_gateway(upstream.base_url, body_timeout=0.6) as gateway,
+        gateway.wire() as wire,
+    ):
+        patch.setattr(deadlines, "SWEEP_SECONDS", 0.05)
+        wire.send(GET * before + slow)
+        said = replies(wire.rest())
+        assert said[: len(said) - 1] == [200] * (len(said) - 1)
+        assert len(said) - 1 < before or not before, "cut off before all of the others were answered"
+
+
+def test_what_is_remembered_of_field_names_is_bounded_in_bytes(gateway: RunningGateway) -> None:
+    for number in range(20):
+        gateway.post(ask("names"), **{f"X-{number}-" + "n" * 5000: "v"})
+    assert not any(len(name) > 64 for name in _digested)
