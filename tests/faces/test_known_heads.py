@@ -93,6 +93,7 @@ REQUESTS: Sequence[bytes] = (
     request("another head", JSON + b"X-Payonce-Namespace: n\r\n"),
     *(request("an id", JSON + b"X-Request-Id: %d\r\nTraceParent: 00-%d\r\n" % (7**n, n)) for n in range(4)),
     request("an id", JSON + b"X-Request-Id: \r\nTraceParent: 00-7\r\n"),
+    *(request("an id").replace(b"Content", b"B3: %d\r\nContent" % n, 1) for n in range(3)),
     request("an id", JSON + b"X-Request-Id: a b\r\nTraceParent: 00-7\r\n"),
     request("no cache", JSON + b"Cache-Control: no-cache\r\n"),
     request("another type", b"Content-Type: text/plain\r\n"),
@@ -175,6 +176,8 @@ def test_a_head_is_parsed_once_for_all_connections(
 @pytest.mark.parametrize("more", [JSON, JSON + b"x-request-id: 1a\r\nTraceparent: 00-2b\r\n"], ids=["plain", "ids"])
 def test_bytes_that_are_not_those_of_a_known_head_are_parsed(more: bytes) -> None:
     data = request("one", more)
+    if b"-id" in more:  # on either side of the length
+        data = data.replace(b"Content-Length", b"B3: 0a\r\nSentry-Trace: 1-2\r\nContent-Length", 1)
     found = named(data)
     assert found is not None
     name, end = found.name, data.index(b"\r\n\r\n") + 4
@@ -303,11 +306,11 @@ def test_what_is_known_is_bounded(gateway: RunningGateway) -> None:
     heads = Heads()
     one = KnownHead(b"/", Route("", "chat/completions", cached=True), (), b"")
     for number in range(2 * MOST_HEADS):
-        heads.keep(HeadName((b"%d" % number,), 0, b""), one)
+        heads.keep(HeadName((), b"%d" % number, (), b""), one)
     assert len(heads) == MOST_HEADS
-    assert heads.find(HeadName((b"0",), 0, b"")) is None
-    assert heads.find(HeadName((b"%d" % (2 * MOST_HEADS - 1),), 0, b"")) is one
-    assert not heads.keep(HeadName((b"x" * MOST_HEAD_BYTES,), 0, b"y"), one)
+    assert heads.find(HeadName((), b"0", (), b"")) is None
+    assert heads.find(HeadName((), b"%d" % (2 * MOST_HEADS - 1), (), b"")) is one
+    assert not heads.keep(HeadName((), b"x" * MOST_HEAD_BYTES, (), b"y"), one)
     assert len(heads) == MOST_HEADS
     with gateway.wire() as wire:
         for size in (LANE_BODY_BYTES - 500, LANE_BODY_BYTES + 500, LANE_BODY_BYTES - 500):

@@ -34,11 +34,12 @@ _DIGITS = 6
 
 
 class HeadName(NamedTuple):
-    """A head's bytes but for its holes, the digits of its length and ids: what stands before each hole, which of them
-    is the length, and what stands behind the last."""
+    """A head's bytes but for its holes, the digits of its length and ids: what stands before each of the ids that come
+    before the length, before the length, before each of the ids that come after it, and behind all of them."""
 
-    parts: tuple[bytes, ...]
-    length_at: int
+    before: tuple[bytes, ...]
+    length: bytes
+    after: tuple[bytes, ...]
     behind: bytes
 
 
@@ -74,9 +75,10 @@ class Heads:
 
     def keep(self, name: HeadName, head: KnownHead) -> bool:
         """Remember `head`, which the parser has found in a read of this name; False where it is too long for that."""
-        if sum(map(len, name.parts)) + len(name.behind) > MOST_HEAD_BYTES:
+        parts = name.length, name.behind, *name.before, *name.after
+        if sum(map(len, parts)) > MOST_HEAD_BYTES:
             return False
-        head.varies = len(name.parts) > 1
+        head.varies = len(parts) > 2
         if len(self._known) >= MOST_HEADS:
             del self._known[next(iter(self._known))]
         self._known[name] = head
@@ -105,31 +107,41 @@ def named(data: bytes) -> Found | None:
         start = hole.end()
     if length_at < 0 or len(parts) > MOST_HOLES:
         return None
-    return Found(HeadName(tuple(parts), length_at, data[start : end + 2]), length, end + 2)
+    before, after = tuple(parts[:length_at]), tuple(parts[length_at + 1 :])
+    return Found(HeadName(before, parts[length_at], after, data[start : end + 2]), length, end + 2)
 
 
 def body_at(name: HeadName, data: bytes) -> int:
     """Where the body begins in `data`, if that is one whole request whose head has this name; else 0. Quicker than
     `named`."""
-    parts, length_at, behind = name
-    start = length = place = 0
+    before, part, after, behind = name
+    start = _past(before, data, 0) if before else 0
+    if start < 0 or not data.startswith(part, start):
+        return 0
+    start += len(part)
+    stop = data.find(b"\r", start, start + _DIGITS + 1)
+    if stop < 0:
+        return 0
+    digits = data[start:stop]
+    if after:
+        stop = _past(after, data, stop)
+    if stop < 0 or not data.startswith(behind, stop):
+        return 0
+    body = stop + len(behind)
+    return body if digits.isdigit() and int(digits) == len(data) - body else 0
+
+
+def _past(parts: tuple[bytes, ...], data: bytes, start: int) -> int:
+    """Where `parts` end in `data`, each of them with an id behind it; -1 where something else stands there."""
     for part in parts:
         if not data.startswith(part, start):
-            return 0
+            return -1
         start += len(part)
         stop = data.find(b"\r", start, start + MOST_ID_BYTES + 1)
-        hole = data[start:stop] if stop > start else b" "
-        if place == length_at:
-            if len(hole) > _DIGITS or not hole.isdigit():
-                return 0
-            length = int(hole)
-        elif hole.translate(None, _PLAIN):
-            return 0
-        start, place = stop, place + 1
-    if not data.startswith(behind, start):
-        return 0
-    start += len(behind)
-    return start if length == len(data) - start else 0
+        if stop <= start or data[start:stop].translate(None, _PLAIN):
+            return -1
+        start = stop
+    return start
 
 
 def worth_a_look(strange: int) -> bool:
