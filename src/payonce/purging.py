@@ -63,7 +63,8 @@ def tenant_digits(text: str) -> str:
     digits = text.strip().lower()
     if not _DIGITS.fullmatch(digits):
         raise SettingsError(
-            f"{text!r} is no tenant: write its {TENANT_DIGITS} hexadecimal digits, or the first 8 at least; {TENANTS_SHOWN}"
+            f"{text!r} is no tenant: write its {TENANT_DIGITS} hexadecimal digits, or the first 8 at least;"
+            f" {TENANTS_SHOWN}"
         )
     return digits
 
@@ -110,14 +111,14 @@ def _whole_tenant(shelf: Shelf, value: str) -> str:
     if len(digits) == TENANT_DIGITS:
         return digits
     found = {row.about.tenant for row in shelf.store.rows() if row.about.tenant.startswith(digits)}
-    if len(found) != 1:
-        listed = ", ".join(sorted(found)[:10])
+    if not found:
         raise SettingsError(
-            f"{value} may be any of {len(found)} tenants, write more of it: {listed}"
-            if found
-            else f"nothing in the store is of a tenant that begins with {value}, so nothing was purged; to purge what comes,"
-            f" write all {TENANT_DIGITS} digits: {TENANTS_SHOWN}"
+            f"nothing in the store is of a tenant that begins with {digits}; write all its {TENANT_DIGITS} digits:"
+            f" {TENANTS_SHOWN}"
         )
+    if len(found) > 1:
+        listed = ", ".join(sorted(found)[:10])
+        raise SettingsError(f"{digits} may be any of {len(found)} tenants, write more of it: {listed}")
     return found.pop()
 
 
