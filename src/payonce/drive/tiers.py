@@ -52,6 +52,8 @@ class Tiers:
         self.secret = secret
         self.current: Mapping[str, int] = {}
         self.purges = 0
+        self.unread = ""
+        """Why the epochs could not be read the last time, in words; empty where they were."""
         self.dropped: Counter[str] = Counter()
         self.on_change: list[Callable[[bytes], None]] = []
         self.changes = Changes(self, clock, self.complain)
@@ -236,6 +238,7 @@ class Tiers:
             with self._reading:
                 return self._read_epochs()
         except StoreError as error:
+            self.unread = str(error)
             if self._distant is None or not self._distant.trouble():
                 self.complain(error)
             return False
@@ -250,6 +253,7 @@ class Tiers:
     def _read_epochs(self) -> bool:
         started = self._now()
         current = self.keeper.epochs()
+        self.unread = ""
         self._read_at = started
         if self._distant is not None:
             self._complained = False
