@@ -170,8 +170,7 @@ class _State:
                 "secret_file": str(secret_path(settings)),
             },
             "upstreams": [
-                {"name": name, "url": redact(url), **self._upstreams[name].connections()}
-                for name, url in settings.upstream
+                {"name": name, "url": redact(url), **self._upstreams[name].state()} for name, url in settings.upstream
             ],
             "worker": {
                 "name": world.ledger.worker,
