@@ -9,6 +9,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from payonce.config import Settings
 from payonce.errors import StoreUnavailableError
 from payonce.httpx2 import AsyncClient, Client
 from payonce.stores.sqlite import SqliteStore
+from payonce.stores.sqlite_look import strange
 from payonce.testing import FakeClock
 from payonce.testing.sim import SimulatedProvider
 
@@ -212,3 +214,22 @@ def payonce(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "payonce", *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, cwd=home, check=False)
+
+
+def test_a_log_that_another_process_makes_and_removes_meanwhile_disturbs_nobody(tmp_path: Path) -> None:
+    path = make(tmp_path / "theirs.db")
+    log, over = path.with_name(path.name + "-wal"), threading.Event()
+
+    def toggle() -> None:
+        while not over.is_set():
+            log.write_bytes(b"x")
+            log.unlink()
+
+    thread = threading.Thread(target=toggle)
+    thread.start()
+    try:
+        for _ in range(3000):
+            assert strange(path) in {"it is another program's database", ""}
+    finally:
+        over.set()
+        thread.join()
