@@ -24,7 +24,8 @@ from payonce.config import Settings
 from payonce.core.keying import derive
 from payonce.errors import StoreError
 from payonce.model.ports import Clock, Notebook
-from payonce.stores.registry import file_path, is_shared, redact
+from payonce.stores.local_url import read_path
+from payonce.stores.registry import is_shared, redact
 
 IN_MEMORY = 20_000
 """So many receipts are kept where the books are in memory."""
@@ -117,7 +118,7 @@ def books_file(settings: Settings) -> BooksFile | None:
         return BooksFile(Path(settings.ledger).expanduser())
     scheme, _, rest = settings.store.partition(":")
     if scheme == "sqlite":
-        path = file_path(rest)
+        path = read_path(scheme, rest)
         return BooksFile(path.with_name(path.name + ".ledger"))
     if scheme == "memory":
         return BooksFile(None)
