@@ -27,7 +27,7 @@ lives() { # a process id
     case "$(ps -o stat= -p "$1")" in '' | Z*) return 1 ;; esac
 }
 runs() { # node-PORT or gateway-PORT: its process lives, and is not another one that has got its number since
-    [ -e "$1.pid" ] && lives "$(cat "$1.pid")" && ps -o args= -p "$(cat "$1.pid")" | grep -q "${1##*-}"
+    [ -e "$1.pid" ] && lives "$(cat "$1.pid")" && ps -ww -o args= -p "$(cat "$1.pid")" | grep -q "${1##*-}"
 }
 wait_until() { # a test that is to hold within 30 seconds for the port of node-PORT or gateway-PORT
     tries=0
@@ -68,6 +68,7 @@ start() {
     needs "$SERVER" "Valkey or Redis (Debian: apt-get install valkey-server, or redis-server)"
     needs "$CLI" "Valkey's or Redis's tools (Debian: apt-get install valkey-tools, or redis-tools)"
     needs "$PAYONCE" "Payonce (pip install 'payonce[gateway,redis]')"
+    needs ps procps
     mkdir -p "$1"
     cd "$1"
     for file in node-*.pid gateway-*.pid; do
