@@ -16,7 +16,7 @@ import apsw
 from blake3 import blake3
 
 from payonce.books.clerk import Clerk, Limits
-from payonce.books.elsewhere import publish
+from payonce.books.elsewhere import SELDOM, publish
 from payonce.books.file import BooksFile
 from payonce.books.journal import Journal
 from payonce.books.reader import Reader
@@ -64,12 +64,13 @@ class Bookkeeping:
         self.clerk.stop()
         self.reader.close()
 
-    def _publish(self, db: apsw.Connection) -> None:
+    def _publish(self, db: apsw.Connection, last: bool) -> bool:
         assert self._shared is not None
         try:
-            publish(db, self._shared.note, self._clock())
+            return publish(db, self._shared.note, self._clock(), seldom=0 if last else SELDOM)
         except Exception as error:  # noqa: BLE001 - whatever a server does, the books go on
             self._complain(error)
+            return False
 
     def _notes(self) -> Mapping[str, bytes]:
         assert self._shared is not None

@@ -10,6 +10,7 @@ from typing import Any
 from payonce.config_lines import Lines, Path, line_of
 from payonce.config_options import ENDPOINTS, OPTIONS, RULE_MATCHES, RULE_QUOTAS, RULE_SETS
 from payonce.config_types import Problem, Wrong, did_you_mean, refuse, shown
+from payonce.model.names import impossible
 from payonce.model.policy import Rule
 
 _MATCH_EXAMPLE = 'write, for example, match = { model = "anthropic/*" }'
@@ -94,6 +95,8 @@ def _alternatives(key: str, value: object) -> tuple[str, ...]:
 def _name(key: str, item: object) -> str:
     if not isinstance(item, str) or not item:
         raise Wrong(f"{shown(item)} is not a name", "write a string that is not empty")
+    if rule := impossible(key, item):
+        raise Wrong(f"no {key} is called {shown(item)}, so this rule would never match", rule)
     if key != "endpoint":
         return item
     name = item.strip("/")

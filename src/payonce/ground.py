@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from math import inf
 
 from payonce.bookkeeping import Bookkeeping, books_file
 from payonce.chorus import chorus
@@ -28,6 +29,7 @@ from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Tally, add_up
 from payonce.model.ports import Clock, Notebook, Patience, Rationing, Store, Volume
 from payonce.model.quota import SHOWN_TENANTS, Holding
+from payonce.model.reason import ROUTINE
 from payonce.navigator import PrefixNavigator
 from payonce.optimise import Planner
 from payonce.optimise.traits import Catalogue
@@ -42,6 +44,8 @@ log = logging.getLogger("payonce")
 
 POLL_SECONDS = 0.25
 """How often a worker looks for purges of others, and notes its figures; a purge is seen within a second."""
+LOSSES_TELL = 60.0
+"""For so many seconds after an entry was lost, the store is not called well."""
 SEAL_NOTE = "seal/"
 """Under such names stand the secrets (not themselves) that entries on a shared store were sealed with."""
 Leaves = tuple[tuple[str, bytes], ...]
@@ -71,6 +75,7 @@ class Ground:
         self.books_lock: AbstractContextManager[object] = nullcontext()
         """What to hold while the ledger is written; never while the navigator settles, which takes it itself."""
         self._noted_losses: Counter[str] = Counter()
+        self._lost_at = -inf
         self._introduced_at = 0.0
         self.request_log = (
             RequestLog(settings.request_log, settings.request_log_bytes) if settings.request_log else None
@@ -158,12 +163,27 @@ class Ground:
         far = distant(self.tiers.behind)
         return far.trouble() if far is not None else ""
 
+    def ailments(self) -> list[str]:
+        """What is wrong at the moment, in sentences; none of it makes a call fail. Losses that are past are in
+        `dropped`."""
+        said = list(self.warnings)
+        if trouble := self.trouble():
+            said.append(f"the store's server does not answer, so nothing is served from the cache: {trouble}")
+        elif self.tiers.unread:
+            said.append(f"the store could not be read when it was last asked: {self.tiers.unread}")
+        if self.clock() - self._lost_at < LOSSES_TELL:
+            said.append("entries were lost or could not be read within the last minute; payonce stats says how many")
+        return said
+
     def _note_losses(self) -> None:
         counted = Counter({"dropped." + reason: count for reason, count in self.dropped().items()})
         counted.update({"models." + kind: count for kind, count in self.tiers.changes.counts.items()})
         for name, count in (counted - self._noted_losses).items():
             self.ledger.now.counts[name] += count
             self.ledger.fresh = True
+            kind, _, reason = name.partition(".")
+            if kind == "dropped" and reason not in ROUTINE:
+                self._lost_at = self.clock()
         self._noted_losses = counted
 
     def _introduce(self, keeper: Notebook) -> None:

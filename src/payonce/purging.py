@@ -5,6 +5,7 @@ Commands and dashboard purge with these. This room must never delete what was no
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from payonce.config_types import duration
 from payonce.errors import SettingsError, StoreError
 from payonce.listing import Shelf, key_digits
 from payonce.model import scopes
+from payonce.model.names import TENANT_DIGITS, TENANTS_SHOWN, impossible
 from payonce.model.ports import Recorder, Row
 
 
@@ -42,10 +44,29 @@ def check(name: str, value: str) -> None:
     elif name == "older_than":
         if duration(value) is None:
             raise SettingsError(f"--older-than: {value!r} is not an age; write, for example, 30m, 24h or 7d")
+    elif name == "tenant":
+        tenant_digits(value)
     elif not value and name not in ("namespace", "all"):
-        raise SettingsError(f"--{name} names nothing; write the {name}'s name")
+        raise SettingsError(f"this {name} has no name; write the name of the {name} to purge")
     elif name == "model" and any(mark in value for mark in "*?"):
-        raise SettingsError(f"--model: {value!r} is a glob, and a purge takes one model; payonce ls --model lists them")
+        raise SettingsError(f"{value!r} is a glob, and a purge takes one model; payonce ls --model lists them")
+    elif value and (rule := impossible(name, value)):
+        raise SettingsError(f"nothing was purged, since no {name} can be called {value!r}: {rule}")
+
+
+_DIGITS = re.compile(r"[0-9a-f]{8,64}", re.ASCII)
+
+
+def tenant_digits(text: str) -> str:
+    """The digits of a tenant, or of the beginning of one as logs and tables show it; raises `SettingsError` where
+    `text` is neither."""
+    digits = text.strip().lower()
+    if not _DIGITS.fullmatch(digits):
+        raise SettingsError(
+            f"{text!r} is no tenant: write its {TENANT_DIGITS} hexadecimal digits, or the first 8 at least;"
+            f" {TENANTS_SHOWN}"
+        )
+    return digits
 
 
 _NAMED: dict[str, tuple[Callable[[str], str], Callable[[Row, str], bool]]] = {
@@ -58,12 +79,15 @@ _NAMED: dict[str, tuple[Callable[[str], str], Callable[[Row, str], bool]]] = {
 
 
 def select(shelf: Shelf, selector: str, value: str) -> Selection | None:
-    """The epoch and the rows of a selector; None where a key is not stored."""
+    """The epoch and the rows of a selector; None where a key is not stored. Raises `SettingsError` where the beginning
+    of a key or a tenant is not that of one only."""
     if selector == "key":
         return _select_key(shelf, value)
     if selector == "older_than":
         before = int((shelf.clock() - (duration(value) or 0)) * 1000)
         return Selection(scopes.BEFORE, lambda row: row.about.stored_at * 1000 <= before, at_least=before)
+    if selector == "tenant":
+        value = _whole_tenant(shelf, value)
     scope, concerns = _NAMED[selector]
     return Selection(scope(value), lambda row: concerns(row, value))
 
@@ -74,11 +98,28 @@ def _select_key(shelf: Shelf, value: str) -> Selection | None:
     digests = digests or {row.slot[:-1] for row in shelf.store.rows() if row.slot.hex().startswith(digits)}
     if len(digests) > 1:
         listed = ", ".join(f"b3:{digest.hex()}" for digest in sorted(digests)[:10])
-        raise SettingsError(f"--key: {value} may be any of {len(digests)} keys, write more of it: {listed}")
+        raise SettingsError(f"{value} may be any of {len(digests)} keys, write more of it: {listed}")
     if not digests:
         return None
     digest = digests.pop()
     return Selection(scopes.of_key(digest), lambda row: row.slot[:-1] == digest, digest=digest)
+
+
+def _whole_tenant(shelf: Shelf, value: str) -> str:
+    """All digits of the one tenant of the store's entries that begins so: the epoch is that of its whole name."""
+    digits = tenant_digits(value)
+    if len(digits) == TENANT_DIGITS:
+        return digits
+    found = {row.about.tenant for row in shelf.store.rows() if row.about.tenant.startswith(digits)}
+    if not found:
+        raise SettingsError(
+            f"nothing in the store is of a tenant that begins with {digits}; write all its {TENANT_DIGITS} digits:"
+            f" {TENANTS_SHOWN}"
+        )
+    if len(found) > 1:
+        listed = ", ".join(sorted(found)[:10])
+        raise SettingsError(f"{digits} may be any of {len(found)} tenants, write more of it: {listed}")
+    return found.pop()
 
 
 def purge(shelf: Shelf, selection: Selection) -> Purged:

@@ -167,8 +167,9 @@ def test_why_takes_a_key_too_and_says_what_it_does_not_know(
     _, found = ran(capsys, "why", ids[3], "--store", store)
     assert ran(capsys, "why", found["key"], "--store", store)[1] == found
     assert ran(capsys, "why", found["key"][:15], "--store", store)[1]["id"] == found["id"]
-    assert main(["why", "0" * 16, "--store", store]) == 1
-    assert "there is no receipt" in capsys.readouterr().err
+    for nowhere in ("0" * 16, "7" + "f" * 15, "8" + "0" * 15, "f" * 16):
+        assert main(["why", nowhere, "--store", store]) == 1
+        assert "there is no receipt" in capsys.readouterr().err, nowhere
     assert main(["why", "what", "--store", store]) == 2
     assert "is neither a request's id" in capsys.readouterr().err
     status, bypassed = ran(capsys, "why", ids[5], "--store", store)

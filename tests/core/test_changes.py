@@ -50,7 +50,8 @@ def test_a_name_that_was_never_counted_is_answered_by_the_model_of_that_name(nam
 def test_pauses_double_up_to_four_weeks() -> None:
     counts = [turn << 32 for turn in range(1, 40)]
     assert pause(0) == 0
-    assert [pause(count) for count in counts[:3]] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert pause(counts[0]) == 0, "the first sight of a model is no change"
+    assert [pause(count) for count in counts[1:4]] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
     assert [pause(count) for count in counts] == sorted(pause(count) for count in counts)
     assert pause(counts[-1]) == pause((MOST_CHANGES - 1) << 32) == LONGEST_PAUSE
 

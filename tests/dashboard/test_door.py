@@ -281,6 +281,26 @@ def test_wrong_tokens_are_counted_and_then_made_to_wait(tmp_path: Path) -> None:
         assert at.get("api/health", authorization=f"Bearer {at.tokens['admin']}").status == 429
 
 
+def test_a_program_that_has_to_wait_is_told_so_whatever_it_asks(tmp_path: Path) -> None:
+    with house(tmp_path, dashboard="token") as at:
+        right = f"Bearer {at.tokens['admin']}"
+        told = forms(selector="tag", value="docs")
+        for _ in range(12):  # a control beside the next loop: nothing shown is nothing wrong
+            assert at.get("api/health", authorization="Bearer ").status == 401
+            assert at.call("POST", "api/purge", told).status == 401
+        assert at.call("POST", "api/purge", told, authorization=right).status == 200
+        wrong = [at.call("POST", "api/purge", told, authorization="Bearer payonce-admin-x") for _ in range(10)]
+        assert [reply.status for reply in wrong] == [401] * 9 + [429]
+        assert [json.loads(reply.body)["error"]["code"] for reply in wrong] == [401] * 9 + [429]
+        for reply in (
+            at.call("POST", "api/purge", told, authorization=right),
+            at.get("api/health", authorization=right),
+        ):
+            assert (reply.status, json.loads(reply.body)["error"]["code"]) == (429, 429)
+            assert 0 < int(reply["retry-after"]) <= 60
+        assert at.call("POST", "api/purge", told).status == 429
+
+
 def test_attempts_are_counted_by_address_and_forgotten_in_time() -> None:
     clock = FakeClock(1000.0)
     attempts = Attempts(clock, most=2, seconds=60.0, addresses=3)
@@ -337,6 +357,84 @@ def test_another_site_can_link_here_but_not_load_from_here(open_house: House, mo
     for place in ("", "api/entries", "assets/dashboard.js"):
         assert open_house.get(place, sec_fetch_site="cross-site", sec_fetch_mode=mode).status == 403
     assert open_house.get("", sec_fetch_site="cross-site", sec_fetch_mode="navigate").status == 200
+
+
+# ---------------------------------------------------------------------------------------- what programs ask in error
+
+
+@pytest.mark.parametrize(
+    ("selector", "value", "said"),
+    [
+        ("tenant", "abc", "64 hexadecimal digits"),
+        ("tenant", "446d19fd0e4f", "a whole tenant"),
+        ("key", "446d19fd0e4f", "a whole key"),
+        ("tag", "", "this tag has no name"),
+        ("tag", "x y", "no tag can be called"),
+        ("namespace", "bad ns", "no namespace can be called"),
+        ("model", "a/*", "is a glob"),
+        ("older_than", "1h", "exactly one of key"),
+    ],
+)
+def test_a_purge_that_can_hit_nothing_is_refused_in_words_of_the_api(
+    locked: House, selector: str, value: str, said: str
+) -> None:
+    tiers = locked.gateway.gateway.world.tiers
+    before = tiers.purges
+    told, bearer = forms(selector=selector, value=value), f"Bearer {locked.tokens['admin']}"
+    reply = locked.call("POST", "api/purge", told, authorization=bearer)
+    error = json.loads(reply.body)["error"]
+    assert (reply.status, error["code"]) == (400, 400)
+    assert said in error["message"]
+    assert "--tag" not in error["message"] and "--key" not in error["message"]
+    assert tiers.purges == before
+
+
+def test_a_whole_tenant_is_purged(tmp_path: Path) -> None:
+    with house(tmp_path) as at:
+        at.ask("of a tenant")
+        assert at.ask("of a tenant").hit
+        at.settle()
+        [entry] = at.data("entries")["entries"]
+        assert entry["tenant"].encode() in at.get("entries/" + entry["key"]).body
+        page = at.get("purge?tenant=" + entry["tenant"])
+        assert b"1 entry would go" in page.body
+        told = forms(selector="tenant", value=entry["tenant"], csrf=csrf_of(page))
+        reply = at.call("POST", "purge", told, cookie=cookie_of(page), origin=f"http://{at.gateway.host}")
+        assert reply.status == 303
+        assert at.data("entries")["entries"] == []
+        assert not at.ask("of a tenant").hit
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("requests?before=x", "requests?since=24h", "requests?until=-1", "requests?outcome=won", "overview?span=2h"),
+        *("conversations?before=x", "entries?skip=x", "entries?text=hello", "requests?before=" + "9" * 16),
+    ],
+)
+def test_a_field_of_a_query_that_says_nothing_is_refused_and_not_passed_over(open_house: House, asked: str) -> None:
+    reply = open_house.get("api/" + asked)
+    error = json.loads(reply.body)["error"]
+    assert (reply.status, error["code"]) == (400, 400)
+    assert error["message"].startswith(asked.partition("?")[2].partition("=")[0] + ": ")
+    assert open_house.get(asked.replace("overview", "")).status == 200, "a page shows what it usually does"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        *("requests?before=9&since=1&until=2&outcome=hit", "requests?before=&outcome=", "overview?span=7d"),
+        *("conversations?before=1763771606.25", "entries?skip=3&text="),
+    ],
+)
+def test_a_query_that_can_be_read_is_answered(open_house: House, asked: str) -> None:
+    assert open_house.get("api/" + asked).status == 200
+
+
+@pytest.mark.parametrize("id", ["0" * 16, "7" + "f" * 15, "8" + "0" * 15, "f" * 16, "x"])
+def test_a_request_that_never_was_is_not_found(open_house: House, id: str) -> None:  # noqa: A002
+    assert open_house.get("requests/" + id).status == 404
+    assert open_house.get("api/requests/" + id).status == 404
 
 
 # ---------------------------------------------------------------------------------------- what every answer carries

@@ -177,9 +177,9 @@ def test_of_a_file_that_can_not_be_read_at_all_nothing_is_said(
     assert "line 1" in captured.err
 
 
-def test_a_store_without_findings_says_so_and_ends_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+def test_where_no_request_was_looked_at_nothing_is_called_healthy(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--live"]) == 0
-    assert capsys.readouterr().out.startswith("nothing is wrong")
+    assert capsys.readouterr().out.startswith("no request was looked at")
 
 
 def test_a_diary_notes_what_is_new_and_turns_its_page_with_the_day() -> None:

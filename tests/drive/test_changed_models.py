@@ -15,6 +15,7 @@ from payonce.core.changes import FIRST_PAUSE, changes_in
 from payonce.core.effects import Witness
 from payonce.drive.changes import MOST_NAMES
 from payonce.drive.tiers import Tiers
+from payonce.drive.tower import Tower
 from payonce.errors import StoreError
 from payonce.intake import Admitted
 from payonce.model import reason as why
@@ -195,6 +196,40 @@ def test_two_processes_that_see_a_change_at_once_retire_it_and_go_on(
         assert not gateway.serves("a")
     [count] = [count for scope, count in one.tiers.current.items() if scope.startswith("answers:")]
     assert changes_in(count) == 2
+
+
+def test_a_change_right_after_a_model_was_first_seen_is_one() -> None:
+    gateway = Gateway(None, FakeClock(NOW))
+    gateway.ask("a", "m/1")
+    assert gateway.serves("a"), "whose answer told it is kept"
+    gateway.ask("b", "m/2")
+    assert [gateway.serves(text) for text in "ab"] == [False, True]
+    gateway.ask("c", "m/1")
+    assert [gateway.serves(text) for text in "bc"] == [True, True], "a control: after a change the next one waits"
+    assert gateway.tiers.changes.counts == {"retired": 1, "unsettled": 1}
+
+
+@pytest.mark.parametrize("purged", ["", "before", "after"])
+def test_who_asks_the_same_while_a_flight_tells_of_a_change_boards_it_unless_it_was_purged(
+    pair: Callable[[FakeClock], list[Gateway]], purged: str
+) -> None:
+    clock = FakeClock(NOW)
+    one, two = pair(clock)
+    tiers, tower = one.tiers, Tower(8, 1 << 20)
+    for model in ("m/1", "m/2"):
+        ask, births = one.take_off("told")
+        teller, other = (tower.take_off(each, tiers.purges) for each in (ask, question("other").ask))
+        effect = Witness(ask.watched, ask.intent.model, model, births[ask.scopes.index(ask.watched)])
+        if purged == "before":
+            two.tiers.keeper.raise_epoch("ns:")
+        before = tiers.purges
+        tiers.changes.settle(effect, teller)
+        if purged == "after":
+            two.tiers.keeper.raise_epoch("ns:")
+            tiers.refresh()
+        assert tiers.purges > before
+        assert tower.find(ask, tiers.purges) is (None if purged else teller)
+        assert tower.find(other.ask, tiers.purges) is None, "a control: whose answer may be the old model's"
 
 
 def test_a_name_that_two_models_answer_in_turns_is_not_purged_for_ever() -> None:

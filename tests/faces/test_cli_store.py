@@ -222,12 +222,15 @@ def test_show_tells_apart_absent_and_ambiguous(shop: Shop, capsys: pytest.Captur
 
 # purge
 
+TENANTS = ("446d19fd" + "0e" * 28, "446d19fa" + "1c" * 28)
 CASES: list[tuple[list[str], list[int]]] = [
     (["--model", "a/x"], [2]),
     (["--tag", "red"], [3, 2]),
     (["--namespace", "n"], [3, 1]),
     (["--namespace", ""], [2]),
-    (["--tenant", "t2"], [2, 1]),
+    (["--tenant", TENANTS[1]], [2, 1]),
+    (["--tenant", TENANTS[1][:16]], [2, 1]),
+    (["--tenant", TENANTS[1][:8].upper()], [2, 1]),
     (["--older-than", "30m"], [3, 2]),
     (["--older-than", "1h"], [3, 2]),
     (["--older-than", "3h"], [3, 2, 1]),
@@ -244,7 +247,7 @@ def test_purge_takes_exactly_what_is_selected(
 ) -> None:
     shop.put(1, age=7200, tags=("red",))
     shop.put(2, age=600, model="b/y", namespace="n")
-    shop.put(3, age=5, tenant="t2")
+    shop.put(3, age=5, tenant=TENANTS[1])
     assert main(["purge", *selector, "--dry-run", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["entries"], told["dry_run"]) == (3 - len(left), True)
@@ -314,7 +317,14 @@ def test_a_purge_of_recordings_says_how_many_files_it_deleted(
         ([], 2, "exactly one"),
         (["--all", "--tag", "x"], 2, "exactly one"),
         (["--model", "a/*"], 2, "glob"),
-        (["--tag", ""], 2, "--tag names nothing"),
+        (["--tag", ""], 2, "this tag has no name"),
+        (["--tag", "x y"], 2, "no tag can be called 'x y'"),
+        (["--namespace", "bad ns"], 2, "no namespace can be called 'bad ns'"),
+        (["--tenant", ""], 2, "64 hexadecimal digits"),
+        (["--tenant", "sk-or-v1-abc"], 2, "64 hexadecimal digits"),
+        (["--tenant", "446d19f"], 2, "the first 8 at least"),
+        (["--tenant", "446d19fd0e4f"], 2, "nothing in the store is of a tenant that begins with 446d19fd0e4f"),
+        (["--tenant", "446d19fd0e4f", "--dry-run"], 2, "payonce ls --json"),
         (["--older-than", "soon"], 2, "30m"),
         (["--key", "xyz"], 2, "hexadecimal"),
         (["--key", "abcd"], 1, "nothing is stored"),
@@ -327,6 +337,22 @@ def test_purge_refuses_what_it_can_not_mean(
     assert main(["purge", *line]) == code
     assert said in capsys.readouterr().err
     assert numbers(capsys) == [1]
+
+
+def test_the_beginning_of_a_tenant_purges_it_only_where_it_is_one_tenant_s(
+    shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    near = TENANTS[0][:20] + "f" * 44
+    shop.put(1, tenant=TENANTS[0])
+    shop.put(2, tenant=near)
+    assert main(["purge", "--tenant", TENANTS[0][:12]]) == 2
+    said = capsys.readouterr().err
+    assert "any of 2 tenants" in said and near in said and TENANTS[0] in said
+    assert numbers(capsys) == [2, 1]
+    assert main(["purge", "--tenant", near[:22], "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scope"] == f"tenant:{near}"
+    assert numbers(capsys) == [1]
+    assert main(["purge", "--tenant", "0" * 64]) == 0, "a whole one may have answers under way"
 
 
 @pytest.mark.parametrize(("answer", "code", "left"), [("n\n", 1, [1]), ("", 1, [1]), ("y\n", 0, [])])

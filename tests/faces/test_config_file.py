@@ -131,8 +131,10 @@ def test_check_finds_all_problems_each_on_its_line() -> None:
         ("rule = [1]", [1]),
         ("\nrule = { ttl = 3 }", [2]),
         ("host = '0.0.0.0'", [1]),
-        ("[[rule]]\nmatch = { tenant = 'ab12' }\ntenant_bytes = '64MiB'\ntenant_entries = 9", []),
-        ("[[rule]]\nmatch = { tenant = 'ab12', model = 'x' }\ntenant_bytes = 1", [3]),
+        (f"[[rule]]\nmatch = {{ tenant = '{'ab12' * 16}' }}\ntenant_bytes = '64MiB'\ntenant_entries = 9", []),
+        ("[[rule]]\nmatch = { tenant = 'd596e40501' }\nttl = 9", [2]),
+        ("[[rule]]\nmatch = { tag = ['a:b', 'x y'], namespace = 'bad ns' }\nttl = 9", [2, 2]),
+        (f"[[rule]]\nmatch = {{ tenant = '{'ab12' * 16}', model = 'x' }}\ntenant_bytes = 1", [3]),
         ("[[rule]]\ntenant_entries = 1", [2]),
         ("store = 'memory:'\nworkers = 2", [2]),
         ("port = 1\r\nttl = 0\r\n", [2]),
@@ -278,14 +280,15 @@ def test_no_text_makes_the_check_fail(text: str) -> None:
 
 def test_the_quota_of_a_tenant_is_what_the_first_rule_that_sets_one_says(tmp_path: Path) -> None:
     path = tmp_path / "payonce.toml"
+    a, b, c = ("a" * 64, "b" * 64, "c" * 64)
     path.write_text(
         "tenant_bytes = 100\ntenant_entries = 7\n"
-        "[[rule]]\nmatch = { tenant = 'a' }\nttl = 9\n"
-        "[[rule]]\nmatch = { tenant = ['a', 'b'] }\ntenant_bytes = '1KiB'\n"
-        "[[rule]]\nmatch = { tenant = 'a' }\ntenant_entries = 1\n"
+        f"[[rule]]\nmatch = {{ tenant = '{a}' }}\nttl = 9\n"
+        f"[[rule]]\nmatch = {{ tenant = ['{a}', '{b}'] }}\ntenant_bytes = '1KiB'\n"
+        f"[[rule]]\nmatch = {{ tenant = '{a}' }}\ntenant_entries = 1\n"
     )
     path.chmod(0o600)
     quotas = load({}, {"HOME": str(tmp_path)}, path).settings.quotas
-    assert [quotas.of(tenant) for tenant in "abc"] == [(1024, 7), (1024, 7), (100, 7)]
+    assert [quotas.of(tenant) for tenant in (a, b, c)] == [(1024, 7), (1024, 7), (100, 7)]
     assert quotas
     assert not Settings(store="memory:").quotas

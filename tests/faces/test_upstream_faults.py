@@ -577,3 +577,31 @@ def test_readers_of_a_call_that_fails_all_see_it_fail(gateway: RunningGateway, u
             wire.chunk()
         wire.sock.close()
     assert len(upstream.requests) == before + 1
+
+
+def test_the_health_page_tells_of_each_upstream_what_became_of_its_calls(sim: SimulatedProvider) -> None:
+    with running_gateway((("", sim.base_url), ("dead", DEAD))) as gateway:
+
+        def page(path: str) -> bytes:
+            with gateway.wire() as wire:
+                wire.send(f"GET /_payonce/{path} HTTP/1.1\r\nHost: {gateway.host}\r\n\r\n".encode())
+                return wire.reply().body
+
+        def told() -> dict[str, Any]:
+            return {each["name"]: each for each in json.loads(page("api/health"))["upstreams"]}
+
+        assert gateway.post(ask("well")).status == 200
+        assert gateway.post(ask("well")).hit
+        calls = told()[""]["calls"]
+        assert told()[""]["failed"] == {}
+        assert 0 < told()[""]["seconds"] < 10
+        for fault in ("429", "429", "cut=300"):
+            attempt(gateway, ask("faulty", model=f"sim/fault-{fault}"))
+        assert gateway.post(ask("nowhere"), "/dead/v1/chat/completions").status == 502
+        after = told()
+        assert after[""]["failed"] == {"429": 2, "upstream-cut": 1}
+        assert after[""]["calls"] >= calls + 3, "the list of prices may have been asked for meanwhile"
+        assert set(after["dead"]["failed"]) == {"upstream-refused"}
+        assert after["dead"]["calls"] >= after["dead"]["failed"]["upstream-refused"] > 0
+        assert after["dead"]["seconds"] is None
+        assert b"2 429, 1 upstream-cut" in page("health")

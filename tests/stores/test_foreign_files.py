@@ -21,6 +21,7 @@ from payonce.config import Settings
 from payonce.errors import StoreUnavailableError
 from payonce.httpx2 import AsyncClient, Client
 from payonce.stores.sqlite import SqliteStore
+from payonce.stores.sqlite_look import strange
 from payonce.testing import FakeClock
 from payonce.testing.sim import SimulatedProvider
 
@@ -212,3 +213,24 @@ def payonce(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = {"PATH": os.environ["PATH"], "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "payonce", *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, cwd=home, check=False)
+
+
+TOGGLE = """
+import os, sys
+while True:
+    open(sys.argv[1], "wb").write(b"x")
+    os.unlink(sys.argv[1])
+"""
+
+
+def test_a_log_that_another_process_makes_and_removes_meanwhile_disturbs_nobody(tmp_path: Path) -> None:
+    """A look that asked twice, whether it is there and how long it is, fell between some three times in these."""
+    path = make(tmp_path / "theirs.db")
+    other = subprocess.Popen([sys.executable, "-c", TOGGLE, str(path) + "-wal"], stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(4000):
+            assert strange(path) in {"it is another program's database", ""}
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait(10)

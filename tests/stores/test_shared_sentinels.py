@@ -49,8 +49,8 @@ class Questions:
     def fill(self, one: Callable[[str], bool], servers: Watched) -> None:
         for number in range(ENTRIES):
             one(f"kept {number}")
-        assert until(lambda: servers.primary.say("DBSIZE") > ENTRIES, 20), "entries, and the book of purges"
-        assert until(servers.is_level, 20)
+        assert until(lambda: servers.primary.say("DBSIZE") > ENTRIES, 60), "entries, and the book of purges"
+        assert until(servers.is_level, 60)
 
     def next(self) -> str:
         return f"kept {next(self._left)}"
@@ -95,9 +95,12 @@ async def survives(look: Callable[[str], Awaitable[bool]], questions: Questions,
     return f"replaced after {replaced - killed:.2f} s, hits after {back - killed:.2f} s"
 
 
-def gateway(sim: SimulatedProvider, servers: Watched, home: Path, store: str = "") -> GatewayChild:
+def gateway(
+    sim: SimulatedProvider, servers: Watched, home: Path, store: str = "", read_budget: float = 0.05
+) -> GatewayChild:
     arguments = ("--port", "0", "--cache", "all", "--upstream", sim.base_url, "--store", store or servers.url)
-    return GatewayChild(home, *arguments, PAYONCE_SECRET_FILE=str(home / "secret"), PAYONCE_FAST_LANE="false")
+    environ = {"PAYONCE_SECRET_FILE": str(home / "secret"), "PAYONCE_READ_BUDGET": str(read_budget)}
+    return GatewayChild(home, *arguments, PAYONCE_FAST_LANE="false", **environ)
 
 
 def asked(child: GatewayChild, text: str) -> bool:
@@ -187,6 +190,6 @@ async def test_sentinels_of_which_one_is_gone_are_asked_in_turn(sim: SimulatedPr
     with watched(tmp_path / "servers") as servers:
         [nobody] = free_ports(1)
         store = servers.url.replace("://", f"://127.0.0.1:{nobody},")
-        with gateway(sim, servers, tmp_path, store) as one:
+        with gateway(sim, servers, tmp_path, store, read_budget=5.0) as one:
             assert until(lambda: asked(one, "twice"), 30)
             assert one.get("/readyz").json()["status"] == "ok"

@@ -116,7 +116,7 @@ def test_gateways_share_answers_over_tls_and_find_the_server_again(sim: Simulate
 def gateway(sim: SimulatedProvider, home: Path, store: str) -> GatewayChild:
     """One in a process of its own, that keeps next to nothing in memory, and waits for a core that is busy."""
     arguments = ("--port", "0", "--cache", "all", "--upstream", sim.base_url, "--store", store)
-    small = {"PAYONCE_MEMORY_BYTES": "65536", "PAYONCE_FAST_LANE": "false", "PAYONCE_READ_BUDGET": "1"}
+    small = {"PAYONCE_MEMORY_BYTES": "65536", "PAYONCE_FAST_LANE": "false", "PAYONCE_READ_BUDGET": "5"}
     return GatewayChild(home, *arguments, PAYONCE_SECRET_FILE=str(home / "secret"), **small)
 
 

@@ -56,7 +56,7 @@ def test_fifty_kills_under_write_load_lose_nothing_that_was_acknowledged(tmp_pat
         whole_lines = rest.split("\n")[:-1]
         acknowledged += [name for line in whole_lines for name in line.split()[1:]]
     assert len(acknowledged) > 2000
-    assert slowest < 1.0, f"a start took {slowest:.2f} s"
+    assert slowest < 1.0, f"a start took {slowest:.2f} s of a processor"
     with closing(SqliteStore(path, 1 << 30)) as store:
         found = [store.get(slot_of(name)) for name in acknowledged]
         assert sum(value is None for value in found) == 0, "no acknowledged entry is lost"

@@ -186,7 +186,7 @@ class GatewayChild:
             self.end()
             raise AssertionError((line + self.err).decode())
         self.port = int(found[1])
-        assert until(self._answers, 20), self.end()
+        assert until(self._answers, 60), self.end()
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -32,6 +32,7 @@ SLICE: Final = 500
 HELD: Final = 40
 """So many batches are held on to while they can't be written."""
 PRUNE_SECONDS: Final = 20.0
+TELL_SECONDS: Final = 10.0
 _log = logging.getLogger("payonce.books")
 
 
@@ -47,8 +48,8 @@ class Limits:
 
 
 class Clerk:
-    """See the room's first paragraph. `also` is called with the open file after each posting, about every ten seconds
-    (it publishes what others are to see)."""
+    """See the room's first paragraph. `also` publishes what others are to see: it is called with the open file within
+    ten seconds of a posting, and at the end, told that this is the last time. False says that it is still to do."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class Clerk:
         secret: bytes,
         clock: Clock,
         limits: Limits | None = None,
-        also: Callable[[apsw.Connection], None] | None = None,
+        also: Callable[[apsw.Connection, bool], bool] | None = None,
     ) -> None:
         self.journal = journal
         self.file = file
@@ -74,6 +75,7 @@ class Clerk:
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._pruned = self._told = 0.0
+        self._untold = False
         self._thread = threading.Thread(target=self._run, name="payonce-ledger", daemon=True)
 
     def start(self) -> None:
@@ -109,6 +111,8 @@ class Clerk:
             self._post(last=last)
             if self._held:
                 self._write()
+            if self._untold and self._also is not None:
+                self._tell(self._also, last=last)
         except (apsw.Error, StoreError, OSError) as error:
             self._failed(error)
         except Exception:  # noqa: BLE001 - figures are not worth a thread
@@ -140,13 +144,17 @@ class Clerk:
                 call.row = row
             self._held.popleft()
         self.fault = ""
+        self._untold = True
         now = time.monotonic()
         if now - self._pruned >= PRUNE_SECONDS:
             self._pruned = now
             self._prune(db)
-        if self._also is not None and now - self._told >= PRUNE_SECONDS / 2:
+
+    def _tell(self, also: Callable[[apsw.Connection, bool], bool], *, last: bool) -> None:
+        now = time.monotonic()
+        if last or now - self._told >= TELL_SECONDS:
             self._told = now
-            self._also(db)
+            self._untold = not also(self._connected(), last)
 
     def _connected(self) -> apsw.Connection:
         if self._db is not None and self.file.moved():

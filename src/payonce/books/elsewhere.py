@@ -21,23 +21,43 @@ ROWS: Final = 200
 """So many rows of an hour are published as they are."""
 SELDOM: Final = 9
 """Seconds between two notes of one set of books, whichever process writes them."""
+LATE: Final = 120
+"""For so many seconds after its end something may be added to an hour."""
 
 _Row = tuple[tuple[str, ...], Mapping[str, int]]
 """What the figures are of, in the order of `words.BY`, and the figures that are not 0."""
 
 
-def publish(db: apsw.Connection, note: Callable[[str, bytes], None], now: float) -> None:
-    """Note this and the last hour, if no other process has just done so. Raises what `note` raises."""
-    db.execute("INSERT INTO fact VALUES ('published', 0) ON CONFLICT DO NOTHING").fetchall()
-    before = db.total_changes()
-    db.execute("UPDATE fact SET value = ? WHERE name = 'published' AND value < ?", (now, now - SELDOM)).fetchall()
-    if db.total_changes() == before:
-        return
-    hour = int(now) // HOUR * HOUR
-    for at in (hour - HOUR, hour) if now - hour < 120 else (hour,):
-        found = list(_rows(db, at))
-        if found:
-            note(f"{PREFIX}{at}/{name_of(db)}", orjson.dumps([[*by, figures] for by, figures in _bounded(found)]))
+def publish(db: apsw.Connection, note: Callable[[str, bytes], None], now: float, *, seldom: float = SELDOM) -> bool:
+    """Note the hours that have changed since this was last done; False if that was less than `seldom` seconds ago, in
+    whichever process. Raises what `note` raises, and all of it is still to be noted then."""
+    db.execute("INSERT INTO fact VALUES ('published', ?) ON CONFLICT DO NOTHING", (now - SELDOM - 1,)).fetchall()
+    before = float(str(db.execute("SELECT value FROM fact WHERE name = 'published'").get))
+    if before <= now < before + seldom or not _set_published(db, before, now):
+        return False
+    try:
+        for at in _changed(before, now):
+            found = list(_rows(db, at))
+            if found:
+                note(f"{PREFIX}{at}/{name_of(db)}", orjson.dumps([[*by, figures] for by, figures in _bounded(found)]))
+    except BaseException:
+        _set_published(db, now, before)
+        raise
+    return True
+
+
+def _set_published(db: apsw.Connection, before: float, now: float) -> bool:
+    """Whether this process is the one that has set it."""
+    changes = db.total_changes()
+    db.execute("UPDATE fact SET value = ? WHERE name = 'published' AND value = ?", (now, before)).fetchall()
+    return db.total_changes() > changes
+
+
+def _changed(before: float, now: float) -> range:
+    """The hours to which something may have been added since `before`; no more than those of two days."""
+    last = int(now) // HOUR * HOUR
+    first = int(before - LATE) // HOUR * HOUR
+    return range(max(min(first, last), last - 48 * HOUR), last + 1, HOUR)
 
 
 def name_of(db: apsw.Connection) -> str:

@@ -23,6 +23,8 @@ from payonce.ledger.tally import HOUR
 from payonce.model.ports import Clock
 
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_REQUEST = re.compile(r"[0-7][0-9a-f]{15}", re.ASCII)
+"""Requests are numbered below 2**63, as the books' file counts; conversations have any 8 bytes."""
 MINUTES_KEPT = 48 * HOUR
 _EVER = schema.LENGTHS["day"] << 20
 """One step for all of time."""
@@ -108,7 +110,7 @@ class Reader:
 
     def receipt(self, id: str) -> Filed | None:  # noqa: A002 - what the header calls it
         """The receipt of the request with this id; None where there is none (any more)."""
-        if not _ID.fullmatch(id):
+        if not _REQUEST.fullmatch(id):
             return None
         with self._open() as db:
             return rows.of_id(db, int(id, 16)) if db is not None else None

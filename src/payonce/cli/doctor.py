@@ -76,6 +76,10 @@ def _live(since: str | None, store: str | None, config: Path | None, *, as_json:
             raise SettingsError("store: this store keeps no findings; give doctor a log of requests instead")
         notes = {name: note for name, note in opened.notes().items() if name.startswith(PREFIX)}
     report = add_up(notes, 0.0 if length is None else time.time() - length)
+    if not report.counts["seen"] and not as_json:
+        say("no request was looked at: the doctor is shown those of 1 KB and more that went upstream, to models whose")
+        say("prompts can be cached; payonce stats says what else was asked")
+        return 0
     return _end(report, as_json=as_json)
 
 

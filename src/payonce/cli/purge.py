@@ -26,7 +26,12 @@ def purge(
     model: Annotated[str | None, Parameter(help="The answers to requests for this model.")] = None,
     tag: Annotated[str | None, Parameter(help="The answers with this tag.")] = None,
     namespace: Annotated[str | None, Parameter(help="This namespace, of all tenants.")] = None,
-    tenant: Annotated[str | None, Parameter(help="The answers of this tenant; ls --json shows whose is whose.")] = None,
+    tenant: Annotated[
+        str | None,
+        Parameter(
+            help="The answers of this tenant, or of the only one that begins so; ls --json shows whose is whose."
+        ),
+    ] = None,
     older_than: Annotated[str | None, Parameter(help="What was stored longer ago than 30m, 24h, 7d …")] = None,
     all: Annotated[bool, Switch, Parameter(help="Everything.")] = False,  # noqa: A002 - the flag's name
     dry_run: Annotated[bool, Switch, Parameter(help="Only count what would go.")] = False,

@@ -20,7 +20,7 @@ MOST_CHANGES = 1 << 21
 """With a mark and the room they stay below 2**53, up to which every store counts exactly."""
 FIRST_PAUSE, LONGEST_PAUSE = 600.0, 28 * 86400.0
 """Seconds. After a change the next one has to wait, twice as long each time: a name that two models answer in turns is
-retired ten times on its first days, then once in four weeks."""
+retired a dozen times on its first days, then once in four weeks. The first sight of a model is no such change."""
 
 
 class Standing(Enum):
@@ -60,8 +60,8 @@ def changed(count: int, said: str) -> int:
 
 def pause(count: int) -> float:
     """For how many seconds after its last change a name's model is not taken to change again."""
-    changes = changes_in(count)
-    return min(FIRST_PAUSE * 2.0 ** min(changes - 1, 30), LONGEST_PAUSE) if changes else 0.0
+    changes = changes_in(count) - 1
+    return min(FIRST_PAUSE * 2.0 ** min(changes - 1, 30), LONGEST_PAUSE) if changes > 0 else 0.0
 
 
 def witnessed(ask: Ask, facts: Facts, scopes: tuple[str, ...], epochs: tuple[int, ...]) -> Story[tuple[int, ...]]:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from payonce.model import names
 from payonce.model import reason as why
 from payonce.model.call import Headers
 from payonce.model.reason import Reason
 
 MAX_TTL = 86400
 _LEADING_INT = re.compile(rb"\s*([+-]?)0*(\d{1,15})")
-_NAMESPACE = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_TAG = re.compile(rb"[A-Za-z0-9._:-]{1,64}")
+_NAMESPACE = re.compile(names.NAMESPACE.encode())
+_TAG = re.compile(names.TAG.encode())
 _SAMPLE = re.compile(rb"\d{1,9}")
 _MAX_TAGS = 16
 _SECONDS = re.compile(rb'"?(\d{1,9})"?')

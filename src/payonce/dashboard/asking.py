@@ -92,6 +92,11 @@ def data(value: Any, status: int = 200) -> Answer:
     return Answer(status, orjson.dumps(value, option=orjson.OPT_INDENT_2), "application/json")
 
 
+def trouble(status: int, said: str) -> Answer:
+    """A JSON document that says what is wrong; its `code` is the status."""
+    return data({"error": {"code": status, "message": said}}, status)
+
+
 def leads_to(path: str, **query: str | int | None) -> Answer:
     """The browser is to ask for that page."""
     return Answer(303, b"", fields=(("location", link(path, **query)),))

@@ -70,9 +70,9 @@ class Door:
     def greet(self, request: Request) -> Visitor:
         """Who asks, by what the request shows."""
         free = self._is_free(request)
-        shown = request.headers.get("authorization", "")
-        if shown[:7].lower() == "bearer ":
-            return Visitor(self._try(request.peer, shown[7:].strip()), signed_in=True)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and (token := token.strip()):
+            return Visitor(self._try(request.peer, token), signed_in=True)
         session = self._sessions.check(self._cookie(request))
         if session is not None and session.name != GUEST:
             return Visitor(Role(session.name), session, signed_in=True)

@@ -17,7 +17,7 @@ from payonce.dashboard.frame import Framed
 from payonce.dashboard.overview import as_json, overview
 from payonce.dashboard.overview_page import overview_page
 from payonce.dashboard.receipt_page import receipt_page
-from payonce.errors import PayonceError
+from payonce.errors import PayonceError, SettingsError
 
 Page = Callable[[Backstage, Request, Visitor], Framed | Answer]
 Data = Callable[[Backstage, Request, Visitor], Any]
@@ -106,7 +106,10 @@ def _entries(stage: Backstage, request: Request, visitor: Visitor) -> Framed:
 
 
 def _entries_data(stage: Backstage, request: Request, visitor: Visitor) -> Any:
-    found = entries.search(stage, entries.search_of(request.query, reads=entries.may_read(stage, visitor)))
+    reads = entries.may_read(stage, visitor)
+    if request.query.get("text") and not reads:
+        raise SettingsError("text: an administrator may search the text of answers, where show_content is on")
+    found = entries.search(stage, entries.search_of(request.query, reads=reads))
     now = stage.clock()
     return {
         "entries": [entries.facts(listed, now) for listed in found.entries],

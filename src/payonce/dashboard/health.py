@@ -9,7 +9,20 @@ from payonce.dashboard.asking import link
 from payonce.dashboard.backstage import Backstage
 from payonce.dashboard.frame import Framed
 from payonce.dashboard.html import Child, Element, h
-from payonce.dashboard.pieces import Column, badge, card, cards, code, count, facts, moment, notice, section, table
+from payonce.dashboard.pieces import (
+    Column,
+    badge,
+    card,
+    cards,
+    code,
+    count,
+    facts,
+    moment,
+    notice,
+    seconds,
+    section,
+    table,
+)
 from payonce.errors import StoreError
 from payonce.model.reason import REASONS
 from payonce.wording import size, span
@@ -67,17 +80,30 @@ def _store(store: Mapping[str, Any]) -> Element:
 
 
 def _upstreams(upstreams: list[Mapping[str, Any]]) -> Element:
-    columns = (Column("Name"), Column("Address"), Column("Open connections", number=True), Column("Idle", number=True))
+    columns = (
+        *(Column("Name"), Column("Address"), Column("Calls", number=True), Column("Failed", wide=True)),
+        *(Column("Until the answer began", number=True), Column("Open connections", number=True)),
+        Column("Idle", number=True),
+    )
     rows = [
         (
             h("em", "unnamed") if not each["name"] else each["name"],
             code(each["url"]),
+            count(each["calls"]),
+            _failed(each["failed"]),
+            seconds(each["seconds"]),
             count(each["open"]),
             count(each["idle"]),
         )
         for each in upstreams
     ]
-    return section("Upstreams", table("Where calls go", columns, rows), id="upstreams")
+    return section("Upstreams", table("Where calls went in this worker since its start", columns, rows), id="upstreams")
+
+
+def _failed(counts: Mapping[str, int]) -> str:
+    """How many calls brought no answer, or an error, and which."""
+    worst = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count(number)} {reason}" for reason, number in worst) or "none"
 
 
 def _worker(worker: Mapping[str, Any], now: float) -> Element:

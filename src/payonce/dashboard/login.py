@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from payonce.dashboard.asking import Answer, data
+from payonce.dashboard.asking import Answer, trouble
 from payonce.dashboard.door import Visitor
 from payonce.dashboard.frame import bare, form
 from payonce.dashboard.html import h
@@ -55,5 +55,5 @@ def denied(wait: int) -> Answer:
         if wait
         else "show a token of the dashboard that holds: Authorization: Bearer TOKEN; payonce tokens makes new ones"
     )
-    answer = data({"error": {"code": "unauthorized", "message": said}}, 429 if wait else 401)
+    answer = trouble(429 if wait else 401, said)
     return answer.plus(("retry-after", str(wait))) if wait else answer.plus(("www-authenticate", "Bearer"))

@@ -10,7 +10,7 @@ import logging
 from typing import Final
 
 from payonce.dashboard import purges
-from payonce.dashboard.asking import Answer, Request, data, leads_to, link
+from payonce.dashboard.asking import Answer, Request, data, leads_to, link, trouble
 from payonce.dashboard.assets import FOR_GOOD, read
 from payonce.dashboard.backstage import Backstage, NoLedgerError
 from payonce.dashboard.door import Door, Visitor, strange
@@ -19,6 +19,7 @@ from payonce.dashboard.handlers import DATA, PAGES, ForbiddenError, MissingError
 from payonce.dashboard.html import h
 from payonce.dashboard.login import denied, login_page, safe_place
 from payonce.dashboard.pieces import notice
+from payonce.dashboard.queries import check_query
 from payonce.errors import SettingsError, StoreError
 
 log = logging.getLogger("payonce.dashboard")
@@ -68,7 +69,9 @@ class Panel:
             wait = self._door.wait(request)
             return denied(wait) if request.path.startswith(API) else leads_to("login", to=request.path)
         if request.path.startswith(API):
-            return data(serving(DATA, request.path.removeprefix(API))(self._stage, request, visitor))
+            place = request.path.removeprefix(API)
+            check_query(place, request.query)
+            return data(serving(DATA, place)(self._stage, request, visitor))
         try:
             shown = serving(PAGES, request.path)(self._stage, request, visitor)
         except NoLedgerError as error:
@@ -76,6 +79,8 @@ class Panel:
         return framed(shown, visitor) if isinstance(shown, Framed) else shown
 
     def _change(self, request: Request, visitor: Visitor) -> Answer:
+        if visitor.role is None and (visitor.session is None or request.path.startswith(API)):
+            return denied(self._door.wait(request))  # a program, with a token that is none, or with none
         if not self._door.own_wish(request, visitor):
             raise ForbiddenError("This did not come from a page of this dashboard; open it anew and try again.")
         if request.path == "login":
@@ -113,7 +118,7 @@ def _asset(request: Request) -> Answer:
 def _trouble(request: Request, status: int, said: str) -> Answer:
     """A page, or a JSON document, that says what is wrong."""
     if request.path.startswith(API):
-        return data({"error": {"code": status, "message": said}}, status)
+        return trouble(status, said)
     back = h("p", h("a", "To the overview", href=link(""), class_="button"))
     answer = bare("That did not work", notice(said, look="bad"), back, status=status)
     return dataclasses.replace(answer, fields=(("allow", "GET, HEAD, POST"),)) if status == 405 else answer

@@ -40,10 +40,11 @@ def purge(stage: Backstage, request: Request, *, as_data: bool) -> Answer:
 
 def _selected(stage: Backstage, name: str, value: str) -> Selection:
     purging.check(name, value)
-    if name == "key" and len(key_digits(value)) != 64:
-        raise SettingsError("A purge here takes a whole key.")
+    digits = {"key": key_digits, "tenant": purging.tenant_digits}.get(name)
+    if digits is not None and len(digits(value)) != 64:
+        raise SettingsError(f"A purge here takes a whole {name}: 64 hexadecimal digits, as the pages of entries show.")
     selection = purging.select(stage.shelf, name, value)
-    assert selection is not None  # a whole key needs no look at the store
+    assert selection is not None  # what is whole needs no look at the store
     return selection
 
 

@@ -171,7 +171,11 @@ class AsyncFlights:
 
     async def _witness(self, effect: do.Witness) -> int:
         known = self.tiers.changes.seen(effect)
-        return await asyncio.to_thread(self.tiers.changes.settle, effect) if known is None else known
+        if known is not None:
+            return known
+        task = asyncio.current_task()
+        assert task is not None  # each flight has one of its own
+        return await asyncio.to_thread(self.tiers.changes.settle, effect, self.tasks[task])
 
     async def _pause(self, _effect: do.Pause) -> None:
         await asyncio.sleep(0)

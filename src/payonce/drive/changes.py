@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from payonce.core.changes import MOST_CHANGES, Standing, changed, changes_in, pause, standing
-from payonce.core.effects import Witness
+from payonce.core.effects import Flight, Witness
 from payonce.errors import StoreError
 from payonce.model.ports import Chronicle, Clock, Store
 from payonce.model.scopes import ANSWERS
@@ -33,8 +33,8 @@ class Shelves(Protocol):
         """The store that has the last word."""
         ...
 
-    def refresh(self) -> bool:
-        """Read the epochs anew."""
+    def refresh(self, teller: Flight | None = None) -> bool:
+        """Read the epochs anew. What `teller` has told of its name's model does not keep others from boarding it."""
         ...
 
 
@@ -57,18 +57,18 @@ class Changes:
             self.counts["unsettled"] += 1
         return effect.born if how is Standing.LATE else count
 
-    def settle(self, effect: Witness) -> int:
-        """The same, of the store: retire what another model has answered, unless that was done a moment ago. May wait;
-        never raises."""
+    def settle(self, effect: Witness, teller: Flight | None = None) -> int:
+        """The same, of the store: retire what another model has answered, unless that was done a moment ago; `teller`
+        is the flight that says so. May wait; never raises."""
         try:
             self._tiers.refresh()
             known = self.seen(effect)
-            return self._retire(effect) if known is None else known
+            return self._retire(effect, teller) if known is None else known
         except StoreError as error:
             self._complain(error)
             return effect.born
 
-    def _retire(self, effect: Witness) -> int:
+    def _retire(self, effect: Witness, teller: Flight | None) -> int:
         scope, keeper = effect.scope, self._tiers.keeper
         count = self._tiers.current.get(scope, 0)
         since = keeper.raised().get(scope, 0.0) if count and isinstance(keeper, Chronicle) else 0.0
@@ -80,7 +80,7 @@ class Changes:
             self.counts["unsettled"] += 1
             return count
         raised = keeper.raise_epoch(scope, changed(count, effect.said))
-        self._tiers.refresh()
+        self._tiers.refresh(teller)
         if count:
             self.counts["retired"] += 1
             log.info("%s is now answered by %s: what another model has answered is retired", effect.name, effect.said)

@@ -226,9 +226,9 @@ class SyncFlights:
     def _rest(self, effect: do.Rest, _flying: _Flying) -> None:
         threading.Event().wait(effect.seconds)
 
-    def _witness(self, effect: do.Witness, _flying: _Flying) -> int:
+    def _witness(self, effect: do.Witness, flying: _Flying) -> int:
         known = self.tiers.changes.seen(effect)
-        return self.tiers.changes.settle(effect) if known is None else known
+        return self.tiers.changes.settle(effect, flying.flight) if known is None else known
 
     def _pause(self, _effect: do.Pause, _flying: _Flying) -> None:
         pass  # threads take turns by themselves

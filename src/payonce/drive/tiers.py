@@ -2,8 +2,7 @@
 
 Verifies every envelope on every read. A store's fault ends here as a reason; it never reaches a client. What a distant
 store's epochs allow is served for a second after they were read: while it is not known whether something was purged,
-nothing is served, from the front neither. This room must never judge an answer, and never waits: what may wait is in
-`read_behind`, for the player to call as it can.
+nothing is served, from the front neither. This room must never judge an answer; what may wait says so, for the player.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from contextlib import suppress
 from math import inf
 from typing import Any
 
+from payonce.core.effects import Flight
 from payonce.drive.abilities import absence, asked_by_loops, distant, handy, keeping, offering, read_by_loops
 from payonce.drive.changes import Changes
 from payonce.drive.newest import Newest
@@ -52,6 +52,7 @@ class Tiers:
         self.secret = secret
         self.current: Mapping[str, int] = {}
         self.purges = 0
+        self.unread = ""  # why the epochs could not be read the last time, in words
         self.dropped: Counter[str] = Counter()
         self.on_change: list[Callable[[bytes], None]] = []
         self.changes = Changes(self, clock, self.complain)
@@ -229,13 +230,14 @@ class Tiers:
             self.complain(error)
         self.refresh()
 
-    def refresh(self) -> bool:
+    def refresh(self, teller: Flight | None = None) -> bool:
         """Read the epochs anew; True if anything was purged since the last time. May wait; never raises. What a server
-        that is known not to answer has not said is no fault more."""
+        that is down has not said is no fault more. What `teller` has told of its model is no purge to who boards it."""
         try:
             with self._reading:
-                return self._read_epochs()
+                return self._read_epochs(teller)
         except StoreError as error:
+            self.unread = str(error)
             if self._distant is None or not self._distant.trouble():
                 self.complain(error)
             return False
@@ -247,14 +249,18 @@ class Tiers:
                 if not self.trusted:
                     self._read_epochs()
 
-    def _read_epochs(self) -> bool:
+    def _read_epochs(self, teller: Flight | None = None) -> bool:
         started = self._now()
         current = self.keeper.epochs()
+        self.unread = ""
         self._read_at = started
         if self._distant is not None:
             self._complained = False
         if current == self.current:
             return False
+        if teller is not None and teller.purges == self.purges:
+            moved = {scope for scope, _ in self.current.items() ^ current.items()}
+            teller.purges += moved == {teller.ask.watched}  # first: who asks the same meanwhile is not to pay again
         if self.behind is not None:
             self._clear_keys(current)
         self.current = dict(current)

@@ -159,19 +159,18 @@ class _State:
 
     def __call__(self) -> dict[str, Any]:
         world = self._world
-        settings, trouble = world.settings, world.trouble()
+        settings = world.settings
         return {
-            "notes": [*world.warnings, *([f"the store's server does not answer: {trouble}"] if trouble else [])],
+            "notes": world.ailments(),
             "store": {
                 "url": redact(settings.store),
                 "tiered": world.tiers.behind is not None,
-                "trouble": trouble,
+                "trouble": world.trouble(),
                 "purges": world.tiers.purges,
                 "secret_file": str(secret_path(settings)),
             },
             "upstreams": [
-                {"name": name, "url": redact(url), **self._upstreams[name].connections()}
-                for name, url in settings.upstream
+                {"name": name, "url": redact(url), **self._upstreams[name].state()} for name, url in settings.upstream
             ],
             "worker": {
                 "name": world.ledger.worker,

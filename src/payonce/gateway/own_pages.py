@@ -29,17 +29,13 @@ async def answer(path: bytes, face: AsgiFace, world: World, meter: Meter, *, sto
 
 async def _ready(face: AsgiFace, world: World, *, stopping: bool) -> None:
     lost = {reason: count for reason, count in world.dropped().items() if reason not in ROUTINE}
-    degraded = list(world.warnings)
-    if trouble := world.trouble():
-        degraded.append(f"the store's server does not answer, so nothing is served from the cache: {trouble}")
-    if lost:
-        degraded.append("entries were lost or could not be read since the start; payonce stats says how many")
+    ailments = world.ailments()
     volume = await asyncio.get_running_loop().run_in_executor(None, world.volume)
     page = {
-        "status": "stopping" if stopping else "degraded" if degraded else "ok",
+        "status": "stopping" if stopping else "degraded" if ailments else "ok",
         "store": {"entries": volume.entries, "bytes": volume.used_bytes, "limit": volume.limit_bytes},
         "dropped": lost,
-        "notes": degraded,
+        "notes": ailments,
         "flights": len(world.tower),
     }
     await _json(face, 503 if stopping else 200, page)

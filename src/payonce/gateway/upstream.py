@@ -7,7 +7,10 @@ log a body or a credential.
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Any
 
 from payonce.config import Settings
 from payonce.core.fields import returned_headers
@@ -27,9 +30,27 @@ class HttpUpstream:
         self._origin = Origin(base, settings.connect_timeout)
         self._first_byte = settings.first_byte_timeout
         self._between = settings.between_bytes_timeout
+        self._calls = self._answered = 0
+        self._waited = 0.0
+        self._failed: Counter[str] = Counter()
 
     async def open(self, call: Call) -> HttpAnswer:
         """Send `call` and wait for the head."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
+        self._calls += 1
+        try:
+            answer = await self._open(call)
+        except UpstreamFault as fault:
+            self._failed[fault.reason.id] += 1
+            raise
+        self._answered += 1
+        self._waited += clock() - started
+        if answer.head.status >= 400:
+            self._failed[str(answer.head.status)] += 1
+        return answer
+
+    async def _open(self, call: Call) -> HttpAnswer:
         origin = self._origin
         try:
             target = b"%s/%s" % (origin.path, call.endpoint.encode("ascii"))
@@ -39,7 +60,7 @@ class HttpUpstream:
         except ValueError as error:
             raise UpstreamFault(why.UPSTREAM_GARBLED, str(error)) from None
         connection = await origin.begin(request, bodiless=call.method == "HEAD", patience=self._first_byte)
-        answer = HttpAnswer(origin, connection)
+        answer = HttpAnswer(origin, connection, self._failed)
         if not 200 <= connection.status < 600:
             connection.destroy()
             answer.close()
@@ -51,9 +72,12 @@ class HttpUpstream:
         """Give up what has made no progress for too long at `now`, on the loop's clock; to be called now and then."""
         self._origin.sweep(now)
 
-    def connections(self) -> dict[str, int]:
-        """How many connections are busy, and how many idle."""
-        return self._origin.connections()
+    def state(self) -> dict[str, Any]:
+        """How many connections are busy (`open`) and idle; since the start, how many `calls` were made, how many of
+        them `failed` for each reason or by a status from 400 on, and how many `seconds` they took to begin their
+        answers, on average; None where none has."""
+        waited = round(self._waited / self._answered, 6) if self._answered else None
+        return {**self._origin.connections(), "calls": self._calls, "failed": dict(self._failed), "seconds": waited}
 
     def close(self) -> None:
         """Close what is idle."""
@@ -63,19 +87,26 @@ class HttpUpstream:
 class HttpAnswer:
     """An answer that is still arriving."""
 
-    def __init__(self, origin: Origin, connection: Connection) -> None:
+    def __init__(self, origin: Origin, connection: Connection, failed: Counter[str]) -> None:
         self._origin = origin
+        self._failed = failed
         self._connection: Connection | None = connection
         self.head = Head(connection.status, returned_headers(connection.fields))
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it arrives."""
-        while (connection := self._connection) is not None:  # closed meanwhile, it may be another exchange's already
-            chunk = connection.take()
-            if chunk:
-                yield chunk
-            elif not await connection.more():
-                return
+        try:
+            while (
+                connection := self._connection
+            ) is not None:  # closed meanwhile, it may be another exchange's already
+                chunk = connection.take()
+                if chunk:
+                    yield chunk
+                elif not await connection.more():
+                    return
+        except UpstreamFault as fault:
+            self._failed[fault.reason.id] += 1
+            raise
         raise UpstreamFault(why.UPSTREAM_CUT, "given up")
 
     def close(self) -> None:

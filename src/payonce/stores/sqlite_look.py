@@ -64,9 +64,16 @@ def strange(path: Path) -> str:
 
 
 def _opened(path: Path) -> apsw.Connection:
-    log = path.with_name(path.name + "-wal")
-    alone = "" if log.exists() and log.stat().st_size else "?immutable=1"  # then nothing is made beside it
+    alone = "" if _has_log(path) else "?immutable=1"  # then nothing is made beside it
     flags = apsw.SQLITE_OPEN_READONLY | apsw.SQLITE_OPEN_NOFOLLOW | apsw.SQLITE_OPEN_URI
     db = apsw.Connection(f"file:{quote(os.fspath(path))}{alone}", flags=flags)
     db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
     return db
+
+
+def _has_log(path: Path) -> bool:
+    """Whether changes wait beside the file; another process may just be making or removing what holds them."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
