@@ -26,7 +26,8 @@ from payonce.config import Settings
 from payonce.core.keying import derive
 from payonce.errors import StoreError
 from payonce.model.ports import Clock, Distant, Notebook
-from payonce.stores.registry import file_path, is_shared, redact
+from payonce.stores.local_url import read_path
+from payonce.stores.registry import is_shared, redact
 
 FLUSH_SECONDS = 2.0
 IN_MEMORY = 20_000
@@ -133,7 +134,7 @@ def books_file(settings: Settings) -> BooksFile | None:
         return BooksFile(Path(settings.ledger).expanduser())
     scheme, _, rest = settings.store.partition(":")
     if scheme == "sqlite":
-        path = file_path(rest)
+        path = read_path(scheme, rest)
         return BooksFile(path.with_name(path.name + ".ledger"))
     if scheme == "memory":
         return BooksFile(None)

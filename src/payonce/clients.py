@@ -19,12 +19,10 @@ from payonce.model.call import Headers
 from payonce.model.policy import CacheMode, PromptCache
 from payonce.model.ports import Clock
 from payonce.model.reason import Reason
-from payonce.stores.registry import known_scheme
 
 DRAIN_SECONDS = 5.0
 """For how long closing a client waits for its calls under way, unless `settings` say otherwise."""
 
-_BUILT_IN = ("sqlite", "memory", "cassette")
 _KINDS = {
     "handle_request": ("HTTPTransport", "CacheTransport"),
     "handle_async_request": ("AsyncHTTPTransport", "AsyncCacheTransport"),
@@ -77,14 +75,7 @@ def options(
     given: dict[str, Any] = {"store": store, "cache": cache, "ttl": ttl, "prompt_cache": prompt_cache}
     settings = settings or Settings(drain_timeout=DRAIN_SECONDS)
     settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
-    _check_store(settings.store)
     return Options(settings, mode, _said(namespace, tags, sample), nearest, clock, remedy)
-
-
-def _check_store(url: str) -> None:
-    scheme = url.partition(":")[0]
-    if scheme not in _BUILT_IN:
-        known_scheme(url)
 
 
 def _said(namespace: str, tags: Iterable[str], sample: int | None) -> Headers:

@@ -18,7 +18,7 @@ from payonce.config_options import GIB, MIB, OPTIONS
 from payonce.config_rules import read_rules
 from payonce.config_types import Problem, Wrong, did_you_mean
 from payonce.config_urls import Upstreams, is_loopback
-from payonce.errors import SettingsError
+from payonce.errors import PayonceError, SettingsError, StoreUnknownError, StoreUrlError
 from payonce.model.policy import (
     CacheMode,
     ChangedModels,
@@ -30,7 +30,7 @@ from payonce.model.policy import (
     quotas_of,
 )
 from payonce.model.quota import Quota, Quotas
-from payonce.stores.registry import is_shared
+from payonce.stores.registry import check_url, is_shared
 
 __all__ = ["Loaded", "Problem", "Settings", "check", "default_store", "load"]
 
@@ -64,7 +64,8 @@ def _writable(directory: Path, *, create: bool) -> bool:
 class Settings:
     """Every option of the gateway and the library; what each means stands in `config_options.OPTIONS`.
 
-    Sizes are bytes, times are seconds. Wrong values raise `SettingsError`.
+    Sizes are bytes, times are seconds. Wrong values raise `SettingsError`, a store of no known kind
+    `StoreUnknownError`.
     """
 
     host: str = "127.0.0.1"
@@ -224,12 +225,18 @@ _NOT_SHARED = (
 )
 
 
-def _error(name: str, wrong: Wrong, origin: str) -> SettingsError:
-    return SettingsError(f"{origin}: {name}: {wrong.message}; {wrong.fix}")
+def _error(name: str, wrong: Wrong, origin: str) -> PayonceError:
+    return wrong.own or SettingsError(f"{origin}: {name}: {wrong.message}; {wrong.fix}")
 
 
 def _conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, Wrong]]:
-    """Values that are right one by one, and unsafe or useless together."""
+    """A store that can't be; and values that are right one by one, and unsafe or useless together."""
+    try:
+        check_url(values["store"])
+    except StoreUrlError as error:
+        yield "store", Wrong(error.what, error.fix)
+    except StoreUnknownError as error:
+        yield "store", Wrong(error.what, error.fix, own=error)
     if not is_loopback(values["host"]) and not values["allowed_hosts"]:
         yield (
             "host",
@@ -248,7 +255,7 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[tuple[str, Wrong]]:
         )
 
 
-_DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Settings)} | {"store": "sqlite:"}
+_DEFAULTS: dict[str, Any] = {item.name: item.default for item in fields(Settings)} | {"store": "sqlite:cache.db"}
 
 
 def _from_file(path: Path | None) -> tuple[dict[str, Any], dict[str, str]]:

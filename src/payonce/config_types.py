@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from payonce.core.fields import CREDENTIALS
+from payonce.errors import PayonceError
 
 Reader = Callable[[object], object]
 
@@ -29,14 +30,22 @@ _SHARE = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 
 class Wrong(Exception):  # noqa: N818 - it carries what is wrong with one value; the caller makes the error of it
     """One value can't be used. `at` leads from the setting to the part that is wrong (a list index or a table key);
-    `more` are the further things wrong with the same value."""
+    `more` are the further things wrong with the same value; `own` is the error to raise, if it has one of its own."""
 
-    def __init__(self, message: str, fix: str, at: tuple[str | int, ...] = (), more: tuple[Wrong, ...] = ()) -> None:
+    def __init__(
+        self,
+        message: str,
+        fix: str,
+        at: tuple[str | int, ...] = (),
+        more: tuple[Wrong, ...] = (),
+        own: PayonceError | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.fix = fix
         self.at = at
         self.more = more
+        self.own = own
 
     def inside(self, *at: str | int) -> Wrong:
         """The same, seen from further out."""

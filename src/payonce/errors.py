@@ -2,7 +2,8 @@
 
 PayonceError
 ├── SettingsError        a flag, an environment variable or payonce.toml says something that can't be done
-│   └── WrongClientError     a transport in a client that it is not for (an AttributeError too)
+│   ├── WrongClientError     a transport in a client that it is not for (an AttributeError too)
+│   └── StoreUrlError        a store's URL names no store that could be opened
 ├── MissingExtraError    an optional dependency is not installed
 ├── MissingClientError   a face for an HTTP client that is not installed (an ImportError too)
 ├── MissError            mode "replay" was asked for something that is not recorded
@@ -26,6 +27,15 @@ class SettingsError(PayonceError):
 
 class WrongClientError(SettingsError, AttributeError):
     """A transport was given to a client that it is not for: the other HTTP package's, or async where sync is meant."""
+
+
+class StoreUrlError(SettingsError):
+    """A store's URL can't be used: `what` is wrong with it, `fix` says what to do. Both without a password."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        super().__init__(f"store: {what}: {fix}")
+        self.what = what
+        self.fix = fix
 
 
 class MissingExtraError(PayonceError):
@@ -91,12 +101,17 @@ class RecordingError(StoreError):
 
 
 class StoreUnknownError(StoreError):
-    """No store is registered under that URL scheme."""
+    """No store is registered under that URL scheme. `what` is wrong, `fix` says what to do."""
+
+    def __init__(self, what: str, fix: str) -> None:
+        PayonceError.__init__(self, f"{what}: {fix}")
+        self.what = what
+        self.fix = fix
 
 
 class StoreExtraError(StoreUnknownError, MissingExtraError):
     """An extra brings the store of that URL scheme."""
 
     def __init__(self, what: str, extra: str, otherwise: str) -> None:
-        PayonceError.__init__(self, f"{what}: run  pip install 'payonce[{extra}]', {otherwise}")
+        StoreUnknownError.__init__(self, what, f"run  pip install 'payonce[{extra}]', {otherwise}")
         self.extra = extra

@@ -22,7 +22,7 @@ from payonce.model.call import Call, Headers
 from payonce.model.ports import Clock
 from payonce.warming import TRIES, OnDone, Request, Sent, Summary, Unread, read_request, warm, warm_threads
 from payonce.warming.lines import path_of
-from payonce.warming.sender import ask_once, ask_once_here, not_sent
+from payonce.warming.sender import ask_once, ask_once_here, await_store, not_sent
 from payonce.warming.words import silent
 
 TIMEOUT = 600.0
@@ -142,6 +142,7 @@ class _Asker:
 def warm_here(desk: Desk, way: Warming, requests: Iterable[object]) -> Summary:
     """Warm in threads; the caller waits."""
     world = desk.lease.world or desk.lease.open()
+    await_store(world.settings.store, world.tiers.keeper)
     asker, limit = _Asker(desk, way), world.settings.total_timeout
     at_once = min(way.concurrency, world.settings.max_flights)
 
@@ -161,6 +162,7 @@ async def warm_tasks(desk: Desk, way: Warming, requests: Iterable[object]) -> Su
     world = desk.lease.world
     if world is None:
         world = await asyncio.to_thread(desk.lease.open)
+    await asyncio.to_thread(await_store, world.settings.store, world.tiers.keeper)
     player, limit = world.aio(), world.settings.total_timeout
     asker, at_once = _Asker(desk, way), min(way.concurrency, world.settings.max_flights)
 

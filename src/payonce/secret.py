@@ -23,9 +23,9 @@ def secret_path(settings: Settings) -> Path:
         return Path(settings.secret_file).expanduser()
     scheme, _, rest = settings.store.partition(":")
     if scheme == "sqlite":
-        from payonce.stores.registry import file_path  # noqa: PLC0415 - only where the store is a file
+        from payonce.stores.local_url import read_path  # noqa: PLC0415 - only where the store is a file
 
-        path = file_path(rest)
+        path = read_path(scheme, rest)
         return path.with_name(path.name + ".secret")
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "payonce" / "secret"
@@ -44,11 +44,14 @@ def load_secret(settings: Settings, *, create: bool = True) -> bytes:
         _create_secret(path)
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor that follows no link
-        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
-            raise SettingsError(f"{path}: other users may read this secret; run  chmod 600 {path}")
         secret = file.read(SECRET_BYTES + 1)
-    if len(secret) != SECRET_BYTES:
-        raise SettingsError(f"{path}: a secret has {SECRET_BYTES} bytes, not these; remove it for a new one")
+        if len(secret) != SECRET_BYTES:
+            raise SettingsError(
+                f"secret_file: {path} is no secret, which has {SECRET_BYTES} bytes; name another file, which is made "
+                "where there is none"
+            )
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) & 0o077:
+            raise SettingsError(f"secret_file: other users may read {path}; run  chmod 600 {path}")
     return secret
 
 

@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -54,57 +53,110 @@ def post(port: int, text: str, **headers: str) -> tuple[str, bytes]:
         client.close()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", [VALKEY, REDIS])
-def test_the_script_starts_three_gateways_on_a_cluster_and_stops_them(
-    kind: str, tmp_path: Path, sim: SimulatedProvider
-) -> None:
-    nodes, gateways = ports_with_a_bus(6), free_ports(3)
-    program = tmp_path / "payonce"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m payonce "$@"\n')
-    program.chmod(0o755)
-    said = {
-        "SERVER": binary(kind),
-        "CLI": binary("redis-cli"),
-        "PAYONCE": str(program),
-        "NODES": " ".join(map(str, nodes)),
-        "GATEWAYS": " ".join(map(str, gateways)),
-        "PAYONCE_UPSTREAM": sim.base_url,
-        "PAYONCE_READ_BUDGET": "2",
-        "HOME": str(tmp_path),
-    }
-    script = ["sh", str(DEPLOY / "cluster.sh")]
-    place = tmp_path / "cluster"
-    try:
-        begun = subprocess.run(
-            [*script, "start", str(place)],
-            env=os.environ | said,
+class Script:
+    """deploy/cluster.sh with programs, ports and a directory of a test's own."""
+
+    def __init__(self, folder: Path, kind: str, upstream: str = "http://127.0.0.1:9/v1") -> None:
+        self.nodes, self.gateways = ports_with_a_bus(6), free_ports(3)
+        self.place = folder / "cluster"
+        program = folder / "payonce"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m payonce "$@"\n')
+        program.chmod(0o755)
+        self.said = {
+            "SERVER": binary(kind),
+            "CLI": binary("redis-cli"),
+            "PAYONCE": str(program),
+            "NODES": " ".join(map(str, self.nodes)),
+            "GATEWAYS": " ".join(map(str, self.gateways)),
+            "PAYONCE_UPSTREAM": upstream,
+            "PAYONCE_READ_BUDGET": "2",
+            "HOME": str(folder),
+        }
+
+    def run(self, *words: str, **said: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["sh", str(DEPLOY / "cluster.sh"), *words],
+            env=os.environ | self.said | said,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
             timeout=120,
         )
+
+    def start(self) -> list[int]:
+        """Start it; its processes."""
+        begun = self.run("start", str(self.place))
         assert begun.returncode == 0, begun.stdout + begun.stderr
-        for port in gateways:
-            assert until(lambda port=port: _listens(port), 20), (place / f"gateway-{port}.log").read_text()
-        assert post(gateways[0], "who is it?")[0] == "MISS"
+        assert all(map(_listens, (*self.nodes, *self.gateways)))
+        pids = [int(file.read_text()) for file in self.place.glob("*.pid")]
+        assert len(pids) == 9
+        return pids
+
+    def stop(self) -> None:
+        ended = self.run("stop", str(self.place))
+        assert ended.returncode == 0, ended.stderr
+        assert self.left() == []
+
+    def left(self) -> list[object]:
+        """Ports that something listens on, and files of processes."""
+        return [*filter(_listens, (*self.nodes, *self.gateways)), *self.place.glob("*.pid")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [VALKEY, REDIS])
+def test_the_script_starts_three_gateways_on_a_cluster_stops_them_and_starts_them_again(
+    kind: str, tmp_path: Path, sim: SimulatedProvider
+) -> None:
+    script = Script(tmp_path, kind, sim.base_url)
+    try:
+        pids = script.start()
+        assert post(script.gateways[0], "who is it?")[0] == "MISS"
 
         def all_have_it() -> bool:
-            answers = [post(port, "who is it?") for port in gateways]
+            answers = [post(port, "who is it?") for port in script.gateways]
             return len(set(answers)) == 1 and answers[0][0] == "HIT"
 
         assert until(all_have_it, 30), "what one has stored all serve"
-        pids = [int(file.read_text()) for file in place.glob("*.pid")]
-        assert len(pids) == 9
+        again = script.run("start", str(script.place))
+        assert (again.returncode, "runs already" in again.stderr) == (1, True)
+        script.stop()
+        assert not any(map(_lives, pids))
+        if kind == REDIS:
+            script.start()
+            assert post(script.gateways[0], "who is it?")[0] == "MISS", "an empty cache"
     finally:
-        ended = subprocess.run([*script, "stop", str(place)], env=os.environ | said, check=False, timeout=30)
-    assert ended.returncode == 0
-    try:
-        assert until(lambda: not any(_lives(pid) for pid in pids), 20)
-    finally:
-        for pid in pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        script.stop()
+
+
+def test_a_start_that_fails_leaves_nothing_running_and_says_why(tmp_path: Path) -> None:
+    script = Script(tmp_path, REDIS)
+    with socket.create_server(("127.0.0.1", script.nodes[-1] + 10_000)):
+        failed = script.run("start", str(script.place))
+    assert failed.returncode == 1
+    assert f"node-{script.nodes[-1]} does not run as it should" in failed.stderr
+    assert "ailed listening on port" in failed.stderr and "nothing is left running" in failed.stderr
+    assert script.left() == []
+    with ExitStack() as stack:
+        stack.callback(RedisServer(tmp_path, kind=REDIS, port=script.nodes[0]).stop)
+        theirs = script.run("start", str(script.place))
+        assert theirs.returncode == 1
+        assert f"port {script.nodes[0]} is another server's" in theirs.stderr
+        assert _listens(script.nodes[0]), "and it is left alone"
+
+
+def test_the_script_says_how_it_is_used_and_what_it_lacks(tmp_path: Path) -> None:
+    script = Script(tmp_path, REDIS)
+    for words in ((), ("start",), ("stop",), ("start", "a", "b"), ("begin", "a")):
+        done = script.run(*words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "sh deploy/cluster.sh start DIRECTORY" in done.stderr
+    for name, package in (("SERVER", "valkey-server"), ("CLI", "valkey-tools"), ("PAYONCE", "pip install")):
+        lacking = script.run("start", str(script.place), **{name: "no-such-program"})
+        assert (lacking.returncode, lacking.stderr.count("\n")) == (2, 1)
+        assert "there is no no-such-program: install" in lacking.stderr
+        assert package in lacking.stderr
+    assert not script.place.exists()
 
 
 def _listens(port: int) -> bool:

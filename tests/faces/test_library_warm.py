@@ -15,10 +15,11 @@ import httpx2
 import openai
 import pytest
 
-from payonce import Settings, SettingsError
+from payonce import Settings, SettingsError, StoreUnavailableError
 from payonce.testing.sim import SimulatedProvider
 from payonce.warming import Done, Request, Sent, Summary, Unread, Warmth, read_request, warm_threads
 from tests.support.gateway import until
+from tests.support.servers import free_ports
 
 KEY = "sk-or-warming"
 MODULES = ["httpx", "httpx2"]
@@ -101,6 +102,14 @@ def test_namespaces_samples_and_tags_hold_as_in_the_headers(
     assert warmed("httpx2", asynchronous, [ask("q")], store, namespace="night", sample=2, **options).hits == 1
     assert warmed("httpx2", asynchronous, [ask("q")], store, **options).kept == 1
     assert sim.bill.calls == 4
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_nothing_is_sent_where_the_servers_of_the_store_are_away(asynchronous: bool, sim: SimulatedProvider) -> None:
+    [port] = free_ports(1)
+    with pytest.raises(StoreUnavailableError, match="nothing was sent, as nothing would be kept: the store redis://"):
+        warmed("httpx2", asynchronous, [ask("one")], f"redis://127.0.0.1:{port}", base_url=sim.base_url, api_key=KEY)
+    assert sim.bill.calls == 0
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

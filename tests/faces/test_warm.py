@@ -20,6 +20,7 @@ from payonce.testing.sim import SimulatedProvider, running_sim
 from payonce.warming import LONGEST_WAIT, Done, Request, Sent, Summary, Unread, Warmth, read_line, warm
 from payonce.warming.sender import _said
 from tests.support.gateway import DEAD, running_gateway, until
+from tests.support.servers import free_ports
 
 KEY = "sk-or-warming"
 
@@ -144,6 +145,20 @@ def test_an_upstream_that_is_not_there_costs_nothing_but_a_line(capsys: pytest.C
     code, figures, err = told(capsys, file(ask("a")), "--upstream", DEAD)
     assert (code, figures["failed"], figures["calls_without_price"]) == (1, 1, 0)
     assert "no connection to the upstream" in err
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "memcached"])
+def test_nothing_is_sent_where_the_servers_of_the_store_are_away(
+    scheme: str, sim: SimulatedProvider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [port] = free_ports(1)
+    assert main(["warm", file(ask("one"), ask("two")), "--store", f"{scheme}://127.0.0.1:{port}"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    last = captured.err.splitlines()[-1]
+    assert last.startswith("payonce: nothing was sent, as nothing would be kept: the store ")
+    assert f"{scheme}://127.0.0.1:{port} could not be used (" in last and "start its server" in last
+    assert sim.bill.calls == 0
 
 
 def test_people_see_what_it_cost(sim: SimulatedProvider, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from contextlib import closing
@@ -10,12 +11,14 @@ from pathlib import Path
 
 import pytest
 from store_faults import about_now, slot_of
+from tests.support.certificates import make_certificates, url_options
 
 from payonce import clients
-from payonce.errors import MissingExtraError, SettingsError, StoreUnavailableError, StoreUnknownError
+from payonce.config import Settings, check
+from payonce.errors import MissingExtraError, SettingsError, StoreUnavailableError, StoreUnknownError, StoreUrlError
 from payonce.stores import registry
 from payonce.stores.memory import MemoryStore
-from payonce.stores.registry import known_scheme, open_store, redact, schemes
+from payonce.stores.registry import check_url, open_store, redact, schemes
 from payonce.stores.sqlite import SqliteStore
 from payonce.testing import FakeClock
 
@@ -69,7 +72,7 @@ def test_an_unknown_scheme_is_refused_with_the_known_ones_and_without_the_passwo
 def test_a_scheme_of_an_extra_names_the_extra(url: str, extra: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "is_installed", lambda name: False)
     assert url.partition(":")[0] not in schemes()
-    for refuse in (open_store, known_scheme, lambda store: clients.options(store=store)):
+    for refuse in (open_store, check_url, lambda store: clients.options(store=store)):
         with pytest.raises(StoreUnknownError) as caught:
             refuse(url)
         assert isinstance(caught.value, MissingExtraError)
@@ -79,10 +82,87 @@ def test_a_scheme_of_an_extra_names_the_extra(url: str, extra: str, monkeypatch:
         assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["memory:somewhere", "sqlite:", "sqlite://"])
-def test_a_url_that_says_too_much_or_too_little_is_refused(url: str) -> None:
-    with pytest.raises(SettingsError, match="write"):
-        open_store(url)
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("memory:somewhere", "no name: write  memory:"),
+        ("sqlite:", "names no file: write  sqlite:PATH"),
+        ("sqlite://", "names no file"),
+        ("sqlite:.", "names no file"),
+        ("sqlite:///a%00b", "names no file"),
+        ("sqlite:~nobody-of-that-name/c.db", "the home of nobody who is known here"),
+        ("cassette:", "names no directory: write  cassette:DIR"),
+        ("redis:/x", "names no server: write  redis://"),
+        ("redis://h:port", "address can't be read: write  host:port"),
+        ("redis://h:99999", "address can't be read"),
+        ("redis://h/abc", "a database that is not a number"),
+        ("redis://h?foo=1", "unknown option 'foo'"),
+        ("redis://h?ca=", "so for a rediss URL"),
+        ("rediss://h?ca=", "an empty ca="),
+        ("redis://u:hunter2@a,b:2", r"write  redis\+cluster://\S+  for a cluster, or  redis\+sentinel://"),
+        ("rediss://a,b", r"write  rediss\+cluster://"),
+        ("redis+sentinel://127.0.0.1:1", "names no service"),
+        ("redis+cluster://a:1/3", "a cluster has only number 0"),
+        ("memcached://a:b", "address can't be read"),
+        ("memcached://u:hunter2@h", "no users and passwords"),
+        ("memcached://h?item_bytes=-5", "not a number of bytes"),
+    ],
+)
+def test_a_url_that_says_too_much_or_too_little_is_refused(url: str, said: str) -> None:
+    for refuse in (check_url, open_store):
+        with pytest.raises(StoreUrlError, match=said) as caught:
+            refuse(url)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("memory:", "sqlite:c.db", "sqlite:///nowhere/c.db", "cassette:.", "redis://h", "rediss://u:p@h:1/3"),
+        *("redis+cluster://a,b:1", "rediss+sentinel://a,[::1]/main", "memcached://a,b?item_bytes=5000"),
+    ],
+)
+def test_a_url_that_could_be_opened_is_not_refused_whatever_stands_there(url: str) -> None:
+    check_url(url)
+    assert Settings(store=url).store == url
+    assert check(f'store = "{url}"\n', "payonce.toml") == []
+
+
+def test_the_files_of_tls_are_looked_at_before_anything_connects(tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    check_url(f"rediss+cluster://h?{url_options(tmp_path)}")
+    (tmp_path / "both.pem").write_bytes((tmp_path / "cert.pem").read_bytes() + (tmp_path / "key.pem").read_bytes())
+    check_url(f"rediss://h?cert={tmp_path}/both.pem")
+    locked = ["openssl", "rsa", "-aes128", "-passout", "pass:x", "-in", "key.pem", "-out", "locked.pem"]
+    subprocess.run(locked, check=True, capture_output=True, cwd=tmp_path)
+    shutil.copy(tmp_path / "ext", tmp_path / "junk.pem")
+    for options, said in (
+        ("ca={}/gone.pem", r"ca=.*gone\.pem can't be read \(No such file"),
+        ("ca={}", r"can't be read \(Is a directory"),
+        ("ca={}/junk.pem", "holds no certificate: name"),
+        ("cert={}/cert.pem", "no certificate with its private key: .*&key=FILE"),
+        ("key={}/key.pem", "without its certificate: add  &cert=FILE"),
+        ("cert={0}/cert.pem&key={0}/ca.key", "that belong together"),
+        ("cert={0}/cert.pem&key={0}/locked.pem", "without a passphrase"),
+        ("cert={0}/cert.pem&key={0}/gone.pem", r"key=.*gone\.pem can't be read"),
+    ):
+        for refuse in (check_url, open_store):
+            with pytest.raises(StoreUrlError, match=said):
+                refuse(f"rediss://h?{options.format(tmp_path)}")
+
+
+def test_settings_refuse_a_url_and_a_files_check_names_its_line() -> None:
+    with pytest.raises(SettingsError, match="Settings: store: the redis URL names several servers"):
+        Settings(store="redis://a,b")
+    for text, said in (
+        ("redis://h:port", "address can't be read"),
+        ("mongo://x", "no store is known"),
+        ("sqlite:", "no file"),
+    ):
+        [problem] = check(f'ttl = 5\nstore = "{text}"\n', "payonce.toml")
+        assert problem.line == 2
+        assert said in problem.message
+        assert problem.fix.startswith(("write", "use one of"))
 
 
 def test_a_memory_store_too_small_for_any_entry_is_refused() -> None:

@@ -19,7 +19,7 @@ COMMANDS = (
     ["purge", "--model", "m", "--dry-run"],
     ["export", "out.jsonl"],
 )
-REMEDY = "start its server or correct --store (address, user and password, rediss:// where it speaks TLS), then run"
+REMEDY = "start its server or correct its URL (address, user and password, rediss:// where it speaks TLS), then run"
 
 pytestmark = pytest.mark.usefixtures("own_home")
 

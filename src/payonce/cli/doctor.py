@@ -69,7 +69,7 @@ def _live(since: str | None, store: str | None, config: Path | None, *, as_json:
     from payonce.model.ports import Notebook
 
     length = None if since is None else duration(since)
-    if since is not None and length is None:
+    if since is not None and not length:
         raise SettingsError(f"--since: {since!r} is not a length of time; write, for example, 24h or 7d")
     with open_named(store, config, time.time) as (opened, _settings):
         if not isinstance(opened, Notebook):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from payonce.cli.output import complain
 from payonce.config import Settings, load
-from payonce.errors import SettingsError, StoreError, StoreUnavailableError, StoreUnknownError
+from payonce.errors import SettingsError, StoreError, StoreUnknownError
 from payonce.listing import Shelf
 from payonce.model.ports import Clock, Rationing, Store
 
@@ -60,7 +60,7 @@ def _opened(settings: Settings, clock: Clock, *, there: bool) -> Iterator[Store]
 @contextmanager
 def _explaining(store: str) -> Iterator[None]:
     """What a server's fault means to who runs a command: what was tried, what came of it, what to do."""
-    from payonce.stores.registry import is_shared, redact
+    from payonce.stores.registry import is_shared, unusable
 
     try:
         yield
@@ -69,10 +69,7 @@ def _explaining(store: str) -> Iterator[None]:
     except StoreError as error:
         if not is_shared(store):
             raise
-        raise StoreUnavailableError(
-            f"the store {redact(store)} could not be used ({str(error).rstrip('.')}): start its server or correct "
-            "--store (address, user and password, rediss:// where it speaks TLS), then run this again"
-        ) from error
+        raise unusable(store, error) from error
 
 
 @contextmanager
@@ -93,10 +90,10 @@ def open_shelf(
 
 def _file_of(store: str) -> Path | None:
     """The file of a SQLite store; None for all others."""
-    from payonce.stores.registry import file_path
+    from payonce.stores.local_url import read_path
 
     scheme, _, rest = store.partition(":")
-    return file_path(rest) if scheme.lower() == "sqlite" else None
+    return read_path(scheme, rest) if scheme.lower() == "sqlite" else None
 
 
 def _is_there(store: str) -> bool:

@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from types import FrameType
 
 from payonce.cli.output import complain, say, table
+from payonce.config_types import Reader, Wrong, integer, number
+from payonce.errors import SettingsError
 
 
 def sim(*, host: str = "127.0.0.1", port: int = 4242, first_token: float = 0.6, tokens_per_second: float = 60.0) -> int:
@@ -35,6 +37,9 @@ def sim(*, host: str = "127.0.0.1", port: int = 4242, first_token: float = 0.6, 
     """
     from payonce.testing.sim import CacheMeter, running_sim
 
+    _check("--port", integer(0, 65535), port)
+    _check("--first-token", number(0, 3600), first_token)
+    _check("--tokens-per-second", number(0, 1e9), tokens_per_second)
     with ExitStack() as stack:
         try:
             provider = stack.enter_context(
@@ -53,6 +58,13 @@ def sim(*, host: str = "127.0.0.1", port: int = 4242, first_token: float = 0.6, 
         _welcome(provider.base_url)
         _until_stopped()
     return 0
+
+
+def _check(flag: str, read: Reader, value: float) -> None:
+    try:
+        read(value)
+    except Wrong as wrong:
+        raise SettingsError(f"{flag}: {wrong.message}; {wrong.fix}") from None
 
 
 def _sentence(error: OSError, host: str, port: int) -> str:

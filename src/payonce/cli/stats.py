@@ -41,9 +41,9 @@ def stats(
 ) -> int:
     """What the cache did and saved: requests by outcome, money, time, and why requests were not hits."""
     length = None if since is None else duration(since)
-    if since is not None and length is None:
+    if since is not None and not length:
         raise SettingsError(f"--since: {since!r} is not a length of time; write, for example, 30m, 24h or 7d")
-    wanted = tuple(name.strip() for name in by.split(",")) if by else ()
+    wanted = () if by is None else tuple(name.strip() for name in by.split(","))
     if unknown := [name for name in wanted if name not in BY]:
         raise SettingsError(f"--by: {unknown[0]!r} can't be told apart; use {', '.join(BY)}")
 

@@ -101,7 +101,7 @@ class _Run:
         from payonce.assembly import World
         from payonce.gateway.deadlines import keep_deadlines
         from payonce.gateway.upstream import HttpUpstream
-        from payonce.warming import Sender
+        from payonce.warming import Sender, await_store
         from payonce.warming import warm as warm_all
 
         loop, settings = asyncio.get_running_loop(), self.settings
@@ -111,6 +111,7 @@ class _Run:
         try:
             if world.warnings:
                 raise PayonceError(f"nothing was sent, as nothing would be kept: {world.warnings[0]}")
+            await loop.run_in_executor(None, await_store, settings.store, world.tiers.keeper)
             await world.start()
             stop = asyncio.Event()
             _on_interrupt(loop, partial(self._interrupted, stop, asyncio.current_task()))

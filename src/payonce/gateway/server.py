@@ -22,7 +22,8 @@ from payonce.config import Settings
 from payonce.dashboard.door import asks_nobody
 from payonce.dashboard.tokens import make_tokens, tokens_path, told
 from payonce.errors import MissingExtraError, SettingsError
-from payonce.stores.registry import known_scheme, redact
+from payonce.secret import load_secret
+from payonce.stores.registry import open_store, redact
 
 try:
     import uvicorn
@@ -39,8 +40,9 @@ COLLECT_EVERY: Final = 10_000
 
 
 def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
-    """Serve until a signal says stop; the exit status. Raises SettingsError where the port can't be had."""
-    known_scheme(settings.store)
+    """Serve until a signal says stop; the exit status. Raises SettingsError where the port or the secret can't be had,
+    StoreError where several workers can't have the store."""
+    check_ground(settings)
     _raise_file_limit()
     listener = bind(settings.host, settings.port, (origins or {}).get("port", "port"))
     host, port = listener.getsockname()[:2]
@@ -54,6 +56,15 @@ def serve(settings: Settings, origins: Mapping[str, str] | None = None) -> int:
             return run_workers(server_config(settings, board), listener)
     finally:
         listener.close()
+
+
+def check_ground(settings: Settings) -> None:
+    """Raises what would end the gateway while it starts: a secret that is none, a store that no worker could open. What
+    it would do without is not raised: a secret that can't be kept, servers that don't answer, one worker's store."""
+    with contextlib.suppress(OSError):
+        load_secret(settings)
+    if settings.workers > 1:
+        open_store(settings.store, max_bytes=settings.max_bytes).close()
 
 
 def server_config(settings: Settings, board: str = "", *, alone: bool = False) -> uvicorn.Config:

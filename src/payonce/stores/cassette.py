@@ -16,7 +16,7 @@ from typing import Final
 import msgspec
 
 from payonce.core.keying import OPEN_SECRET, derive
-from payonce.errors import SettingsError, StoreUnavailableError
+from payonce.errors import StoreUnavailableError
 from payonce.model.call import Asked
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.ports import About, Clock, Recording, Row, Volume
@@ -29,7 +29,7 @@ from payonce.stores.cassette_page import write, write_bytes
 from payonce.stores.cassette_place import Place, begins_alike, file_name, slug
 from payonce.stores.cassette_read import DamagedError, question, read
 from payonce.stores.cassette_scrub import shown
-from payonce.stores.registry import file_path
+from payonce.stores.local_url import read_path
 
 ENVELOPE: Final = derive(OPEN_SECRET, "envelope")
 """With it whoever uses this store seals its entries; what is sealed otherwise is kept as mere bytes."""
@@ -241,6 +241,4 @@ def _undated(data: bytes) -> list[bytes]:
 
 def open_cassette(rest: str, *, clock: Clock, max_bytes: int) -> CassetteStore:  # noqa: ARG001 - recordings stay
     """The registry's door: `cassette:DIR`, `cassette:~/DIR`, `cassette:///ABSOLUTE`."""
-    if not rest.strip("/"):
-        raise SettingsError("cassette: names no directory: write  cassette:DIR")
-    return CassetteStore(file_path(rest), clock)
+    return CassetteStore(read_path("cassette", rest), clock)

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from payonce.errors import SettingsError
+from payonce.errors import StoreUrlError
 from payonce.stores.redis_url import PREFIX, Address, addresses, seconds, show
 
 _OPTIONS = ("prefix", "item_bytes", "connect_timeout")
@@ -28,25 +28,30 @@ class Place:
         return "memcached://" + ",".join(show(address) for address in self.addresses)
 
 
+def read_url(scheme: str, rest: str) -> Place:  # noqa: ARG001 - there is one
+    """What stands behind `scheme`. Raises StoreUrlError."""
+    return read_place(rest)
+
+
 def read_place(rest: str) -> Place:
-    """What stands behind the scheme of a URL. Raises SettingsError, which says what to write."""
+    """What stands behind the scheme of a URL. Raises StoreUrlError, which says what to write."""
     main, _, query = rest.partition("?")
     hosts = main.removeprefix("//").rstrip("/")
     if not main.startswith("//") or "/" in hosts:
-        raise SettingsError(f"store: the memcached URL names no server: write  {_EXAMPLE}")
+        raise StoreUrlError("the memcached URL names no server", f"write  {_EXAMPLE}")
     if "@" in hosts:
-        raise SettingsError(f"store: memcached has no users and passwords here: write  {_EXAMPLE}")
+        raise StoreUrlError("memcached has no users and passwords here", f"write  {_EXAMPLE}")
     options = dict(parse_qsl(query, keep_blank_values=True))
     for name in options:
         if name not in _OPTIONS:
-            raise SettingsError(f"store: the memcached URL has an unknown option {name[:40]!r}: known are {_OPTIONS}")
+            raise StoreUrlError(f"the memcached URL has an unknown option {name[:40]!r}", f"use {', '.join(_OPTIONS)}")
     prefix = options.get("prefix", "payonce:")
     if not PREFIX.fullmatch(prefix):
-        raise SettingsError("store: prefix is not 1 to 64 of A-Z a-z 0-9 . _ : -: write, for example,  prefix=payonce:")
+        raise StoreUrlError("prefix is not 1 to 64 of A-Z a-z 0-9 . _ : -", "write, for example,  prefix=payonce:")
     size = options.get("item_bytes", "1000000")
     if not re.fullmatch(r"\d{4,9}", size, re.ASCII):
-        raise SettingsError("store: item_bytes is not a number of bytes: write, for example,  item_bytes=1000000")
+        raise StoreUrlError("item_bytes is not a number of bytes", "write, for example,  item_bytes=1000000")
     found = tuple(addresses(hosts, 11211))
     if len(set(found)) < len(found):
-        raise SettingsError("store: the memcached URL names a server twice: write each once")
+        raise StoreUrlError("the memcached URL names a server twice", "write each once")
     return Place(found, prefix, int(size), seconds(options.get("connect_timeout", "0.5")))

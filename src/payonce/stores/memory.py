@@ -18,6 +18,7 @@ from payonce.errors import SettingsError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
 from payonce.model.quota import Holding, Quotas
+from payonce.stores.local_url import read_nothing
 from payonce.stores.memory_epochs import EpochBook
 from payonce.stores.memory_main import Kept, main_region
 from payonce.stores.memory_tenants import Tenants
@@ -254,6 +255,5 @@ class MemoryStore:
 
 def open_memory(rest: str, *, clock: Clock, max_bytes: int) -> MemoryStore:
     """The registry's door: `memory:` takes nothing behind its colon."""
-    if rest.strip("/"):
-        raise SettingsError(f"memory:{rest} names something, but a memory store has no name: write  memory:")
+    read_nothing("memory", rest)
     return MemoryStore(max_bytes, clock)

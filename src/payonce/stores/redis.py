@@ -26,7 +26,8 @@ from payonce.stores.lane_queue import Fault
 from payonce.stores.redis_leases import RedisLeases
 from payonce.stores.redis_scan import RedisScan, soon
 from payonce.stores.redis_shares import RedisShares
-from payonce.stores.redis_url import Place, read_place
+from payonce.stores.redis_tls import read_checked
+from payonce.stores.redis_url import Place
 from payonce.stores.redis_wire import RedisWire
 from payonce.stores.shared import SharedStore
 from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
@@ -247,16 +248,15 @@ def open_redis(
     *,
     clock: Clock,
     max_bytes: int,  # noqa: ARG001 - the server's own limit holds
-    kind: str = "single",
-    tls: bool = False,
+    scheme: str = "redis",
 ) -> SharedStore:
     """The registry's door: what stands behind the scheme of a URL (stores/redis_url.py). Does not connect."""
-    place = read_place(rest, kind, tls=tls)
+    place = read_checked(scheme, rest)
     return SharedStore(partial(RedisMedium, place), clock, name=str(place))
 
 
-open_rediss = partial(open_redis, tls=True)
-open_redis_cluster = partial(open_redis, kind="cluster")
-open_rediss_cluster = partial(open_redis, kind="cluster", tls=True)
-open_redis_sentinel = partial(open_redis, kind="sentinel")
-open_rediss_sentinel = partial(open_redis, kind="sentinel", tls=True)
+open_rediss = partial(open_redis, scheme="rediss")
+open_redis_cluster = partial(open_redis, scheme="redis+cluster")
+open_rediss_cluster = partial(open_redis, scheme="rediss+cluster")
+open_redis_sentinel = partial(open_redis, scheme="redis+sentinel")
+open_rediss_sentinel = partial(open_redis, scheme="rediss+sentinel")

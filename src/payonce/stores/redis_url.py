@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote
 
-from payonce.errors import SettingsError
+from payonce.errors import StoreUrlError
 
 Address = tuple[str, int]
 
@@ -58,8 +58,14 @@ def show(address: Address) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def read_url(scheme: str, rest: str) -> Place:
+    """What stands behind `scheme`, as `rediss+cluster`. Raises StoreUrlError."""
+    base, _, kind = scheme.partition("+")
+    return read_place(rest, kind or "single", tls=base == "rediss")
+
+
 def read_place(rest: str, kind: str, *, tls: bool) -> Place:
-    """What stands behind the scheme of a URL. Raises SettingsError, which says what to write."""
+    """What stands behind the scheme of a URL. Raises StoreUrlError, which says what to write."""
     if not rest.startswith("//"):
         raise _wrong(kind, tls, "names no server")
     main, _, query = rest[2:].partition("?")
@@ -68,6 +74,8 @@ def read_place(rest: str, kind: str, *, tls: bool) -> Place:
     user, _, password = credentials.partition(":") if at else ("", "", "")
     options = _options(query, kind, tls)
     parts = [unquote(part) for part in path.strip("/").split("/") if part]
+    if kind == "single" and "," in hosts:
+        raise _several(tls)
     service = ""
     if kind == "sentinel":
         if not parts:
@@ -99,11 +107,12 @@ def read_place(rest: str, kind: str, *, tls: bool) -> Place:
 
 def addresses(hosts: str, port: int) -> list[Address]:
     """`host:port,host:port`; `port` where none is said."""
+    fix = f"write  host:port  with a port from 1 to 65535, or  host  alone for {port}"
     found = []
     for text in hosts.split(","):
         match = _HOST.fullmatch(text.strip())
         if match is None or not 0 < int(match[3] or port) < 65536:
-            raise SettingsError("store: a server's address can't be read: write  host:port  (commas between several)")
+            raise StoreUrlError("a server's address can't be read", fix)
         found.append((unquote(match[1] or match[2]), int(match[3] or port)))
     return found
 
@@ -115,19 +124,19 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 30:
-        raise SettingsError(
-            f"store: connect_timeout={text[:20]!r} is not a number of seconds: write, for example,  0.5"
-        )
+        raise StoreUrlError(f"connect_timeout={text[:20]!r} is not a number of seconds", "write, for example,  0.5")
     return value
 
 
 def _options(query: str, kind: str, tls: bool) -> dict[str, str]:
     options = dict(parse_qsl(query, keep_blank_values=True))
-    for name in options:
+    for name, value in options.items():
         if name not in _OPTIONS:
             raise _wrong(kind, tls, f"has an unknown option {name[:40]!r} (known: {', '.join(_OPTIONS)})")
         if name in ("ca", "cert", "key") and not tls:
-            raise _wrong(kind, tls, f"has {name}=, which is for TLS")
+            raise _wrong(kind, tls, f"has {name}=, which is for TLS, so for a rediss URL")
+        if name in ("ca", "cert", "key") and not value:
+            raise _wrong(kind, tls, f"has an empty {name}=, which names no file")
     return options
 
 
@@ -137,11 +146,20 @@ def _number(text: str, kind: str, tls: bool) -> int:
     return int(text)
 
 
-def _wrong(kind: str, tls: bool, what: str) -> SettingsError:
+def _several(tls: bool) -> StoreUrlError:
+    s = "s" * tls
+    return StoreUrlError(
+        f"the redis{s} URL names several servers, and only one can be used so",
+        f"write  redis{s}+cluster://host:port,host:port  for a cluster, or  "
+        f"redis{s}+sentinel://host:port,host:port/service  for sentinels",
+    )
+
+
+def _wrong(kind: str, tls: bool, what: str) -> StoreUrlError:
     scheme = f"redis{'s' * tls}{'' if kind == 'single' else '+' + kind}"
     example = {
         "single": f"{scheme}://user:password@host:6379/0",
         "cluster": f"{scheme}://user:password@host:6379,host:6379",
         "sentinel": f"{scheme}://user:password@host:26379,host:26379/mymaster",
     }[kind]
-    return SettingsError(f"store: the {scheme} URL {what}: write  {example}")
+    return StoreUrlError(f"the {scheme} URL {what}", f"write  {example}")

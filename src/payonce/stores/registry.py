@@ -13,9 +13,7 @@ from collections.abc import Collection
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Protocol, cast
-from urllib.parse import unquote
+from typing import Any, Protocol, cast
 
 from payonce.errors import StoreExtraError, StoreUnavailableError, StoreUnknownError
 from payonce.model.ports import Clock, Store
@@ -44,6 +42,14 @@ _BUILT_IN = {
     "rediss+sentinel": "payonce.stores.redis:open_rediss_sentinel",
     "memcached": "payonce.stores.memcached:open_memcached",
 }
+_READERS = {
+    "payonce.stores.cassette": "payonce.stores.local_url:read_path",
+    "payonce.stores.memory": "payonce.stores.local_url:read_nothing",
+    "payonce.stores.sqlite": "payonce.stores.local_url:read_path",
+    "payonce.stores.redis": "payonce.stores.redis_tls:read_checked",
+    "payonce.stores.memcached": "payonce.stores.memcached_url:read_url",
+}
+"""What reads the URLs of a module's stores, given scheme and rest: raises StoreUrlError, and opens none."""
 _ZSTD = () if sys.version_info >= (3, 14) else ("backports.zstd",)
 _EXTRAS = {
     "payonce.stores.redis": ("redis", ("redis", "hiredis", *_ZSTD)),
@@ -52,19 +58,24 @@ _EXTRAS = {
 """The extras that some stores need, and what they bring."""
 
 
+def check_url(url: str) -> None:
+    """Raises StoreUnknownError where no store can be opened under the scheme of `url`, StoreUrlError where a store of
+    ours can't be under the rest of it. Opens none, and connects to none."""
+    scheme, colon, rest = url.partition(":")
+    scheme = scheme.lower()
+    target = _BUILT_IN.get(scheme)
+    if colon and target is not None and not _lacks(scheme):
+        _imported(_READERS[target.partition(":")[0]])(scheme, rest)
+    elif not colon or not entry_points(group=GROUP, name=scheme):
+        raise _unknown(scheme, url)
+
+
 def open_store(url: str, *, clock: Clock = time.time, max_bytes: int = DEFAULT_MAX_BYTES) -> Store:
     """The store that `url` names: `memory:`, `sqlite:PATH`, `cassette:DIR`, or one that an installed package brings."""
     scheme, colon, rest = url.partition(":")
     if not colon:
-        raise StoreUnknownError(f"{redact(url)!r} is not a store URL: write SCHEME:…; known schemes: {_known()}")
+        raise StoreUnknownError(f"{redact(url)!r} is not a store URL", f"write SCHEME:…; known schemes: {_known()}")
     return _factory(scheme.lower(), url)(rest, clock=clock, max_bytes=max_bytes)
-
-
-def known_scheme(url: str) -> None:
-    """Raises StoreUnknownError where no store can be opened under the scheme of `url`."""
-    scheme, colon, _ = url.partition(":")
-    if not colon or scheme.lower() not in schemes():
-        raise _unknown(scheme.lower(), url)
 
 
 def is_shared(url: str) -> bool:
@@ -84,21 +95,18 @@ def redact(url: str) -> str:
     return re.sub(r"(?i)([?&][\w-]*(?:password|passwd|secret|token|auth)=)[^&#\s]*", r"\1***", url)
 
 
-def file_path(rest: str) -> Path:
-    """The path that a URL of a file store means: `PATH`, `~/PATH`, `//` + `/ABSOLUTE` (three slashes in all)."""
-    if rest.startswith("//"):
-        rest = unquote(rest[2:])
-    return Path(rest).expanduser()
-
-
 def _factory(scheme: str, url: str) -> Factory:
     target = _BUILT_IN.get(scheme)
     if target is not None and not _lacks(scheme):
-        module, _, name = target.partition(":")
-        return cast("Factory", getattr(import_module(module), name))
+        return cast("Factory", _imported(target))
     for point in entry_points(group=GROUP, name=scheme):
         return cast("Factory", point.load())
     raise _unknown(scheme, url)
+
+
+def _imported(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
 
 
 def _lacks(scheme: str) -> str:
@@ -119,11 +127,19 @@ def _unknown(scheme: str, url: str) -> StoreUnknownError:
     what = f"no store is known for {redact(url)!r}"
     if extra := _lacks(scheme):
         return StoreExtraError(what, extra, f"or use one of {_known()}")
-    return StoreUnknownError(f"{what}: use one of {_known()}")
+    return StoreUnknownError(what, f"use one of {_known()}")
 
 
 def _known() -> str:
     return ", ".join(f"{name}:" for name in schemes())
+
+
+def unusable(url: str, error: Exception) -> StoreUnavailableError:
+    """What a fault of the servers at `url` means to who has to have them: what was tried, and what to do."""
+    return StoreUnavailableError(
+        f"the store {redact(url)} could not be used ({str(error).rstrip('.')}): start its server or correct its URL "
+        "(address, user and password, rediss:// where it speaks TLS), then run this again"
+    )
 
 
 def not_raised(scopes: Collection[str], error: Exception) -> StoreUnavailableError:

@@ -19,13 +19,14 @@ from typing import cast
 
 import apsw
 
-from payonce.errors import SettingsError, StoreError
+from payonce.errors import StoreError
 from payonce.model import reason
 from payonce.model.ports import About, Clock, Row, Volume
 from payonce.model.quota import Holding, Quotas
 from payonce.stores import forks
 from payonce.stores import sqlite_rows as rows
-from payonce.stores.registry import file_path, not_raised
+from payonce.stores.local_url import read_path
+from payonce.stores.registry import not_raised
 from payonce.stores.sieve import Sieve
 from payonce.stores.sqlite_epochs import EpochBook
 from payonce.stores.sqlite_leases import FileLeases
@@ -286,6 +287,4 @@ def _close_box(box: list[_Live]) -> None:
 
 def open_sqlite(rest: str, *, clock: Clock, max_bytes: int) -> SqliteStore:
     """The registry's door: `sqlite:PATH`, `sqlite:~/PATH`, `sqlite:///ABSOLUTE`."""
-    if not rest.strip("/"):
-        raise SettingsError("sqlite: names no file: write  sqlite:PATH")
-    return SqliteStore(file_path(rest), max_bytes, clock)
+    return SqliteStore(read_path("sqlite", rest), max_bytes, clock)

@@ -75,5 +75,5 @@ def _has_log(path: Path) -> bool:
     """Whether changes wait beside the file; another process may just be making or removing what holds them."""
     try:
         return path.with_name(path.name + "-wal").stat().st_size > 0
-    except FileNotFoundError:
+    except OSError:  # none is there, or none can be: what opens the file says why
         return False

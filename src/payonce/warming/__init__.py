@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from payonce.warming.lines import read_line, read_request
 from payonce.warming.rounds import warm, warm_threads
-from payonce.warming.sender import Sender
+from payonce.warming.sender import Sender, await_store
 from payonce.warming.words import (
     LONGEST_WAIT,
     TRIES,
@@ -34,6 +34,7 @@ __all__ = [
     "Summary",
     "Unread",
     "Warmth",
+    "await_store",
     "read_line",
     "read_request",
     "warm",

@@ -19,12 +19,25 @@ from payonce.core.tape import COMPLETE
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.performing import Turn
 from payonce.drive.sync import SyncPlayer
+from payonce.errors import StoreError, StoreUnavailableError
 from payonce.intake import Admitted, Bypassed, Intake, Refused
 from payonce.model.call import Ask, Headers
-from payonce.model.ports import Dialect, Head
+from payonce.model.ports import Chronicle, Dialect, Distant, Head, Store
 from payonce.model.reason import Reason
 from payonce.model.receipt import Outcome
+from payonce.stores.registry import unusable
 from payonce.warming.words import Request, Sent, Warmth
+
+
+def await_store(url: str, keeper: Store) -> None:
+    """Ask a store on servers for its epochs, and wait. Raises StoreUnavailableError where they can't be had: calls that
+    are made now would be paid for, and nothing of them kept."""
+    if isinstance(keeper, Distant) and isinstance(keeper, Chronicle):
+        try:
+            keeper.raised()
+        except StoreError as error:
+            why = unusable(url, error)
+            raise StoreUnavailableError(f"nothing was sent, as nothing would be kept: {why}") from error
 
 
 class Sender:
