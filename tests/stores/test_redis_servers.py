@@ -177,7 +177,9 @@ def test_purging_one_model_among_a_million_entries_touches_none_of_them(server: 
 def test_a_cluster_that_loses_a_primary_costs_misses_and_is_found_again(tmp_path: Path) -> None:
     with redis_cluster(tmp_path, node_timeout=1000) as cluster, closing(open_store(cluster.url)) as store:
         _fill(store, 300)
+        store.pace(2.0)  # whether, not how fast
         assert _found(store, 300) == 300
+        store.pace(0.05)
         _kill_a_primary(cluster)
         killed = time.monotonic()
         assert until(lambda: _keeps(store), 1 + 5), "it works again within the node timeout and 5 seconds"
