@@ -10,7 +10,9 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import apsw
 from blake3 import blake3
@@ -23,12 +25,21 @@ from payonce.books.reader import Reader
 from payonce.config import Settings
 from payonce.core.keying import derive
 from payonce.errors import StoreError
-from payonce.model.ports import Clock, Notebook
+from payonce.model.ports import Clock, Distant, Notebook
 from payonce.stores.local_url import read_path
 from payonce.stores.registry import is_shared, redact
 
+FLUSH_SECONDS = 2.0
 IN_MEMORY = 20_000
 """So many receipts are kept where the books are in memory."""
+
+
+class SharedNotebook(Notebook, Distant, Protocol):
+    """A store on servers of others, as the books need it."""
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Whether all that was noted is written."""
+        ...
 
 
 class Bookkeeping:
@@ -41,7 +52,7 @@ class Bookkeeping:
         settings: Settings,
         secret: bytes,
         clock: Clock,
-        shared: Notebook | None,
+        shared: SharedNotebook | None,
         complain: Callable[[Exception], None],
     ) -> None:
         self._shared = shared
@@ -65,9 +76,13 @@ class Bookkeeping:
         self.reader.close()
 
     def _publish(self, db: apsw.Connection, last: bool) -> bool:
-        assert self._shared is not None
+        store = self._shared
+        assert store is not None
         try:
-            return publish(db, self._shared.note, self._clock(), seldom=0 if last else SELDOM)
+            if store.trouble():
+                return False  # what is queued now could be written after something newer
+            wait = partial(store.flush, FLUSH_SECONDS)
+            return publish(db, store.note, self._clock(), seldom=0 if last else SELDOM, flush=wait)
         except Exception as error:  # noqa: BLE001 - whatever a server does, the books go on
             self._complain(error)
             return False

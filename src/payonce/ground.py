@@ -27,7 +27,7 @@ from payonce.ledger.accounts import Accounts
 from payonce.ledger.ledger import Ledger
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Tally, add_up
-from payonce.model.ports import Clock, Notebook, Patience, Rationing, Store, Volume
+from payonce.model.ports import Clock, Distant, Notebook, Patience, Rationing, Store, Volume
 from payonce.model.quota import SHOWN_TENANTS, Holding
 from payonce.model.reason import ROUTINE
 from payonce.navigator import PrefixNavigator
@@ -90,7 +90,7 @@ class Ground:
         file, keeper = books_file(self.settings), self.tiers.keeper
         if file is None:
             return None
-        shared = keeper if distant(keeper) is not None and isinstance(keeper, Notebook) else None
+        shared = keeper if isinstance(keeper, Distant) and isinstance(keeper, Notebook) else None
         books = Bookkeeping(file, self.settings, self.secret, self.clock, shared, self.tiers.complain)
         books.start()
         return books

@@ -69,6 +69,7 @@ def test_hours_that_could_not_be_told_of_are_told_of_later(tmp_path: Path) -> No
     assert publish(db, board.note, clock())
     assert not publish(db, board.note, clock()), "it has just been done"
     assert publish(db, board.note, clock(), seldom=0)
+    assert not publish(db, board.note, clock(), seldom=0, flush=lambda: False)
     for hour in range(3):
         clock.now = NOON + hour * HOUR + 600
         happens(10)
@@ -83,6 +84,26 @@ def test_hours_that_could_not_be_told_of_are_told_of_later(tmp_path: Path) -> No
     assert other.total(NOON - 60).requests == 32
     other.close()
     desk.close()
+
+
+def test_what_happened_while_the_store_was_away_is_told_of_when_it_is_back_though_all_has_ended_meanwhile(
+    sim: SimulatedProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clerk, "TELL_SECONDS", 0.2)
+    monkeypatch.setattr(bookkeeping, "SELDOM", 0.1)
+    ours = {"ledger": str(tmp_path / "one.db"), "secret_file": str(tmp_path / "secret")}
+    with redis_server(tmp_path) as server:
+        with running_gateway(sim.base_url, store=server.url, **ours) as gateway:
+            gateway.post(ask("before"))
+            assert until(lambda: elsewhere(server.url, tmp_path) == 1, 30)
+            server.kill()
+            for number in range(9):
+                assert gateway.post(ask(f"away {number}")).status == 200
+            assert until(lambda: gateway.gateway.world.books.reader.total(0).requests == 10, 30)  # type: ignore[union-attr]
+        server.start()
+        with running_gateway(sim.base_url, store=server.url, **ours) as gateway:
+            gateway.post(ask("after"))
+            assert until(lambda: elsewhere(server.url, tmp_path) == 11, 30)
 
 
 def test_whatever_the_clock_does_every_hour_is_told_of(tmp_path: Path) -> None:

@@ -136,6 +136,30 @@ def test_answers_to_earlier_requests_give_a_slow_body_no_more_time(before: int) 
         assert len(said) - 1 < before or not before, "cut off before all of the others were answered"
 
 
+def test_a_body_that_the_gateway_itself_did_not_read_has_its_whole_time_once_it_does() -> None:
+    """It waits behind an answer for longer than a body may take, and the rest of it takes longer than a sweep."""
+    behind = post(ask("large", padding="x" * 3_000_000), PATH, "127.0.0.1")
+
+    def slowly(conn: socket.socket, request: Request) -> None:
+        if request.line.startswith("GET"):
+            time.sleep(1.5)
+        conn.sendall(whole(good()))
+
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        raw_upstream(slowly) as upstream,
+        running_gateway(upstream.base_url, body_timeout=1.0) as gateway,
+        gateway.wire() as wire,
+    ):
+        patch.setattr(deadlines, "SWEEP_SECONDS", 0.01)
+        wire.send(GET + behind[:200_000])
+        assert wire.reply().status == 200
+        for start in range(200_000, len(behind), 400_000):
+            wire.send(behind[start : start + 400_000])
+            time.sleep(0.02)
+        assert wire.reply().status == 200
+
+
 def test_what_is_remembered_of_field_names_is_bounded_in_bytes(gateway: RunningGateway) -> None:
     for number in range(20):
         gateway.post(ask("names"), **{f"X-{number}-" + "n" * 5000: "v"})

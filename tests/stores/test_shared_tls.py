@@ -99,7 +99,8 @@ def test_gateways_share_answers_over_tls_and_find_the_server_again(sim: Simulate
         with gateway(sim, tmp_path, store) as one, gateway(sim, tmp_path, store) as two:
             assert stored(one, "before") == 20
             assert until(lambda: server.say("DBSIZE") > 20)
-            assert hits(two, "before") == 20
+            assert hits(two, "before") >= 19, "the first may be asked before there is a connection"
+            assert sim.bill.calls == 20, "and is then brought by who claims the call"
             server.kill()
             assert hits(two, "down") == 0
             assert until(lambda: two.get("/readyz").json()["status"] == "degraded")

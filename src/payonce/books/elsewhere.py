@@ -21,16 +21,25 @@ ROWS: Final = 200
 """So many rows of an hour are published as they are."""
 SELDOM: Final = 9
 """Seconds between two notes of one set of books, whichever process writes them."""
-LATE: Final = 120
-"""For so many seconds after its end something may be added to an hour."""
+LATE: Final = 600
+"""For so many seconds after its end an hour is noted again: something may have been added to it, or two processes may
+have noted it in the wrong order."""
 
 _Row = tuple[tuple[str, ...], Mapping[str, int]]
 """What the figures are of, in the order of `words.BY`, and the figures that are not 0."""
 
 
-def publish(db: apsw.Connection, note: Callable[[str, bytes], None], now: float, *, seldom: float = SELDOM) -> bool:
-    """Note the hours that have changed since this was last done; False if that was less than `seldom` seconds ago, in
-    whichever process. Raises what `note` raises, and all of it is still to be noted then."""
+def publish(
+    db: apsw.Connection,
+    note: Callable[[str, bytes], None],
+    now: float,
+    *,
+    seldom: float = SELDOM,
+    flush: Callable[[], bool] = lambda: True,
+) -> bool:
+    """Note the hours that have changed since this was last done, and have them written by `flush`. False if that was
+    done less than `seldom` seconds ago, in whichever process, or if `flush` says that not all was written. Raises what
+    `note` raises. What was not written is still to be noted then."""
     db.execute("INSERT INTO fact VALUES ('published', ?) ON CONFLICT DO NOTHING", (now - SELDOM - 1,)).fetchall()
     before = float(str(db.execute("SELECT value FROM fact WHERE name = 'published'").get))
     if before <= now < before + seldom or not _set_published(db, before, now):
@@ -40,10 +49,13 @@ def publish(db: apsw.Connection, note: Callable[[str, bytes], None], now: float,
             found = list(_rows(db, at))
             if found:
                 note(f"{PREFIX}{at}/{name_of(db)}", orjson.dumps([[*by, figures] for by, figures in _bounded(found)]))
+        written = flush()
     except BaseException:
         _set_published(db, now, before)
         raise
-    return True
+    if not written:
+        _set_published(db, now, before)
+    return written
 
 
 def _set_published(db: apsw.Connection, before: float, now: float) -> bool:

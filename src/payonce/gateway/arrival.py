@@ -149,7 +149,7 @@ class Arrival(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self.phase is Phase.IDLE:
+        if self.phase is Phase.IDLE or self.flow.read_paused:  # where reading was paused, the silence was ours
             self.since = self.loop.time()
         if self.pipeline:
             cycle, app = self.pipeline.pop()
@@ -160,7 +160,6 @@ class Arrival(HttpToolsProtocol):
             self.flow.resume_reading()
         elif len(self.pipeline) < MOST_PIPELINED:
             self.flow.full = False
-            self.since = self.loop.time()  # the silence was ours
             self.loop.call_soon(self._read_on)
 
     def _read_on(self) -> None:
