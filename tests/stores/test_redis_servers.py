@@ -236,7 +236,7 @@ def test_a_primary_behind_sentinels_that_dies_is_replaced(tmp_path: Path) -> Non
     with watched(tmp_path) as servers, closing(open_store(servers.url)) as store:
         _fill(store, 50)
         assert until(servers.is_level, 30)
-        assert _found(store, 50) == 50
+        assert until(lambda: _found(store, 50) == 50, 20)
         servers.primary.kill()
         assert until(lambda: _found(store, 50) == 50, 20)
         assert store.put(slot_of("after"), b"failover", about_now(time.time()))
