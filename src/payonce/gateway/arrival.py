@@ -156,6 +156,8 @@ class Arrival(HttpToolsProtocol):
             assert isinstance(cycle, GatewayCycle)
             self._running = cycle
             self._start_asgi_task(cycle, app)
+        if not self.flow.read_paused:
+            return
         if not self.flow.full:
             self.flow.resume_reading()
         elif len(self.pipeline) < MOST_PIPELINED:

@@ -60,18 +60,27 @@ class StrictProtocol(Arrival):
             super().shutdown()
 
     def data_received(self, data: bytes) -> None:
+        if self.refused:
+            return
         if self._unread:
             self._unread += data  # what was on its way when reading stopped
             return
+        if len(data) <= SLICE_BYTES and not self.flow.full:
+            self._parse(data)
+            return
         start = 0
         while start < len(data) and not self.refused:
-            if self.flow.full:
+            if self._is_full():
                 self._unread = data[start:]
                 return
             body = (self._length or 0) - self._body_bytes if self.phase is Phase.BODY else 0
             end = start + max(SLICE_BYTES, body)
             self._parse(data[start:end])
             start = end
+
+    def _is_full(self) -> bool:
+        """Whether it is full now: parsing may have changed that."""
+        return self.flow.full
 
     def _parse(self, data: bytes) -> None:
         """Parse a read, or a slice of one, and hold what is no body to its limits."""

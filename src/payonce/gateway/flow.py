@@ -23,5 +23,5 @@ class Flow(FlowControl):
         self.full = True
 
     def resume_reading(self) -> None:
-        if not self.full:
+        if self.read_paused and not self.full:
             super().resume_reading()
