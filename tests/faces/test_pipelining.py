@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
-from payonce.gateway import deadlines
+from payonce.gateway.arrival import Phase
+from payonce.gateway.deadlines import sweep
+from payonce.gateway.fastlane import GatewayProtocol
 from payonce.gateway.flow import MOST_PIPELINED, SLICE_BYTES
 from payonce.gateway.shelf import _digested
 from tests.faces.test_known_heads import connection, read
 from tests.support.gateway import (
     PATH,
+    Behaviour,
     RawUpstream,
     Request,
     RunningGateway,
@@ -24,7 +26,6 @@ from tests.support.gateway import (
     good,
     post,
     raw_upstream,
-    replies,
     running_gateway,
     whole,
 )
@@ -116,47 +117,64 @@ def test_a_head_that_was_answered_before_its_body_lends_its_name_to_no_other(
     assert not any(b"Expect" in name.length + name.behind for name in gateway.gateway.heads._known)
 
 
-@pytest.mark.parametrize("before", [0, 5])
-def test_answers_to_earlier_requests_give_a_slow_body_no_more_time(before: int) -> None:
-    def slowly(conn: socket.socket, _request: Request) -> None:
-        time.sleep(0.25)
+def one_by_one(turns: threading.Semaphore) -> Behaviour:
+    """An upstream that gives one answer for each release of `turns`."""
+
+    def behave(conn: socket.socket, _request: Request) -> None:
+        assert turns.acquire(timeout=20)
         conn.sendall(whole(good()))
 
+    return behave
+
+
+def late_for(gateway: RunningGateway, protocol: GatewayProtocol) -> float:
+    """When the body that is arriving is late, while one that began from now on would not be."""
+    began = float(gateway.run(lambda: protocol.since))
+    assert gateway.until(lambda: gateway.loop.time() > began + 0.05)
+    return began + 0.025 + gateway.gateway.settings.body_timeout
+
+
+def swept(gateway: RunningGateway, protocol: GatewayProtocol, now: float) -> int:
+    """How many connections are past a deadline at `now`: this one, or none."""
+    return int(gateway.run(lambda: sweep([protocol], gateway.gateway.settings, now)))
+
+
+def test_answers_to_earlier_requests_give_a_slow_body_no_more_time() -> None:
     slow = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50\r\n\r\n{" % PATH.encode()
+    turns = threading.Semaphore(0)
     with (
-        pytest.MonkeyPatch.context() as patch,
-        raw_upstream(slowly) as upstream,
-        running_gateway(upstream.base_url, body_timeout=0.6) as gateway,
+        raw_upstream(one_by_one(turns)) as upstream,
+        running_gateway(upstream.base_url) as gateway,
         gateway.wire() as wire,
     ):
-        patch.setattr(deadlines, "SWEEP_SECONDS", 0.05)
-        wire.send(GET * before + slow)
-        said = replies(wire.rest())
-        assert said[: len(said) - 1] == [200] * (len(said) - 1)
-        assert len(said) - 1 < before or not before, "cut off before all of the others were answered"
+        protocol = connection(gateway, wire)
+        wire.send(GET * 3 + slow)
+        assert gateway.until(lambda: protocol.phase is Phase.BODY)
+        late = late_for(gateway, protocol)
+        turns.release()
+        assert wire.reply().status == 200
+        assert swept(gateway, protocol, late) == 1
+        turns.release(2)
 
 
 def test_a_body_that_the_gateway_itself_did_not_read_has_its_whole_time_once_it_does() -> None:
-    """It waits behind an answer for longer than a body may take, and the rest of it takes longer than a sweep."""
-    behind = post(ask("large", padding="x" * 3_000_000), PATH, "127.0.0.1")
-
-    def slowly(conn: socket.socket, request: Request) -> None:
-        if request.line.startswith("GET"):
-            time.sleep(1.5)
-        conn.sendall(whole(good()))
-
+    data = post(ask("large", padding="x" * 3_000_000), PATH, "127.0.0.1")
+    turns = threading.Semaphore(0)
     with (
-        pytest.MonkeyPatch.context() as patch,
-        raw_upstream(slowly) as upstream,
-        running_gateway(upstream.base_url, body_timeout=1.0) as gateway,
+        raw_upstream(one_by_one(turns)) as upstream,
+        running_gateway(upstream.base_url) as gateway,
         gateway.wire() as wire,
     ):
-        patch.setattr(deadlines, "SWEEP_SECONDS", 0.01)
-        wire.send(GET + behind[:200_000])
+        protocol = connection(gateway, wire)
+        wire.send(GET + data[:200_000])
+        assert gateway.until(lambda: protocol.flow.read_paused), "it waits for the answer before it"
+        late = late_for(gateway, protocol)
+        assert swept(gateway, protocol, late) == 0
+        turns.release(2)
         assert wire.reply().status == 200
-        for start in range(200_000, len(behind), 400_000):
-            wire.send(behind[start : start + 400_000])
-            time.sleep(0.02)
+        assert gateway.until(lambda: not protocol.flow.read_paused)
+        assert swept(gateway, protocol, late) == 0
+        wire.send(data[200_000:])
         assert wire.reply().status == 200
 
 
