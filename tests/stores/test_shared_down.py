@@ -38,7 +38,7 @@ def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
 @pytest.fixture
 def gateway(server: Server, sim: SimulatedProvider, tmp_path: Path) -> Iterator[GatewayChild]:
     arguments = ("--port", "0", "--cache", "all", "--upstream", sim.base_url, "--store", server.url)
-    with GatewayChild(tmp_path, *arguments) as running:
+    with GatewayChild(tmp_path, *arguments, PAYONCE_READ_BUDGET="2") as running:  # what is lost is asked, not how fast
         yield running
 
 
