@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -21,6 +22,7 @@ from tests.support.gateway import (
     RawUpstream,
     Request,
     RunningGateway,
+    Wire,
     answers,
     ask,
     good,
@@ -127,6 +129,17 @@ def one_by_one(turns: threading.Semaphore) -> Behaviour:
     return behave
 
 
+@contextmanager
+def connected(turns: threading.Semaphore) -> Iterator[tuple[RunningGateway, Wire, GatewayProtocol]]:
+    """A gateway before such an upstream, a connection to it, and the gateway's end of that."""
+    with (
+        raw_upstream(one_by_one(turns)) as upstream,
+        running_gateway(upstream.base_url) as gateway,
+        gateway.wire() as wire,
+    ):
+        yield gateway, wire, connection(gateway, wire)
+
+
 def late_for(gateway: RunningGateway, protocol: GatewayProtocol) -> float:
     """When the body that is arriving is late, while one that began from now on would not be."""
     began = float(gateway.run(lambda: protocol.since))
@@ -142,12 +155,7 @@ def swept(gateway: RunningGateway, protocol: GatewayProtocol, now: float) -> int
 def test_answers_to_earlier_requests_give_a_slow_body_no_more_time() -> None:
     slow = b"POST %b HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 50\r\n\r\n{" % PATH.encode()
     turns = threading.Semaphore(0)
-    with (
-        raw_upstream(one_by_one(turns)) as upstream,
-        running_gateway(upstream.base_url) as gateway,
-        gateway.wire() as wire,
-    ):
-        protocol = connection(gateway, wire)
+    with connected(turns) as (gateway, wire, protocol):
         wire.send(GET * 3 + slow)
         assert gateway.until(lambda: protocol.phase is Phase.BODY)
         late = late_for(gateway, protocol)
@@ -160,12 +168,7 @@ def test_answers_to_earlier_requests_give_a_slow_body_no_more_time() -> None:
 def test_a_body_that_the_gateway_itself_did_not_read_has_its_whole_time_once_it_does() -> None:
     data = post(ask("large", padding="x" * 3_000_000), PATH, "127.0.0.1")
     turns = threading.Semaphore(0)
-    with (
-        raw_upstream(one_by_one(turns)) as upstream,
-        running_gateway(upstream.base_url) as gateway,
-        gateway.wire() as wire,
-    ):
-        protocol = connection(gateway, wire)
+    with connected(turns) as (gateway, wire, protocol):
         wire.send(GET + data[:200_000])
         assert gateway.until(lambda: protocol.flow.read_paused), "it waits for the answer before it"
         late = late_for(gateway, protocol)

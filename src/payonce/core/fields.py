@@ -43,23 +43,22 @@ ACCOUNT = frozenset(
 )
 """Who pays, or how a proxy on the way is entered: part of a key, but not of that of a recording that others replay."""
 
-INERT = frozenset(
+_TRACES = frozenset(
     (
-        b"accept accept-language user-agent content-type http-referer referer origin x-title "
-        b"x-openrouter-title x-openrouter-categories x-session-id x-request-id x-correlation-id "
-        b"x-client-request-id idempotency-key traceparent tracestate baggage sentry-trace b3 x-amzn-trace-id "
-        b"x-cloud-trace-context x-grok-conv-id priority pragma dnt date"
+        b"x-request-id x-correlation-id x-client-request-id idempotency-key traceparent tracestate baggage "
+        b"sentry-trace b3 x-amzn-trace-id x-cloud-trace-context"
+    ).split()
+)
+
+INERT = _TRACES | frozenset(
+    (
+        b"accept accept-language user-agent content-type http-referer referer origin x-title x-openrouter-title "
+        b"x-openrouter-categories x-session-id x-grok-conv-id priority pragma dnt date"
     ).split()
 )
 """Forwarded and not keyed: attribution, tracing, stickiness, and what every client library writes of itself."""
 
-IDS = frozenset(
-    (
-        b"x-request-id x-correlation-id x-client-request-id idempotency-key traceparent tracestate baggage "
-        b"sentry-trace b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-datadog-trace-id x-datadog-parent-id "
-        b"x-amzn-trace-id x-cloud-trace-context"
-    ).split()
-)
+IDS = _TRACES | frozenset(b"x-b3-traceid x-b3-spanid x-b3-parentspanid x-datadog-trace-id x-datadog-parent-id".split())
 """Inert fields that are another's with each request of one client. Who remembers what headers say leaves them out."""
 
 INERT_PREFIXES = (b"x-stainless-", b"sec-fetch-", b"sec-ch-", b"x-b3-", b"x-datadog-")

@@ -19,7 +19,7 @@ MOST_HEADS = 256
 MOST_HEAD_BYTES = 8 << 10
 MOST_STRANGE = 8
 LOOK_AGAIN = 32
-"""After so many strange heads in a row (one with another request id each, say) only every so manieth is looked up."""
+"""After so many strange heads in a row (one with another title each, say) only every so manieth is looked up."""
 
 MOST_ID_BYTES = 200
 MOST_HOLES = 8

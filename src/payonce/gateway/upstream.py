@@ -96,9 +96,8 @@ class HttpAnswer:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body, as it arrives."""
         try:
-            while (
-                connection := self._connection
-            ) is not None:  # closed meanwhile, it may be another exchange's already
+            # Closed meanwhile, it may be another exchange's already.
+            while (connection := self._connection) is not None:
                 chunk = connection.take()
                 if chunk:
                     yield chunk
