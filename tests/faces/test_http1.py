@@ -11,6 +11,7 @@ import contextlib
 import functools
 import gzip
 import inspect
+import itertools
 import os
 import random
 import select
@@ -1495,6 +1496,20 @@ async def test_closing_under_a_reader_ends_its_wait_with_a_cut() -> None:
             await turns(5)
             got.close()
             assert (await fault_of(reading)).reason is why.UPSTREAM_CUT
+
+
+@both
+async def test_every_call_takes_time_even_one_that_is_answered_within_a_millisecond() -> None:
+    """uvloop's own clock goes on by whole milliseconds: by it, most of these calls would take none."""
+    async with upstream(says(answer(b"ok"))) as (_, opened):
+        told = [0.0]
+        for number in range(20):
+            got = await opened.open(call(number))
+            assert await read(got) == b"ok"
+            got.close()
+            told.append(opened.state()["seconds"] * (number + 1))
+        assert all(later > earlier for earlier, later in itertools.pairwise(told))
+        assert told[-1] < 20
 
 
 @both
