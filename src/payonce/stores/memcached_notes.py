@@ -14,10 +14,10 @@ import msgspec
 
 from payonce.errors import StoreUnavailableError
 from payonce.stores import memcached_words as words
-from payonce.stores.memcached_books import MemcachedNode, swap
+from payonce.stores.memcached_books import MemcachedNode, Stood, swap
 from payonce.stores.talk import LostError
 
-_INDEX_SECONDS = 60.0
+_DAY = 86400.0
 
 
 class MemcachedNotes:
@@ -25,7 +25,6 @@ class MemcachedNotes:
 
     def __init__(self, prefix: str, owner: Callable[[str], MemcachedNode]) -> None:
         self._prefix, self._owner = prefix, owner
-        self._indexed: dict[str, float] = {}
 
     def note(self, day: int, notes: Mapping[str, bytes], keep: float, deadline: float) -> None:
         """Each record is an item; an index names those of a day."""
@@ -36,10 +35,7 @@ class MemcachedNotes:
             [answer] = self._owner(name).ask([words.put(name, value, keep, now)], deadline)
             if words.refusal(answer) is not None:
                 raise StoreUnavailableError(f"a record was not kept ({answer.code}): look at the server")
-            if now - self._indexed.get(name, 0.0) > _INDEX_SECONDS:
-                self._index(day, title, keep, deadline)
-                self._indexed = {known: at for known, at in self._indexed.items() if now - at < _INDEX_SECONDS}
-                self._indexed[name] = now
+            self._index(day, title, keep + _DAY, deadline)
 
     def notes(self, days: Sequence[int], deadline: float) -> Mapping[str, bytes]:
         """The records that the indexes of these days name."""
@@ -57,12 +53,17 @@ class MemcachedNotes:
         return found
 
     def _index(self, day: int, title: str, keep: float, deadline: float) -> None:
+        """See that the index of the day names the record. It is read each time: a server that has begun anew has none."""
         name = f"{self._prefix}n:{day}"
+        node = self._owner(name)
+        [answer] = node.ask([words.get(name, "v", "c")], deadline)
+        if title in _titles(answer.value):
+            return
 
         def with_title(value: bytes | None) -> bytes:
             return msgspec.msgpack.encode(sorted({*_titles(value), title}))
 
-        swap(self._owner(name), name, with_title, keep, deadline)
+        swap(node, name, with_title, keep, deadline, Stood(answer.value, words.read_number(answer, "c")))
 
     def _note_name(self, day: int, title: str) -> str:
         return f"{self._prefix}n:{day}:{hashlib.sha256(title.encode()).hexdigest()[:32]}"
