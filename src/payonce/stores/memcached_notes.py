@@ -53,7 +53,7 @@ class MemcachedNotes:
         return found
 
     def _index(self, day: int, title: str, keep: float, deadline: float) -> None:
-        """See that the index of the day names the record. It is read each time: a server that has begun anew has none."""
+        """See that the index of the day names the record. It is read each time: a server that began anew has none."""
         name = f"{self._prefix}n:{day}"
         node = self._owner(name)
         [answer] = node.ask([words.get(name, "v", "c")], deadline)
