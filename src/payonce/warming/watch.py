@@ -28,7 +28,7 @@ def await_store(url: str, keeper: Store) -> None:
         try:
             keeper.raised()
         except StoreError as error:
-            raise StoreUnavailableError(_nothing(unusable(url, error))) from error
+            raise StoreUnavailableError(_nothing(str(unusable(url, error)))) from error
     declined = keeper.declines(_ANY, 0) if isinstance(keeper, Declining) else None
     if declined is not None:
         raise StoreUnavailableError(_nothing(sentence(declined)))
