@@ -17,6 +17,9 @@ from payonce.stores.sqlite import SqliteStore
 from payonce.testing import FakeClock
 
 
+pytestmark = pytest.mark.usefixtures("patient")
+
+
 def stir(store: Store, name: object) -> None:
     """A write, with which a store also tidies up."""
     store.put(slot_of(name), b"x", about_now(1e9, 1e12))
