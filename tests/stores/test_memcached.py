@@ -29,7 +29,6 @@ from payonce.stores.talk import LostError
 from payonce.testing import FakeClock
 from payonce.testing.contract import slot_of
 
-
 pytestmark = pytest.mark.usefixtures("patient")
 
 
@@ -102,9 +101,7 @@ def test_a_server_that_dies_takes_only_its_share_and_purges_go_on(servers: list[
         assert found(store, 300) == 300
 
 
-def test_a_server_that_missed_a_purge_is_told_of_it(
-    servers: list[Memcached], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_missed_a_purge_is_told_of_it(servers: list[Memcached], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "_CALL_SECONDS", 2.0)  # it is waited for so long
     with closing(open_store(url(servers))) as store:
         fill(store, 50)

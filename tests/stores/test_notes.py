@@ -16,7 +16,6 @@ from payonce.stores.registry import open_store
 from payonce.stores.sqlite import SqliteStore
 from payonce.testing import FakeClock
 
-
 pytestmark = pytest.mark.usefixtures("patient")
 
 

@@ -23,7 +23,6 @@ from payonce.stores.registry import open_store
 from payonce.stores.shared import UNPACK_BYTES, SharedStore
 from payonce.testing.contract import slot_of
 
-
 pytestmark = pytest.mark.usefixtures("patient")
 
 

@@ -146,9 +146,7 @@ async def test_a_client_whose_primary_is_killed_finds_again_what_stood_there(
     asynchronous: bool, servers: Watched, sim: SimulatedProvider, tmp_path: Path
 ) -> None:
     questions, url = Questions(), f"{sim.base_url}/chat/completions"
-    settings = Settings(
-        store=servers.url, secret_file=str(tmp_path / "secret"), fast_lane=False, read_budget=PATIENCE
-    )
+    settings = Settings(store=servers.url, secret_file=str(tmp_path / "secret"), fast_lane=False, read_budget=PATIENCE)
     with Client(cache="all", settings=settings) as writer:
 
         def stored(text: str) -> bool:

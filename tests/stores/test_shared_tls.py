@@ -29,7 +29,6 @@ from payonce.testing import StoreContract
 from payonce.testing.contract import slot_of
 from payonce.testing.sim import SimulatedProvider
 
-
 pytestmark = pytest.mark.usefixtures("patient")
 
 

@@ -23,7 +23,6 @@ from payonce.stores.registry import open_store
 from payonce.testing.contract import slot_of
 from payonce.testing.sim import SimulatedProvider
 
-
 pytestmark = pytest.mark.usefixtures("patient")
 
 
@@ -54,7 +53,7 @@ def test_commands_list_count_and_purge_what_gateways_on_other_machines_have_stor
             page = json.loads(done.stdout)
             return page if isinstance(page, list) else page["entries"]
 
-        assert until(lambda: len(listed()) == 5, 30), "the last one may have come from the queue of what is to be written"
+        assert until(lambda: len(listed()) == 5, 30), "the last one may have come from what waits to be written"
         assert until(lambda: json.loads(payonce(tmp_path, "stats", *store, "--json").stdout)["requests"] >= 10, 30)
         figures = json.loads(payonce(tmp_path, "stats", *store, "--json").stdout)
         assert figures["store"]["entries"] == 5
