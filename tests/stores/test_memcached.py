@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,26 @@ def test_a_book_that_was_evicted_makes_everything_older_unreadable_and_forgets_n
         with closing(open_store(url(servers[:1]))) as late:
             assert dict(late.epochs()) == {"model:m": 1}
         assert store.raise_epoch("model:m") == 2
+
+
+def test_a_record_is_listed_again_as_soon_as_it_is_noted_again_on_a_server_that_was_restarted(
+    servers: list[Memcached],
+) -> None:
+    with closing(open_store(url(servers[:1]))) as store:
+        for noted in (b"before", b"after"):
+            store.note("tally/1/w", noted)
+            assert store.flush()
+            assert store.notes() == {"tally/1/w": noted}
+            servers[0].kill()
+            servers[0].start()
+            assert until(lambda: _is_empty(store))
+
+
+def _is_empty(store: Store) -> bool:
+    """Whether it has no records, as far as its server can be asked."""
+    with suppress(StoreError):
+        return store.notes() == {}
+    return False
 
 
 def test_when_no_server_answers_nothing_is_purged_and_that_is_said(servers: list[Memcached]) -> None:

@@ -15,6 +15,7 @@ from tests.support.servers import REDIS, VALKEY, RedisServer, memcached, redis_c
 
 from payonce.model.ports import Notebook, Rationing, Store
 from payonce.model.quota import Holding, Quota, Quotas
+from payonce.stores.breaker import Breaker
 from payonce.stores.memcached_shares import Counts, bucket, living, moved
 from payonce.stores.registry import open_store
 from payonce.testing import FakeClock
@@ -133,6 +134,15 @@ def test_without_a_quota_nothing_is_counted(opening: Opening) -> None:
     assert held(store, range(12), "t") == list(range(12))
     assert holdings(store) == {}
     assert holdings(opening()) == {}, "nor does anybody else see counts"
+
+
+def test_where_nobody_holds_anything_no_server_is_waited_for(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opening()
+    assert dict(store.epochs()) == {}
+    failed: list[str] = []
+    monkeypatch.setattr(Breaker, "failed", lambda _self, because: failed.append(because))
+    assert holdings(store) == {}
+    assert failed == []
 
 
 def test_a_server_that_refuses_to_count_still_keeps_entries(tmp_path_factory: pytest.TempPathFactory) -> None:
