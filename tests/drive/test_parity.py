@@ -150,6 +150,7 @@ class World:
             "listener": self.listener,
             "clock": self.clock,
             "ttl_jitter": 0.0,
+            "read_budget": 10.0,
             "rng": random.Random(1),
         }
 
