@@ -33,6 +33,9 @@ PATH = "/api/v1/chat/completions"
 KEY = "sk-or-test"
 DEAD = "http://127.0.0.1:9/api/v1"
 """An upstream that nothing listens at."""
+PATIENCE = 10.0
+"""Seconds that a lookup of these gateways may take, unless a test says otherwise: a core that is busy with something
+else for the usual twentieth of a second makes no miss of a hit."""
 
 
 # ------------------------------------------------------------------------------------------ a gateway in a thread
@@ -60,7 +63,7 @@ class RunningGateway:
         async def on_loop() -> Any:
             return call()
 
-        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result(5)
+        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result(30)
 
     def until(self, true: Callable[[], bool], seconds: float = 20.0) -> bool:
         """Whether `true` (asked on the gateway's loop) comes to hold."""
@@ -100,6 +103,7 @@ class RunningGateway:
 def running_gateway(upstream: str | tuple[tuple[str, str], ...] = DEAD, **options: Any) -> Iterator[RunningGateway]:
     """A gateway under uvicorn on a free loopback port, with these settings; caching all that may be, in memory."""
     chosen: dict[str, Any] = {"store": "memory:", "cache": "all", "ttl_jitter": 0.0, "drain_timeout": 1.0}
+    chosen["read_budget"] = PATIENCE
     upstreams = (("", upstream),) if isinstance(upstream, str) else upstream
     chosen |= {"upstream": upstreams, "port": 0} | options
     if "secret_file" not in chosen and chosen["store"] == "memory:":
@@ -166,7 +170,8 @@ class GatewayChild:
 
     def __init__(self, home: Path, *arguments: str, **environ: str) -> None:
         kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
-        env = kept | {"HOME": str(home), "PYTHONUNBUFFERED": "1"} | environ
+        ours = {"HOME": str(home), "PYTHONUNBUFFERED": "1", "PAYONCE_READ_BUDGET": f"{PATIENCE}"}
+        env = kept | ours | environ
         self.process = subprocess.Popen(
             [sys.executable, "-m", "payonce", "serve", *arguments],
             stdout=subprocess.PIPE,

@@ -14,10 +14,10 @@ import msgspec
 
 from payonce.errors import StoreUnavailableError
 from payonce.stores import memcached_words as words
-from payonce.stores.memcached_books import MemcachedNode, Stood, swap
+from payonce.stores.memcached_books import MemcachedNode, swap
 from payonce.stores.talk import LostError
 
-_DAY = 86400.0
+_INDEX_SECONDS = 60.0
 
 
 class MemcachedNotes:
@@ -25,25 +25,28 @@ class MemcachedNotes:
 
     def __init__(self, prefix: str, owner: Callable[[str], MemcachedNode]) -> None:
         self._prefix, self._owner = prefix, owner
+        self._indexed: dict[str, float] = {}
 
     def note(self, day: int, notes: Mapping[str, bytes], keep: float, deadline: float) -> None:
-        """Each record is an item; an index names those of a day."""
+        """Each record is an item; an index names those of a day. A server that was restarted has lost it."""
         now = time.time()
+        named = self._named(day, deadline)
         for title, record in notes.items():
             value = msgspec.msgpack.encode((title, record))
             name = self._note_name(day, title)
             [answer] = self._owner(name).ask([words.put(name, value, keep, now)], deadline)
             if words.refusal(answer) is not None:
                 raise StoreUnavailableError(f"a record was not kept ({answer.code}): look at the server")
-            self._index(day, title, keep + _DAY, deadline)
+            if title not in named or now - self._indexed.get(name, 0.0) > _INDEX_SECONDS:
+                self._index(day, title, keep, deadline)
+                self._indexed = {known: at for known, at in self._indexed.items() if now - at < _INDEX_SECONDS}
+                self._indexed[name] = now
 
     def notes(self, days: Sequence[int], deadline: float) -> Mapping[str, bytes]:
         """The records that the indexes of these days name."""
         found: dict[str, bytes] = {}
         for day in days:
-            index = f"{self._prefix}n:{day}"
-            [answer] = self._owner(index).ask([words.get(index, "v")], deadline)
-            for title in _titles(answer.value):
+            for title in self._named(day, deadline):
                 name = self._note_name(day, title)
                 with suppress(LostError, msgspec.DecodeError):
                     [answer] = self._owner(name).ask([words.get(name, "v")], deadline)
@@ -52,18 +55,19 @@ class MemcachedNotes:
                         found |= {said: record} if said == title else {}
         return found
 
+    def _named(self, day: int, deadline: float) -> list[str]:
+        """The titles in the index of a day."""
+        index = f"{self._prefix}n:{day}"
+        [answer] = self._owner(index).ask([words.get(index, "v")], deadline)
+        return _titles(answer.value)
+
     def _index(self, day: int, title: str, keep: float, deadline: float) -> None:
-        """See that the index of the day names the record. It is read each time: a server that began anew has none."""
         name = f"{self._prefix}n:{day}"
-        node = self._owner(name)
-        [answer] = node.ask([words.get(name, "v", "c")], deadline)
-        if title in _titles(answer.value):
-            return
 
         def with_title(value: bytes | None) -> bytes:
             return msgspec.msgpack.encode(sorted({*_titles(value), title}))
 
-        swap(node, name, with_title, keep, deadline, Stood(answer.value, words.read_number(answer, "c")))
+        swap(self._owner(name), name, with_title, keep, deadline)
 
     def _note_name(self, day: int, title: str) -> str:
         return f"{self._prefix}n:{day}:{hashlib.sha256(title.encode()).hexdigest()[:32]}"
