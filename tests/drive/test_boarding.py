@@ -24,6 +24,7 @@ from payonce.drive.sync import SyncPlayer
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import LANDINGS, Tower
 from payonce.intake import Admitted
+from payonce.model import ports
 from payonce.model import reason as why
 from payonce.model.call import Call
 from payonce.model.ports import Head
@@ -85,7 +86,7 @@ class Upstream:
         return _Answer()
 
 
-class _Answer:
+class _Answer(ports.Answer):
     head = Head(200, JSON_HEADERS)
 
     async def chunks(self) -> AsyncIterator[bytes]:

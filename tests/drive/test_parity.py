@@ -24,6 +24,7 @@ from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import StoreError
 from payonce.intake import Admitted
+from payonce.model import ports
 from payonce.model import reason as why
 from payonce.model.call import Call, Headers
 from payonce.model.entry import Entry
@@ -115,7 +116,7 @@ class SyncScripted:
 
 
 @dataclass
-class AsyncScripted:
+class AsyncScripted(ports.Answer):
     said: Said
     parts: tuple[bytes, ...]
     head: Head
