@@ -28,7 +28,8 @@ from payonce.stores.shared_leases import SharedLeases
 from payonce.testing.sim import SimulatedProvider
 
 QUESTIONS = 40
-BUDGET = 0.6
+BUDGET = 0.4
+"""Seconds for a lookup: less than twice what a question about purges has, so that one that fails of that has waited."""
 UNKEPT = "payonce; fwd=miss; detail=store-down"
 
 
@@ -125,7 +126,7 @@ async def test_a_silent_server_costs_a_client_one_budget_and_not_another_for_the
                 took.append(time.monotonic() - started)
             proxy.hole = False
             proxy.cut()
-    assert (sorted(took[5:])[-1 if silent else 1] > BUDGET) is silent, took
+    assert (sorted(took[5:])[-1 if silent else 1] > BUDGET / 2) is silent, took
     assert len(claims) == (0 if silent else 3)
 
 

@@ -18,6 +18,7 @@ from store_faults import (
     error,
     faulty,
     fill,
+    heal,
     is_value,
     opened,
     recovers,
@@ -110,7 +111,7 @@ def test_a_disk_that_takes_nothing_is_counted_said_once_and_read_on(tmp_path: Pa
             assert [store.get(slot_of(n)) for n in range(4, 100)] == [value_of(n) for n in range(4, 100)], "reads go on"
         assert store.dropped()[why] == 60
         assert len(caplog.records) == 1
-        faults.rule = None
+        heal(store, faults)
         assert recovers(store, clock)
         assert store.get(slot_of(3)) is None
         assert wrong(store, range(150)) == []
@@ -125,7 +126,7 @@ def test_an_older_value_never_comes_back_when_a_newer_one_is_lost(tmp_path: Path
         assert store.put(slot_of("x"), value_of("new"), about_now(clock()))
         assert not store.flush(5)
         assert store.get(slot_of("x")) is None
-        faults.rule = None
+        heal(store, faults)
         assert recovers(store, clock)
         assert store.get(slot_of("x")) is None
 
