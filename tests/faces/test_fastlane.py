@@ -334,6 +334,25 @@ def test_the_lanes_hits_are_in_the_figures(sim: SimulatedProvider) -> None:
         assert gateway.fast_hits() == 8
 
 
+def test_each_of_the_lanes_hits_takes_time_and_none_takes_longer_than_its_client_waits(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """uvloop tells the time in whole milliseconds, once a turn: by its clock most hits took none."""
+    took: list[float] = []
+    waited: list[float] = []
+    data, served = post(ask("timed"), PATH, gateway.host), Shelf.served
+    shelved(gateway, ask("timed"))
+    monkeypatch.setattr(Shelf, "served", lambda *told: (took.append(told[-1]), served(*told)))
+    with gateway.wire() as wire:
+        for _ in range(20):
+            asked_at = time.perf_counter()
+            wire.send(data)
+            assert wire.reply().hit
+            waited.append(time.perf_counter() - asked_at)
+    assert gateway.until(lambda: len(took) == len(waited))
+    assert all(0 < own < whole for own, whole in zip(took, waited, strict=True)), (took, waited)
+
+
 def test_the_shelf_is_bounded_however_many_answers_pass(sim: SimulatedProvider) -> None:
     with running_gateway(sim.base_url, memory_bytes=1 << 20) as gateway:
         shelf = gateway.gateway.shelf

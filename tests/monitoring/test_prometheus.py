@@ -13,7 +13,7 @@ import pytest
 
 from payonce.gateway.metrics_table import ROWS, Type
 from payonce.testing.sim import running_sim
-from tests.monitoring.test_metrics import landed, posted, serving
+from tests.monitoring.test_metrics import billed, posted, serving
 from tests.support.gateway import ask, running_gateway, until
 from tests.support.prometheus import prometheus
 from tests.support.servers import redis_server
@@ -52,7 +52,7 @@ def test_queries_say_what_happened_to_the_cent(tmp_path: Path) -> None:
         bill, calls = float(sim.bill.cost), sim.bill.calls  # two workers may both have asked for the same thing
         for _ in range(3):
             gateway.post(ask("not cached"), X_OpenRouter_Cache="false")
-        assert until(lambda: posted(tmp_path) == 63 and landed(tmp_path) == calls, 30), "either worker says it of both"
+        assert until(lambda: posted(tmp_path) == 63 and billed(tmp_path) == calls, 30), "either worker says it of both"
         assert says("sum by (outcome) (payonce_requests_total) > 0", hit=60 - calls, miss=calls, bypass=3)
         assert says("payonce_upstream_calls_total", **{"": calls})
         assert says('payonce_reasons_total{reason="client-off"}', **{"client-off": 3})

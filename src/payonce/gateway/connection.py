@@ -8,6 +8,7 @@ record of what is arriving since when, for gateway/deadlines.py. What the parser
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import Any
 
 import httptools
@@ -114,7 +115,7 @@ class StrictProtocol(Arrival):
         self.refused = True
         self.flow.full, self._unread = False, b""
         self.gateway.world.ledger.turned_away(reason)
-        self.since = self.loop.time()
+        self.since = monotonic()
         unanswered, refusal = self._is_unanswered(), Refusal(reason, self._body_bytes)
         self._disconnect()
         if unanswered:
@@ -134,7 +135,7 @@ class StrictProtocol(Arrival):
             if self._lane is None and self.cycle is self._running and isinstance(self._running, GatewayCycle):
                 self._running.refusal = refusal
                 return
-        tell(self.gateway, refusal, method, self.url, self.loop.time() - self.began)
+        tell(self.gateway, refusal, method, self.url, monotonic() - self.began)
 
     def _is_unanswered(self) -> bool:
         """Whether an error may be written: no response was begun to what is arriving, and none is owed before it."""

@@ -8,6 +8,7 @@ way through the app. This room must never judge a request.
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from time import monotonic
 from typing import Any
 
 from payonce.core.naming import name_of
@@ -81,7 +82,7 @@ class GatewayProtocol(StrictProtocol):
 
     def _begins(self, head: KnownHead) -> None:
         """A request with this head, which nobody parses."""
-        self.since = self.began = self.loop.time()
+        self.since = self.began = monotonic()
         self._method, self.url = b"POST", head.url
 
     def _collect(self, data: bytes, head: KnownHead, length: int, unread: bytes) -> None:
@@ -95,7 +96,7 @@ class GatewayProtocol(StrictProtocol):
         whole = b"".join(self._lane)
         self._lane = self._coming = None
         self.phase = Phase.IDLE
-        self.since = self.loop.time()
+        self.since = monotonic()
         self._give(head, whole[:length], unread + whole[:length] if head.varies else b"")
         if len(whole) > length:
             self.data_received(whole[length:])
@@ -139,7 +140,7 @@ class GatewayProtocol(StrictProtocol):
         if ready is not None and not self._stopping and not self.flow.write_paused:
             self.transport.write(ready.wire(now, default))
             self.server_state.total_requests += 1
-            self.since = self.loop.time()
+            self.since = monotonic()
             shelf.served(ready, self.since - self.began)
             return
         if unread and head.varies:
