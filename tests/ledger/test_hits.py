@@ -15,6 +15,7 @@ from payonce.ledger.hits import BUCKETS, SHOWN, Told
 from payonce.ledger.ledger import MOST_SCENES, Ledger
 from payonce.ledger.tally import Tally
 from payonce.ledger.unread import Expired
+from payonce.model import reason as why
 from payonce.model.call import Ask, Call
 from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.receipt import Hits, Landing, Outcome, Receipt
@@ -162,3 +163,13 @@ def test_who_wants_each_hit_gets_it_at_once_and_other_outcomes_are_never_summed(
         assert not scribe.told
         assert ledger.now.counts["requests.hit"] == 2
         assert len(scribe.told) == 1
+
+
+def test_a_clock_that_was_set_back_makes_no_sum_fall() -> None:
+    ledger = Ledger("w", 0)
+    asked, entry = one()
+    for receipt in (Receipt(Outcome.HIT, entry=entry), Receipt(Outcome.MISS, why.ABSENT)):
+        ledger.exchanged(receipt, 0.25, asked)
+        before = ledger.now.seconds[receipt.outcome.value]
+        ledger.exchanged(receipt, -3600.0, asked)
+        assert ledger.now.seconds[receipt.outcome.value] == before == 250_000_000

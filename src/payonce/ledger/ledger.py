@@ -94,6 +94,7 @@ class Ledger:
     def exchanged(self, receipt: Receipt, seconds: float, asked: Ask | Call | None = None) -> None:
         """A request was answered through the story."""
         self.fresh = True
+        seconds = max(0.0, seconds)  # the clock may have been set back meanwhile; no sum may fall
         tally, entry, outcome = self._tally, receipt.entry, receipt.outcome
         if outcome is Outcome.HIT and entry is not None and isinstance(asked, Ask):
             self._hits.add(asked, entry, seconds, converted=receipt.converted)
