@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import payonce.httpx2
 from payonce import MissError
 from payonce.testing.sim import SimulatedProvider, running_sim
 from tests.support.gateway import running_gateway, until
-from tests.support.library import free_port
+from tests.support.library import patience, reached
 
 ASKED: dict[str, Any] = {
     "model": "sim/small",
@@ -91,7 +92,7 @@ def test_openai_says_what_it_wants_in_extra_headers(face: Any, sim: SimulatedPro
             assert raw.headers["cache-status"].startswith(expected)
 
 
-FAULTS = ("429", "500", "refused", "slow-first-byte=5", "stall=20", "cut=20", "reset=20", "200-error")
+FAULTS = ("429", "500", "refused", "slow-first-byte=60", "stall=20", "cut=20", "reset=20", "200-error")
 
 
 def what_happens(sdk: OpenAI, fault: str, stream: bool) -> Any:
@@ -110,9 +111,15 @@ def what_happens(sdk: OpenAI, fault: str, stream: bool) -> Any:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_openai_raises_what_it_raises_without_us(sim: SimulatedProvider, fault: str, stream: bool) -> None:
-    url = f"http://127.0.0.1:{free_port()}/v1" if fault == "refused" else sim.base_url
-    with httpx2.Client(timeout=0.3) as bare, payonce.httpx2.Client(timeout=0.3, store="memory:") as cached:
-        assert what_happens(open_ai(url, cached), fault, stream) == what_happens(open_ai(url, bare), fault, stream)
+    timeout = patience(httpx2, fault)
+    with (
+        reached(sim, fault) as url,
+        httpx2.Client(timeout=timeout) as bare,
+        payonce.httpx2.Client(timeout=timeout, store="memory:") as cached,
+        ThreadPoolExecutor() as beside,
+    ):
+        expected = beside.submit(what_happens, open_ai(url, bare), fault, stream)
+        assert what_happens(open_ai(url, cached), fault, stream) == expected.result()
 
 
 def test_openai_retries_as_without_us(sim: SimulatedProvider, monkeypatch: pytest.MonkeyPatch) -> None:

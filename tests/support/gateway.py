@@ -28,11 +28,14 @@ import uvicorn
 from payonce.config import Settings
 from payonce.gateway import server as server_room
 from payonce.gateway.app import Gateway
+from payonce.model.ports import Clock
 
 PATH = "/api/v1/chat/completions"
 KEY = "sk-or-test"
 DEAD = "http://127.0.0.1:9/api/v1"
 """An upstream that nothing listens at."""
+PATIENCE = 30.0
+"""Seconds for what happens sooner or later, on a machine that does other things too; never for how fast it is."""
 
 
 # ------------------------------------------------------------------------------------------ a gateway in a thread
@@ -60,9 +63,9 @@ class RunningGateway:
         async def on_loop() -> Any:
             return call()
 
-        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result(5)
+        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result(PATIENCE)
 
-    def until(self, true: Callable[[], bool], seconds: float = 20.0) -> bool:
+    def until(self, true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
         """Whether `true` (asked on the gateway's loop) comes to hold."""
         return until(lambda: self.run(true), seconds)
 
@@ -77,10 +80,10 @@ class RunningGateway:
 
         return int(self.run(count))
 
-    def wire(self, timeout: float = 5.0) -> Wire:
+    def wire(self, timeout: float = PATIENCE) -> Wire:
         return Wire(self.port, timeout)
 
-    def talk(self, *pieces: bytes, timeout: float = 5.0, eof: bool = False) -> bytes:
+    def talk(self, *pieces: bytes, timeout: float = PATIENCE, eof: bool = False) -> bytes:
         """Everything that comes back for these writes until the gateway closes the connection."""
         with self.wire(timeout) as wire:
             for piece in pieces:
@@ -97,7 +100,9 @@ class RunningGateway:
 
 
 @contextlib.contextmanager
-def running_gateway(upstream: str | tuple[tuple[str, str], ...] = DEAD, **options: Any) -> Iterator[RunningGateway]:
+def running_gateway(
+    upstream: str | tuple[tuple[str, str], ...] = DEAD, *, clock: Clock = time.time, **options: Any
+) -> Iterator[RunningGateway]:
     """A gateway under uvicorn on a free loopback port, with these settings; caching all that may be, in memory."""
     chosen: dict[str, Any] = {"store": "memory:", "cache": "all", "ttl_jitter": 0.0, "drain_timeout": 1.0}
     upstreams = (("", upstream),) if isinstance(upstream, str) else upstream
@@ -110,6 +115,7 @@ def running_gateway(upstream: str | tuple[tuple[str, str], ...] = DEAD, **option
     port = listener.getsockname()[1]
     config.load()
     gateway: Gateway = config.loaded_app  # type: ignore[assignment]
+    gateway.clock = clock
     server = uvicorn.Server(config)
     loops: list[asyncio.AbstractEventLoop] = []
     start = gateway.start
@@ -127,7 +133,7 @@ def running_gateway(upstream: str | tuple[tuple[str, str], ...] = DEAD, **option
         yield RunningGateway(gateway, port, loops[0])
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(PATIENCE)
         listener.close()
         assert not thread.is_alive()
 
@@ -148,7 +154,7 @@ def _secret() -> Path:
 _secret_folder: Path | None = None
 
 
-def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
+def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     """Whether `true` comes to hold within that time."""
     end = time.monotonic() + seconds
     while not true():
@@ -198,7 +204,7 @@ class GatewayChild:
         self.process.send_signal(signal.SIGTERM)
         return self.end()
 
-    def end(self, timeout: float = 30) -> int:
+    def end(self, timeout: float = 60) -> int:
         """Wait for it to end; its output is then in `out` and `err`."""
         try:
             self.out, self.err = self.process.communicate(timeout=timeout)
@@ -216,7 +222,7 @@ class GatewayChild:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/v1"
 
-    def wire(self, timeout: float = 10.0) -> Wire:
+    def wire(self, timeout: float = PATIENCE) -> Wire:
         return Wire(self.port, timeout)
 
     def post(self, body: bytes | Mapping[str, Any], path: str = PATH, **fields: str) -> Reply:
@@ -291,7 +297,7 @@ class Reply:
 class Wire:
     """A client connection of which every byte counts."""
 
-    def __init__(self, port: int, timeout: float = 5.0, receive_buffer: int = 0) -> None:
+    def __init__(self, port: int, timeout: float = PATIENCE, receive_buffer: int = 0) -> None:
         self.sock = socket.socket()
         self.sock.settimeout(timeout)
         if receive_buffer:
@@ -464,7 +470,7 @@ def raw_upstream(behave: Behaviour, port: int = 0) -> Iterator[RawUpstream]:
 
         def serve(conn: socket.socket) -> None:
             with conn:
-                conn.settimeout(20)
+                conn.settimeout(PATIENCE)
                 with contextlib.suppress(OSError, EOFError):
                     request = _read_request(conn)
                     upstream.requests.append(request)
@@ -519,7 +525,7 @@ def _read_request(conn: socket.socket) -> Request:
     return request
 
 
-def until_gone(conn: socket.socket, upstream_gone: threading.Event, seconds: float = 10.0) -> None:
+def until_gone(conn: socket.socket, upstream_gone: threading.Event, seconds: float = PATIENCE) -> None:
     """Wait until the gateway hangs up, and say so."""
     conn.settimeout(seconds)
     try:

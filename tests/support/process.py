@@ -29,7 +29,7 @@ class GatewayProcess:
             *self.arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
         )
         assert self._process.stdout is not None
-        greeting = (await asyncio.wait_for(self._process.stdout.readline(), 30)).decode()
+        greeting = (await asyncio.wait_for(self._process.stdout.readline(), 60)).decode()
         found = re.search(r"http://127\.0\.0\.1:(\d+)", greeting)
         if found is None:
             _, log = await self._process.communicate()
