@@ -22,6 +22,14 @@ def sim() -> Iterator[SimulatedProvider]:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shared stores that are opened here wait for a busy machine (tests/support/patience.py)."""
+    from tests.support.patience import wait_longer
+
+    wait_longer(monkeypatch)
+
+
+@pytest.fixture
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty directory, which is also the user's home: for commands, as a user types them."""
     monkeypatch.chdir(tmp_path)

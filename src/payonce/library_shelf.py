@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -87,7 +88,7 @@ class Shelf:
         self.changes = 0
         self._tiers = tiers
         self._lock = threading.Lock()
-        self._ready: dict[Name, Ready] = {}
+        self._ready: OrderedDict[Name, Ready] = OrderedDict()  # of a dict, the first is far behind what has gone
         self._names: dict[bytes, set[Name]] = {}
         self._said: list[Ready] = []
         self._histogram = [0] * (len(BUCKETS) + 1)

@@ -168,6 +168,9 @@ class AsyncSdkAnswer:
         self._body = self._read()
         return self._body
 
+    def whole(self) -> None:
+        """A transport does not tell whether the body has come."""
+
     async def _read(self) -> AsyncGenerator[bytes]:
         try:
             async for chunk in self._response.stream:

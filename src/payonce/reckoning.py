@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import urlsplit
+
+import msgspec
 
 from payonce.books.journal import Billed
 from payonce.doctor import Diary, Finding, Seen, Watch
@@ -51,8 +52,7 @@ class Books(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What came of one call: its plan if it had one, the client's headers, times in Unix seconds, what it said."""
 
     plan: Plan | None

@@ -45,7 +45,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, list
     ]
     with (
         running_sim() as sim,
-        running_gateway(sim.base_url, store=store, cache="deterministic", read_budget=10.0) as gateway,
+        running_gateway(sim.base_url, store=store, cache="deterministic") as gateway,
     ):
         ids = [gateway.post(words.chat(model="sim/small", **each))["x-payonce-request-id"] for each in asked]
         books = gateway.gateway.world.books

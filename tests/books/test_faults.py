@@ -29,9 +29,6 @@ from tests.books.test_books import Desk, ask_for
 from tests.support import words
 from tests.support.gateway import GatewayChild, RunningGateway, running_gateway, until
 
-PATIENT = 10.0
-"""Seconds for a read of the store, so that a busy machine makes no miss of a hit."""
-
 
 def asks(gateway: RunningGateway | GatewayChild, count: int, start: int = 0) -> list[str]:
     """The cache status of so many different requests."""
@@ -60,7 +57,7 @@ def test_a_full_disk_costs_figures_only(tmp_path: Path, sim: SimulatedProvider) 
     try:
         (disk / "filler").write_bytes(b"x" * (1900 << 10))
         store = f"sqlite:{tmp_path / 'cache.db'}"
-        with running_gateway(sim.base_url, read_budget=PATIENT, store=store, ledger=str(disk / "ledger.db")) as gateway:
+        with running_gateway(sim.base_url, store=store, ledger=str(disk / "ledger.db")) as gateway:
             books = gateway.gateway.world.books
             assert books is not None
             assert asks(gateway, 200) == ["MISS"] * 200
@@ -104,7 +101,7 @@ def test_a_limit_on_the_files_size_is_a_full_disk_too(tmp_path: Path) -> None:
 
 def test_a_locked_file_is_waited_for_off_the_request_path(tmp_path: Path, sim: SimulatedProvider) -> None:
     path = tmp_path / "cache.db.ledger"
-    with running_gateway(sim.base_url, read_budget=PATIENT, store=f"sqlite:{tmp_path / 'cache.db'}") as gateway:
+    with running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'cache.db'}") as gateway:
         books = gateway.gateway.world.books
         assert books is not None
         asks(gateway, 3)
@@ -124,7 +121,7 @@ def test_a_locked_file_is_waited_for_off_the_request_path(tmp_path: Path, sim: S
 
 def test_books_that_can_not_be_made_leave_the_gateway_as_it_is(tmp_path: Path, sim: SimulatedProvider) -> None:
     (tmp_path / "file").write_text("no directory")
-    with running_gateway(sim.base_url, read_budget=PATIENT, ledger=str(tmp_path / "file" / "ledger.db")) as gateway:
+    with running_gateway(sim.base_url, ledger=str(tmp_path / "file" / "ledger.db")) as gateway:
         books = gateway.gateway.world.books
         assert books is not None
         assert asks(gateway, 3) == ["MISS"] * 3
@@ -183,9 +180,7 @@ def test_what_is_wrong_with_a_ledgers_place_is_known_before_it_is_written(
 
 
 def test_with_the_ledger_off_nothing_is_written(tmp_path: Path, sim: SimulatedProvider) -> None:
-    with running_gateway(
-        sim.base_url, read_budget=PATIENT, store=f"sqlite:{tmp_path / 'cache.db'}", ledger="off"
-    ) as gateway:
+    with running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'cache.db'}", ledger="off") as gateway:
         assert asks(gateway, 2) == ["MISS"] * 2
         assert gateway.gateway.world.books is None
     assert not list(tmp_path.glob("*.ledger*"))
@@ -194,7 +189,7 @@ def test_with_the_ledger_off_nothing_is_written(tmp_path: Path, sim: SimulatedPr
 def test_kill_9_costs_a_few_seconds_of_figures_and_no_entry(tmp_path: Path, sim: SimulatedProvider) -> None:
     store, path = f"sqlite:{tmp_path / 'cache.db'}", tmp_path / "cache.db.ledger"
     options = ("--port", "0", "--upstream", sim.base_url, "--store", store, "--cache", "all")
-    with GatewayChild(tmp_path, *options, PAYONCE_READ_BUDGET=f"{PATIENT}") as child:
+    with GatewayChild(tmp_path, *options) as child:
         asks(child, 60)
         reader = reader_of(path)
         assert until(lambda: reader.total(0).requests >= 60, 30)
@@ -209,7 +204,7 @@ def test_kill_9_costs_a_few_seconds_of_figures_and_no_entry(tmp_path: Path, sim:
     reader.close()
     with apsw.Connection(str(path)) as db:
         assert db.execute("PRAGMA integrity_check").get == "ok"
-    with GatewayChild(tmp_path, *options, PAYONCE_READ_BUDGET=f"{PATIENT}") as child:
+    with GatewayChild(tmp_path, *options) as child:
         assert asks(child, 60) == ["HIT"] * 60
         again = reader_of(path)
         assert until(lambda: again.total(0).requests >= survived + 60, 30)

@@ -10,17 +10,15 @@ import httpx2
 
 from payonce.books.file import BooksFile
 from payonce.books.reader import Reader
+from payonce.config import Settings
 from payonce.httpx2 import Client
 from payonce.testing.sim import running_sim
 from tests.support import words
-from tests.support.gateway import running_gateway, until
+from tests.support.gateway import PATIENCE, running_gateway, until
 
 
 def test_every_answer_of_the_gateway_names_its_receipt(tmp_path: Path) -> None:
-    with (
-        running_sim() as sim,
-        running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'c.db'}", read_budget=10.0) as gateway,
-    ):
+    with running_sim() as sim, running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'c.db'}") as gateway:
         books = gateway.gateway.world.books
         assert books is not None
         body = words.chat(model="sim/small")
@@ -42,10 +40,7 @@ def test_every_answer_of_the_gateway_names_its_receipt(tmp_path: Path) -> None:
 
 
 def test_a_fast_hit_repeated_within_a_second_is_one_receipt(tmp_path: Path) -> None:
-    with (
-        running_sim() as sim,
-        running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'c.db'}", read_budget=10.0) as gateway,
-    ):
+    with running_sim() as sim, running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'c.db'}") as gateway:
         books = gateway.gateway.world.books
         assert books is not None
         body = words.chat(model="sim/small")
@@ -55,7 +50,7 @@ def test_a_fast_hit_repeated_within_a_second_is_one_receipt(tmp_path: Path) -> N
             filed = books.reader.receipt(name)
             assert filed is not None
             assert filed.times == ids.count(name)
-        assert sum(each.times for each in books.reader.recent()) == 60
+        assert sum(each.times for each in books.reader.recent(limit=60)) == 60
 
 
 def test_what_has_no_receipt_names_none(tmp_path: Path) -> None:
@@ -82,7 +77,8 @@ def test_the_library_keeps_books_too(tmp_path: Path) -> None:
         "headers": {"content-type": "application/json", "authorization": "Bearer sk-x"},
     }
     with running_sim() as sim:
-        with Client(store=f"sqlite:{tmp_path / 'c.db'}", cache="all") as client:
+        patient = Settings(read_budget=PATIENCE)
+        with Client(store=f"sqlite:{tmp_path / 'c.db'}", cache="all", settings=patient) as client:
             for _ in range(4):
                 reply: httpx2.Response = client.post(f"{sim.base_url}/chat/completions", **question)
                 assert reply.status_code == 200

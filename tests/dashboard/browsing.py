@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 LAPTOP = {"width": 1280, "height": 860}
 PHONE = {"width": 390, "height": 844}
+PATIENCE_MS = 30_000
+"""For so long a page may take to come to show something: it is asked whether, not how soon."""
 
 
 @contextlib.contextmanager
@@ -21,6 +23,7 @@ def chromium() -> Iterator[Browser]:
     """The distribution's Chromium."""
     path = shutil.which("chromium")
     assert path is not None, "tests of the dashboard need chromium: make test installs it where apt-get is there"
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         try:
@@ -50,6 +53,14 @@ class Watched:
         if urlsplit(url).netloc != self.host:
             self.faults.append(f"asks {url}")
 
+    def told_of(self, text: str) -> bool:
+        """Whether a fault comes to be told that says so: a browser tells of them when it has time."""
+        for _ in range(PATIENCE_MS // 50):
+            if any(text in fault for fault in self.faults):
+                return True
+            self.page.wait_for_timeout(50)
+        return False
+
     def open(self, url: str) -> Page:
         """The page at `url`, when its scripts have run."""
         self.page.goto(url, wait_until="load")
@@ -61,7 +72,7 @@ def watched(browser: Browser, host: str, *, blameless: bool = True, **context: A
     """A page in a context of its own; at its end it must have done nothing that it must not, unless `blameless` is
     False."""
     held = browser.new_context(**{"viewport": LAPTOP} | context)
-    held.set_default_timeout(8000)
+    held.set_default_timeout(PATIENCE_MS)
     try:
         seen = Watched(held.new_page(), host)
         yield seen

@@ -96,11 +96,11 @@ class House:
     def settle(self) -> None:
         """Wait until what was answered is stored, noted, and in the books."""
         world = self.gateway.gateway.world
-        assert world.tiers.keeper.flush(5.0)
+        assert world.tiers.keeper.flush(30.0)
         if world.navigator._loading is not None:  # what waits for prices is judged when they are there
-            world.navigator._loading.join(10)
-        asyncio.run_coroutine_threadsafe(world.tally(), self.gateway.loop).result(10)
-        assert world.tiers.keeper.flush(5.0)
+            world.navigator._loading.join(30)
+        asyncio.run_coroutine_threadsafe(world.tally(), self.gateway.loop).result(30)
+        assert world.tiers.keeper.flush(30.0)
         assert world.books is not None
         assert until(self._booked, 20)
 

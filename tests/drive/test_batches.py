@@ -36,6 +36,7 @@ from tests.support.batches import (
     items_of,
     vector,
 )
+from tests.support.on_a_loop import turns
 from tests.support.words import HEADERS, SECRET, intake
 
 TEXTS = st.lists(st.sampled_from(["a", "b", "c", "dd", "é\n", '"]', "e" * 40, " a", ""]), min_size=1, max_size=8)
@@ -217,7 +218,7 @@ async def test_identical_batches_under_way_at_the_same_time_are_one_call() -> No
     bench.upstream.gate = asyncio.Event()
     asking = [asyncio.ensure_future(bench.ask(["a", "b"])) for _ in range(3)]
     twice = [asyncio.ensure_future(bench.ask(["c", "c"])) for _ in range(2)]
-    await asyncio.sleep(0.01)
+    await turns()
     bench.upstream.gate.set()
     replies = await asyncio.gather(*asking)
     assert bench.upstream.sent == [["a", "b"], ["c"]]

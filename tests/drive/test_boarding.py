@@ -24,6 +24,7 @@ from payonce.drive.sync import SyncPlayer
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import LANDINGS, Tower
 from payonce.intake import Admitted
+from payonce.model import ports
 from payonce.model import reason as why
 from payonce.model.call import Call
 from payonce.model.ports import Head
@@ -31,6 +32,7 @@ from payonce.model.receipt import Landing, Outcome, Receipt
 from payonce.stores.memory import MemoryStore
 from payonce.stores.sqlite import SqliteStore
 from payonce.testing.clock import FakeClock
+from tests.support.on_a_loop import turns
 from tests.support.words import FACTS, JSON_HEADERS, NOW, SECRET, WHOLE, admit, ask, chat
 
 
@@ -84,7 +86,7 @@ class Upstream:
         return _Answer()
 
 
-class _Answer:
+class _Answer(ports.Answer):
     head = Head(200, JSON_HEADERS)
 
     async def chunks(self) -> AsyncIterator[bytes]:
@@ -141,11 +143,6 @@ class Slow(MemoryStore):
     slow = True
 
 
-async def _turns() -> None:
-    for _ in range(30):
-        await asyncio.sleep(0)
-
-
 async def paid(steps: list[int], askers: int) -> tuple[int, list[Outcome]]:
     """How many calls `askers` identical requests make, and their outcomes: each step lets one more ask, or an upstream
     answer, or gives somebody what was read."""
@@ -171,7 +168,7 @@ async def paid(steps: list[int], askers: int) -> tuple[int, list[Outcome]]:
         if not may:
             break
         may[step % len(may)]()
-        await _turns()
+        await turns()
     assert set(await asyncio.gather(*tasks)) == {WHOLE}
     await player.close(1.0)
     return upstream.calls, player.listener.outcomes  # type: ignore[attr-defined]

@@ -29,6 +29,7 @@ from tests.drive.test_parity import AsyncScript, Said, SyncScript, Tasks, Thread
 from tests.support.servers import memcached, redis_server
 from tests.support.words import NOW, SECRET, admit, asked, chat, entry, intake
 
+pytestmark = pytest.mark.usefixtures("patient")
 WORLDS = [pytest.param(Threads, SyncScript, id="threads"), pytest.param(Tasks, AsyncScript, id="tasks")]
 SOON = FIRST_PAUSE + 1
 

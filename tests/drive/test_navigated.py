@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from payonce.drive.navigated import NavigatedSyncUpstream, NavigatedUpstream
+from payonce.model import ports
 from payonce.model import reason as why
 from payonce.model.call import Call, Steering
 from payonce.model.ports import Head, UpstreamFault
@@ -67,7 +68,7 @@ class Answer:
             raise UpstreamFault(why.UPSTREAM_CUT)
 
 
-class AsyncAnswer(Answer):
+class AsyncAnswer(Answer, ports.Answer):
     async def chunks(self) -> AsyncIterator[bytes]:
         for piece in self.pieces():
             yield piece

@@ -24,6 +24,7 @@ from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.errors import StoreError
 from payonce.intake import Admitted
+from payonce.model import ports
 from payonce.model import reason as why
 from payonce.model.call import Call, Headers
 from payonce.model.entry import Entry
@@ -115,7 +116,7 @@ class SyncScripted:
 
 
 @dataclass
-class AsyncScripted:
+class AsyncScripted(ports.Answer):
     said: Said
     parts: tuple[bytes, ...]
     head: Head
@@ -149,6 +150,7 @@ class World:
             "listener": self.listener,
             "clock": self.clock,
             "ttl_jitter": 0.0,
+            "read_budget": 10.0,
             "rng": random.Random(1),
         }
 

@@ -92,7 +92,7 @@ class Rig:
             listener=self.listener,
             clock=self.clock,
             rng=random.Random(1),
-            **options,
+            **{"read_budget": 10.0} | options,
         )
 
     def ask(self, patience: float | None = None, **members: Any) -> Turn:

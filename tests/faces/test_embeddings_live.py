@@ -23,7 +23,7 @@ PATH = "/api/v1/embeddings"
 @pytest.fixture(params=["memory", "sqlite"])
 def gateway(sim: SimulatedProvider, tmp_path: Path, request: Any) -> Iterator[RunningGateway]:
     store = "memory:" if request.param == "memory" else f"sqlite:{tmp_path / 'store.db'}"
-    with running_gateway(sim.base_url, cache="deterministic", store=store, read_budget=20.0) as running:
+    with running_gateway(sim.base_url, cache="deterministic", store=store) as running:
         yield running
 
 
@@ -133,7 +133,7 @@ def test_a_purge_and_a_restart_hold_for_items(sim: SimulatedProvider, tmp_path: 
         gateway.post(body, PATH)
         tiers = gateway.gateway.world.tiers
         assert gateway.until(lambda: tiers.keeper.flush(1.0))
-    with running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'store.db'}", read_budget=20.0) as gateway:
+    with running_gateway(sim.base_url, store=f"sqlite:{tmp_path / 'store.db'}") as gateway:
         assert gateway.post(body, PATH)["x-payonce-items"] == "2/2"
         gateway.run(lambda: (gateway.gateway.world.tiers.keeper.raise_epoch(of_model("sim/small")),
                              gateway.gateway.world.tiers.refresh()))  # fmt: skip

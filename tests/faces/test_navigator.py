@@ -209,6 +209,9 @@ async def test_what_the_provider_refuses_is_sent_again_as_the_client_wrote_it(tm
         async def opened(self) -> Canned:
             return self
 
+        def whole(self) -> bytes | None:
+            return None
+
         async def chunks(self) -> AsyncIterator[bytes]:
             yield self.body
 

@@ -36,7 +36,7 @@ def gateway(
     with (
         redis_server(tmp_path) as server,
         running_gateway(
-            sim.base_url, store=server.url, memory_bytes=1 << 13, read_budget=20.0, secret_file=str(tmp_path / "secret")
+            sim.base_url, store=server.url, memory_bytes=1 << 13, secret_file=str(tmp_path / "secret")
         ) as running,
     ):
         assert until(lambda: _by_loop(running)), "the loop has its connection"
@@ -73,7 +73,9 @@ def tasks_of(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> list[s
     return made
 
 
-def test_a_hit_makes_no_task_and_a_miss_does(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_a_hit_makes_a_task_nor_a_miss_that_is_answered_whole(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bodies = [warmed(gateway, f"without {number}") for number in range(5)]
     with gateway.wire() as wire:
         wire.send(post(bodies[0], PATH, gateway.host))
@@ -85,7 +87,10 @@ def test_a_hit_makes_no_task_and_a_miss_does(gateway: RunningGateway, monkeypatc
         assert made == []
         wire.send(post(ask("something new"), PATH, gateway.host))
         assert not wire.reply().hit
-        assert made == ["PromptExchange._rest"]
+        assert made == []
+        wire.send(post(ask("kept nowhere"), PATH, gateway.host, {"Cache-Control": "no-store"}))
+        assert not wire.reply().hit
+        assert made == ["Answering._decline"], "the control: what would have been a task is seen"
 
 
 @pytest.mark.parametrize(

@@ -254,7 +254,7 @@ def test_gateway_and_library_share_a_store_file(
 ) -> None:
     store = f"sqlite:{tmp_path}/shared.db"
     read: Callable[[Any], Any] = list if stream else (lambda answer: answer)
-    with running_gateway(sim.base_url, store=store, cache="deterministic", read_budget=20.0) as gateway:
+    with running_gateway(sim.base_url, store=store, cache="deterministic") as gateway:
         plain = OpenAI(base_url=gateway.base_url, api_key="sk-test", max_retries=0)
         by_gateway = read(plain.chat.completions.create(**ASKED, stream=stream))
         gateway.gateway.world.tiers.keeper.flush()

@@ -35,7 +35,6 @@ def sim() -> Iterator[SimulatedProvider]:
 
 
 def child(home: Path, upstream: str, *more: str, store: str = "", **environ: str) -> GatewayChild:
-    environ = {"PAYONCE_READ_BUDGET": "20"} | environ  # what was kept is found, however busy the machine is
     arguments = ("--port", "0", "--upstream", upstream, "--cache", "all", "--store", store or f"sqlite:{home}/cache.db")
     return GatewayChild(home, *arguments, *more, **environ)
 

@@ -76,7 +76,7 @@ def test_what_is_warm_is_a_hit_for_an_sdk_behind_the_gateway(
     assert sim.bill.calls == 4
     store = f"sqlite:{tmp_path}/cache.db"
     with (
-        running_gateway(sim.base_url, store=store, cache="deterministic", read_budget=20.0) as gateway,
+        running_gateway(sim.base_url, store=store, cache="deterministic") as gateway,
         openai.OpenAI(base_url=gateway.base_url, api_key=KEY, max_retries=0) as client,
     ):
         for request in [*requests, ask("three")]:

@@ -146,6 +146,8 @@ def told(
                 broken.setattr(intake, "take", _stumble)
                 calls[0](gateway)
             assert until(lambda: access.exists() and len(access.read_text().splitlines()) >= len(calls) + 1, 30)
+            assert gateway.gateway.world.books is not None
+            gateway.gateway.world.books.clerk.flush()
             pages = [f"/_payonce/{place}" for place in (*PLACES, *DATA)] + ["/metrics", "/readyz", "/healthz"]
             for page in pages:
                 places[page] = _get(gateway, page)

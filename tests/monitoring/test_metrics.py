@@ -146,7 +146,7 @@ def test_the_board_is_read_without_what_is_broken_and_the_dead_keep_their_counts
         assert (figures.gauges["workers.count"], figures.gauges["workers.flights"]) == (2, 3)
 
 
-def _serving(home: Path, *arguments: str, upstream: str) -> GatewayChild:
+def serving(home: Path, *arguments: str, upstream: str) -> GatewayChild:
     """A gateway whose temporary files are in `home`."""
     return GatewayChild(home, *arguments, "--upstream", upstream, TMPDIR=str(home))
 
@@ -157,9 +157,15 @@ def posted(home: Path) -> int:
     return sum(record["tally"]["counts"].get(f"requests.{each.value}", 0) for record in records for each in Outcome)
 
 
+def landed(home: Path) -> int:
+    """The upstream calls of which they have."""
+    records = [orjson.loads(path.read_bytes()) for path in home.glob("payonce-figures-*/*.json")]
+    return sum(record["tally"]["counts"].get("upstream.calls", 0) for record in records)
+
+
 def test_any_worker_answers_for_all_also_for_one_that_was_killed(tmp_path: Path) -> None:
     arguments = ("--port", "0", "--workers", "2", "--cache", "all", "--store", f"sqlite:{tmp_path}/c.db")
-    with running_sim() as sim, _serving(tmp_path, *arguments, upstream=sim.base_url) as gateway:
+    with running_sim() as sim, serving(tmp_path, *arguments, upstream=sim.base_url) as gateway:
         assert until(lambda: metrics(gateway)["payonce_workers", ""] == 2, 20)
         for number in range(40):
             gateway.post(ask(f"question {number % 4}"))
@@ -172,8 +178,9 @@ def test_any_worker_answers_for_all_also_for_one_that_was_killed(tmp_path: Path)
 
         assert until(lambda: posted(tmp_path) == 40, 20), "a worker that is killed loses what it has not posted yet"
         assert until(lambda: all_say(40), 20)
-        page = metrics(gateway)
         calls = sim.bill.calls  # both workers may have asked for the same thing
+        assert until(lambda: landed(tmp_path) == calls, 20), "what a call has cost is known a moment after its answer"
+        page = metrics(gateway)
         free = page["payonce_requests_total", "hit"] + page["payonce_requests_total", "collapsed"]
         assert free == page["payonce_avoided_calls_total", ""] == 40 - calls, "one may have waited for the other"
         assert page["payonce_upstream_calls_total", ""] == calls < 10

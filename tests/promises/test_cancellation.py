@@ -109,9 +109,7 @@ async def test_the_same_storm_over_a_server_behind_a_delaying_proxy_gives_no_wro
     upstream = EchoUpstream(seed=2, faults=0.05, delay=0.006)
     await upstream.start()
     memory = tmp_path / "payonce.toml"
-    memory.write_text(
-        f'memory_bytes = 65536\nfast_lane = false\nread_budget = 1.0\nsecret_file = "{tmp_path}/secret"\n'
-    )
+    memory.write_text(f'memory_bytes = 65536\nfast_lane = false\nsecret_file = "{tmp_path}/secret"\n')
     with (
         redis_server(tmp_path) if engine == "redis" else memcached(tmp_path) as server,
         fault_proxy(server.port) as proxy,

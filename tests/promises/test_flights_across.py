@@ -32,7 +32,6 @@ def _one_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret.chmod(0o600)
     monkeypatch.setenv("PAYONCE_SECRET_FILE", str(secret))
     monkeypatch.setenv("PAYONCE_FLIGHT_WAIT", str(WAIT))
-    monkeypatch.setenv("PAYONCE_READ_BUDGET", "1")  # these promises are not about time
 
 
 @pytest.fixture(scope="module")

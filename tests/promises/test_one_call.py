@@ -36,12 +36,6 @@ async def ask(port: int, body: bytes, **fields: str) -> Seen:
         client.leave()
 
 
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These promises are not about time."""
-    monkeypatch.setenv("PAYONCE_READ_BUDGET", "20")
-
-
 @pytest.fixture
 async def upstream() -> AsyncIterator[EchoUpstream]:
     """One that gives no answer before a test opens its gate."""
@@ -55,7 +49,7 @@ async def upstream() -> AsyncIterator[EchoUpstream]:
 def before(upstream: EchoUpstream, folder: Path) -> Iterator[RunningGateway]:
     """A gateway whose flights can be looked at."""
     url, store = f"http://127.0.0.1:{upstream.port}/api/v1", f"sqlite:{folder}/cache.db"
-    with running_gateway(url, store=store, read_budget=20.0) as gateway:
+    with running_gateway(url, store=store) as gateway:
         yield gateway
 
 

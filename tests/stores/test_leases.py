@@ -26,6 +26,9 @@ from payonce.stores.sqlite import SqliteStore
 
 SLOT = bytes(range(32)) + b"w"
 KINDS = ["valkey", "redis", "memcached", "cluster"]
+LONG = 60.0
+"""Seconds, in place of two or three, for what must not lapse by itself while a busy machine does something else."""
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +52,6 @@ def two(request: pytest.FixtureRequest, servers: Callable[[str], Any]) -> Iterat
     url = f"{servers(request.param).url}?prefix=t{uuid.uuid4().hex[:8]}:"
     stores = [open_store(url, clock=time.time) for _ in range(2)]
     for store in stores:
-        store.pace(2.0)
         store.epochs()
     yield stores[0], stores[1]
     for store in stores:
@@ -61,13 +63,12 @@ def about() -> About:
     return About(now, now + 60, "t", "", "chat/completions", "m")
 
 
-def until(true: Callable[[], Any], seconds: float) -> float:
-    """When it became true, in seconds from now."""
-    started = time.monotonic()
+def until(true: Callable[[], Any], seconds: float) -> None:
+    """Until it is true."""
+    end = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() - started < seconds
+        assert time.monotonic() < end
         time.sleep(0.01)
-    return time.monotonic() - started
 
 
 def test_one_of_two_has_it_and_the_other_is_shown_what_was_put(two: tuple[SharedStore, SharedStore]) -> None:
@@ -92,12 +93,16 @@ def test_it_is_given_back_only_once_the_answer_is_written(two: tuple[SharedStore
         assert seen.found is not None, "who may go is shown the answer"
 
 
-def test_where_the_answer_was_not_kept_everybody_may_go_at_once(two: tuple[SharedStore, SharedStore]) -> None:
+def test_where_the_answer_was_not_kept_everybody_may_go_at_once(
+    two: tuple[SharedStore, SharedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_leases, "LEASE_SECONDS", LONG)
+    monkeypatch.setattr(shared_leases, "UNKEPT_SECONDS", LONG)
     ours, theirs = two
     assert ours.leases.claim(SLOT).free
     assert not theirs.leases.claim(SLOT).free
     ours.leases.release(SLOT, kept=False)
-    assert until(lambda: theirs.leases.claim(SLOT).free, 20) < 1.0
+    until(lambda: theirs.leases.claim(SLOT).free, 20)
     assert ours.leases.claim(SLOT).free, "nobody has taken it: all go"
 
 
@@ -111,10 +116,13 @@ def test_it_is_kept_up_for_as_long_as_the_process_lives_and_lapses_when_it_dies(
         assert not theirs.leases.claim(SLOT).free
         time.sleep(0.1)
     ours._live.leases._held.clear()  # as if it had died: nothing is kept up, nothing given back
-    assert until(lambda: theirs.leases.claim(SLOT).free, 30) <= shared_leases.LEASE_SECONDS + 1.2
+    until(lambda: theirs.leases.claim(SLOT).free, 5 * shared_leases.LEASE_SECONDS)
 
 
-def test_a_claim_that_came_too_late_is_given_back(two: tuple[SharedStore, SharedStore]) -> None:
+def test_a_claim_that_came_too_late_is_given_back(
+    two: tuple[SharedStore, SharedStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_leases, "LEASE_SECONDS", LONG)
     ours, theirs = two
     claim = ours._live.leases._medium.claim
 
@@ -124,7 +132,7 @@ def test_a_claim_that_came_too_late_is_given_back(two: tuple[SharedStore, Shared
 
     ours._live.leases._medium.claim = late  # type: ignore[method-assign]
     ours.leases.claim(SLOT)
-    assert until(lambda: theirs.leases.claim(SLOT).free, 20) < 1.0
+    until(lambda: theirs.leases.claim(SLOT).free, 20)
 
 
 @given(
@@ -189,7 +197,7 @@ def test_a_server_that_is_gone_is_not_needed_and_fails_at_once(tmp_path: Path) -
             with pytest.raises(StoreError):
                 store.leases.claim(SLOT)
         assert not store.leases.needed(SLOT), "the breaker is open"
-        assert time.monotonic() - started < 2.0
+        assert time.monotonic() - started < store.leases.budget
         assert not store._live.leases._held
         store.close()
 
@@ -199,6 +207,7 @@ def test_a_server_that_is_gone_is_not_needed_and_fails_at_once(tmp_path: Path) -
 CHILD = """
 import sys, time
 from payonce.model.ports import About
+from payonce.stores import sqlite_leases
 from payonce.stores.sqlite import SqliteStore
 store = SqliteStore(sys.argv[1], 1 << 26)
 store.epochs()
@@ -215,6 +224,8 @@ for line in sys.stdin:
         print(store.leases.claim(slot).free, flush=True)
     elif word == "stop":
         store.leases._unlock = slowly; print(True, flush=True)
+    elif word == "patience":
+        sqlite_leases.UNKEPT_SECONDS = 60.0; print(True, flush=True)
     elif word == "look":
         store.epochs(); print(store.leases.needed(slot), flush=True)
     elif word == "put":
@@ -284,6 +295,7 @@ def test_of_two_processes_on_a_file_one_has_it_until_it_is_written(file: tuple[S
 
 def test_on_a_file_too_everybody_goes_where_nothing_was_kept(file: tuple[SqliteStore, Child]) -> None:
     store, child = file
+    child.say("patience")
     assert child.say("claim")
     assert not store.leases.claim(SLOT).free
     child.say("unkept")
@@ -308,6 +320,7 @@ def test_who_looks_while_it_is_said_that_nothing_was_kept_does_not_hide_it(
     file: tuple[SqliteStore, Child], looker: Child, tmp_path: Path
 ) -> None:
     store, child = file
+    child.say("patience")
     child.say("unkept")
     assert not store.leases.claim(SLOT).free, "it could not be said yet: nobody gets the lease for himself"
     assert child.say("claim"), "who knows it goes"
@@ -324,8 +337,7 @@ def test_who_stands_still_while_he_looks_keeps_the_lease_from_nobody_for_long(
 ) -> None:
     store, child = file
     child.say("unkept")
-    waited = until(lambda: (child.say("look"), store.leases.claim(SLOT).free)[1], 30)
-    assert waited < sqlite_leases.UNKEPT_SECONDS + 2.0
+    until(lambda: (child.say("look"), store.leases.claim(SLOT).free)[1], 10 * sqlite_leases.UNKEPT_SECONDS)
 
 
 def test_two_looks_at_once_do_not_look_like_the_mark(file: tuple[SqliteStore, Child], looker: Child) -> None:

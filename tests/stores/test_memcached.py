@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from tests.support.servers import Memcached, memcached
 from payonce.errors import SettingsError, StoreError, StoreUnavailableError
 from payonce.model.ports import Store
 from payonce.stores import memcached_words as words
+from payonce.stores import shared
 from payonce.stores.memcached_books import MemcachedNode
 from payonce.stores.memcached_url import read_place
 from payonce.stores.memory import MemoryStore
@@ -27,6 +28,8 @@ from payonce.stores.registry import open_store
 from payonce.stores.talk import LostError
 from payonce.testing import FakeClock
 from payonce.testing.contract import slot_of
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 @pytest.fixture
@@ -78,7 +81,6 @@ def test_a_value_too_large_for_an_item_is_skipped_and_counted_and_an_older_one_g
 def test_entries_are_spread_over_the_servers(servers: list[Memcached]) -> None:
     with closing(open_store(url(servers))) as store:
         fill(store, 300)
-        store.pace(2.0)  # whether, not how fast
         assert found(store, 300) == 300
     counts = [int(server.say(b"stats\r\n", b"END\r\n").split(b"curr_items ")[1].split()[0]) for server in servers]
     assert all(60 < count < 150 for count in counts)
@@ -96,11 +98,11 @@ def test_a_server_that_dies_takes_only_its_share_and_purges_go_on(servers: list[
         servers[0].start()
         assert until(lambda: not any(store.trouble(slot_of(n)) for n in range(20)), 20)
         fill(store, 300)
-        store.pace(2.0)  # whether, not how fast
         assert found(store, 300) == 300
 
 
-def test_a_server_that_missed_a_purge_is_told_of_it(servers: list[Memcached]) -> None:
+def test_a_server_that_missed_a_purge_is_told_of_it(servers: list[Memcached], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared, "_CALL_SECONDS", 2.0)  # it is waited for so long
     with closing(open_store(url(servers))) as store:
         fill(store, 50)
         servers[0].freeze()
@@ -125,6 +127,26 @@ def test_a_book_that_was_evicted_makes_everything_older_unreadable_and_forgets_n
         assert store.raise_epoch("model:m") == 2
 
 
+def test_a_record_is_listed_again_as_soon_as_it_is_noted_again_on_a_server_that_was_restarted(
+    servers: list[Memcached],
+) -> None:
+    with closing(open_store(url(servers[:1]))) as store:
+        for noted in (b"before", b"after"):
+            store.note("tally/1/w", noted)
+            assert store.flush()
+            assert store.notes() == {"tally/1/w": noted}
+            servers[0].kill()
+            servers[0].start()
+            assert until(lambda: _is_empty(store))
+
+
+def _is_empty(store: Store) -> bool:
+    """Whether it has no records, as far as its server can be asked."""
+    with suppress(StoreError):
+        return store.notes() == {}
+    return False
+
+
 def test_when_no_server_answers_nothing_is_purged_and_that_is_said(servers: list[Memcached]) -> None:
     with closing(open_store(url(servers))) as store:
         for server in servers:
@@ -136,7 +158,6 @@ def test_when_no_server_answers_nothing_is_purged_and_that_is_said(servers: list
 
 def test_a_full_server_evicts_and_keeps_its_promises(tmp_path: Path) -> None:
     with memcached(tmp_path, "-m", "2") as server, closing(open_store(server.url)) as store:
-        store.pace(2.0)  # what is evicted is asked here, not how fast
         for number in range(400):
             store.put(slot_of(number), noise(20_000) + value_of(number), about_now(time.time()))
             if number % 50 == 49:

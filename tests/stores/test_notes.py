@@ -16,6 +16,8 @@ from payonce.stores.registry import open_store
 from payonce.stores.sqlite import SqliteStore
 from payonce.testing import FakeClock
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 def stir(store: Store, name: object) -> None:
     """A write, with which a store also tidies up."""

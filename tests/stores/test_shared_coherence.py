@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.fault_proxy import FaultProxy, fault_proxy
-from tests.support.gateway import GatewayChild, RunningGateway, ask, running_gateway, until
+from tests.support.gateway import PATIENCE, GatewayChild, RunningGateway, ask, running_gateway, until
 from tests.support.servers import RedisServer
 from tests.support.words import ask as ask_for
 from tests.support.words import entry
@@ -34,15 +34,20 @@ def proxy(server: RedisServer) -> Iterator[FaultProxy]:
 
 
 @pytest.fixture
+def budget() -> float:
+    """Seconds that a lookup of the gateways may take."""
+    return PATIENCE
+
+
+@pytest.fixture
 def gateways(
-    sim: SimulatedProvider, server: RedisServer, proxy: FaultProxy, tmp_path: Path
+    sim: SimulatedProvider, server: RedisServer, proxy: FaultProxy, tmp_path: Path, budget: float
 ) -> Iterator[list[RunningGateway]]:
     """Three, with memory and fast lane; the last one talks to the server through the proxy."""
+    chosen = {"secret_file": str(tmp_path / "secret"), "read_budget": budget}
     with ExitStack() as stack:
         yield [
-            stack.enter_context(
-                running_gateway(sim.base_url, store=f"redis://127.0.0.1:{port}", secret_file=str(tmp_path / "secret"))
-            )
+            stack.enter_context(running_gateway(sim.base_url, store=f"redis://127.0.0.1:{port}", **chosen))
             for port in (server.port, server.port, proxy.port)
         ]
 
@@ -60,7 +65,7 @@ def is_hot(gateway: RunningGateway, text: str) -> bool:
 
 def test_what_one_gateway_has_paid_for_all_have(gateways: list[RunningGateway]) -> None:
     assert not gateways[0].post(ask("shared")).hit
-    gateways[0].gateway.world.tiers.behind.flush(5)
+    assert gateways[0].gateway.world.tiers.behind.flush(30)
     for gateway in gateways:
         assert gateway.post(ask("shared")).hit
 
@@ -72,12 +77,27 @@ def answer_id(gateway: RunningGateway, text: str) -> str:
     return str(json.loads(reply.body)["id"])
 
 
+def last_shown(gateway: RunningGateway, text: str, old: str) -> float:
+    """When it was last asked for what it answered with `old`; not before it answers with something else."""
+    last = 0.0
+
+    def is_new() -> bool:
+        nonlocal last
+        asked = time.monotonic()
+        new = answer_id(gateway, text) != old
+        last = last if new else asked
+        return new
+
+    assert until(is_new)
+    return last
+
+
 @pytest.mark.parametrize("scope", ["model", "key", "all", "header"])
 def test_a_purge_reaches_every_gateway_within_a_second(
     scope: str, gateways: list[RunningGateway], server: RedisServer
 ) -> None:
     gateways[0].post(ask("purged"))
-    gateways[0].gateway.world.tiers.behind.flush(5)
+    assert gateways[0].gateway.world.tiers.behind.flush(30)
     assert all(is_hot(gateway, "purged") for gateway in gateways)
     [old] = {answer_id(gateway, "purged") for gateway in gateways}
     if scope == "header":
@@ -89,12 +109,12 @@ def test_a_purge_reaches_every_gateway_within_a_second(
             operator.raise_epoch(named[scope])
     done = time.monotonic()
     for gateway in gateways:
-        assert until(lambda gateway=gateway: answer_id(gateway, "purged") != old, 1.0)
-    assert time.monotonic() - done < 1.0
+        assert last_shown(gateway, "purged", old) <= done + 1.0
     for gateway in gateways:
         assert answer_id(gateway, "purged") != old
 
 
+@pytest.mark.parametrize("budget", [0.05])  # the server is silent for a while
 def test_a_gateway_that_lost_the_server_serves_nothing_after_a_second_and_no_purged_answer_after_that(
     gateways: list[RunningGateway], proxy: FaultProxy, server: RedisServer
 ) -> None:
@@ -104,15 +124,14 @@ def test_a_gateway_that_lost_the_server_serves_nothing_after_a_second_and_no_pur
     old = answer_id(lonely, "lonely")
     proxy.hole = True
     lost = time.monotonic()
-    assert until(lambda: not lonely.post(ask("lonely")).hit, 3)
-    assert time.monotonic() - lost < 1.6
+    assert last_shown(lonely, "lonely", old) <= lost + 1.0
     for _ in range(5):
         assert not lonely.post(ask("lonely")).hit
     with closing(open_store(server.url)) as operator:
         operator.raise_epoch(of_model("sim/small"))
     proxy.heal()
     proxy.cut()
-    assert until(lambda: lonely.post(ask("lonely")).hit, 8), "it is stored anew and found"
+    assert until(lambda: lonely.post(ask("lonely")).hit), "it is stored anew and found"
     assert answer_id(lonely, "lonely") != old
 
 
@@ -121,8 +140,7 @@ def test_a_gateway_that_stood_still_learns_what_was_purged_before_it_serves(
 ) -> None:
     options = ("--store", server.url, "--upstream", sim.base_url, "--cache", "all", "--port", "0")
     with GatewayChild(tmp_path, *options) as child:
-        assert until(lambda: child.post(ask("still")).hit)
-        assert child.post(ask("still")).hit
+        assert until(lambda: child.post(ask("still")).hit and child.post(ask("still")).hit), "it is in memory"
         child.process.send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
         with closing(open_store(server.url)) as operator:

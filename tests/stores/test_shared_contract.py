@@ -16,6 +16,8 @@ from payonce.model.ports import Store
 from payonce.stores.registry import open_store
 from payonce.testing import StoreContract
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 class _OnServer(StoreContract):
     """Each test has a prefix of its own on the one server of the class."""
@@ -27,9 +29,7 @@ class _OnServer(StoreContract):
         return self.again()
 
     def again(self) -> Store:
-        store = open_store(f"{self.url}?prefix={self.prefix}", clock=self.clock)
-        store.pace(2.0)  # the promises are not about time
-        return store
+        return open_store(f"{self.url}?prefix={self.prefix}", clock=self.clock)
 
     def shared(self, store: Store) -> Store:
         return self.again()
@@ -86,7 +86,7 @@ class _OnALoop(_OnServer):
 
     def again(self) -> Store:
         store = OnALoop(super().again())
-        end = time.monotonic() + 5
+        end = time.monotonic() + 30
         while not store.asked and time.monotonic() < end:
             assert store.get(b"-" * 33) is None
         assert store.asked, "the keeper has made a connection for the loop"

@@ -21,7 +21,9 @@ from tests.support.gateway import PATH, GatewayChild, ask, post, until
 from tests.support.servers import Server, memcached, redis_server
 
 from payonce.config import Settings
+from payonce.drive import leases
 from payonce.httpx2 import AsyncClient, Client
+from payonce.stores.shared_leases import SharedLeases
 from payonce.testing.sim import SimulatedProvider
 
 QUESTIONS = 40
@@ -86,10 +88,19 @@ def stored(server: Server, home: Path, count: int) -> bool:
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("silent", [True, False], ids=["silent", "well"])
 async def test_a_silent_server_costs_a_client_one_budget_and_not_another_for_the_lease(
-    silent: bool, asynchronous: bool, server: Server, sim: SimulatedProvider, tmp_path: Path
+    silent: bool,
+    asynchronous: bool,
+    server: Server,
+    sim: SimulatedProvider,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url, headers = f"{sim.base_url}/chat/completions", {"authorization": "Bearer k"}
     took: list[float] = []
+    claims: list[bytes] = []
+    claim = SharedLeases.claim
+    monkeypatch.setattr(leases, "SHY_SECONDS", 0.0)  # however long a busy machine takes between lookup and claim
+    monkeypatch.setattr(SharedLeases, "claim", lambda ours, slot: claims.append(slot) or claim(ours, slot))
     with fault_proxy(server.port) as proxy:
         store = server.url.replace(str(server.port), str(proxy.port))
         settings = Settings(store=store, secret_file=str(tmp_path / "secret"), read_budget=BUDGET, ledger="off")
@@ -99,7 +110,9 @@ async def test_a_silent_server_costs_a_client_one_budget_and_not_another_for_the
             else:
                 here = stack.enter_context(Client(cache="all", settings=settings))
             for number in range(8):
-                proxy.hole = silent and number >= 5
+                if number == 5:
+                    proxy.hole = silent
+                    claims.clear()
                 started = time.monotonic()
                 page = ask(f"silent {number}")
                 answer = (
@@ -111,8 +124,8 @@ async def test_a_silent_server_costs_a_client_one_budget_and_not_another_for_the
                 took.append(time.monotonic() - started)
             proxy.hole = False
             proxy.cut()
-    assert (max(took[5:]) > BUDGET) is silent, took
-    assert max(took[5:]) < 1.8 * BUDGET, took
+    assert (sorted(took[5:])[-1 if silent else 1] > BUDGET) is silent, took
+    assert len(claims) == (0 if silent else 3)
 
 
 def test_a_control_with_a_server_nothing_is_lost(gateway: GatewayChild, server: Server, tmp_path: Path) -> None:
@@ -132,7 +145,8 @@ def test_while_the_server_is_down_each_answer_is_lost_once_under_its_reason(
     assert until(lambda: any("does not answer" in note for note in ready(gateway)["notes"]), 30)
     before = {family: counted(gateway, family) for family in ("reasons", "unkept", "dropped")}
     assert set(asked(gateway, "down")) == {UNKEPT}
-    assert until(lambda: counted(gateway, "dropped") != before["dropped"])
+    lost_already = before["dropped"].get("store-down", 0)
+    assert until(lambda: counted(gateway, "dropped").get("store-down", 0) >= lost_already + QUESTIONS)
     for family, counts in before.items():
         lost = change(counts, counted(gateway, family))
         if family == "dropped":  # the poll that was under way when the server died may say so only now
@@ -145,9 +159,8 @@ def test_while_the_server_is_down_each_answer_is_lost_once_under_its_reason(
 
     server.start()
     assert until(lambda: ready(gateway)["notes"] != page["notes"], 30), "it is found again"
-    assert until(lambda: "store-down" in stats(server, tmp_path)["dropped"], 30)
+    assert until(lambda: stats(server, tmp_path)["dropped"] == ready(gateway)["dropped"], 30)
     told = stats(server, tmp_path)
-    assert told["dropped"] == ready(gateway)["dropped"]
     assert told["dropped"]["store-down"] == told["unkept"]["store-down"] == told["reasons"]["store-down"] == QUESTIONS
     assert set(asked(gateway, "after")) <= {"payonce; fwd=miss; stored", UNKEPT}
     assert counted(gateway, "dropped")["store-down"] < 2 * QUESTIONS, "and what comes now is kept"

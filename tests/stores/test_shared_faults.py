@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import redis
 from tests.support.fault_proxy import FaultProxy, fault_proxy
-from tests.support.gateway import RunningGateway, Wire, ask, post, running_gateway, until
+from tests.support.gateway import PATIENCE, RunningGateway, Wire, ask, post, running_gateway, until
 from tests.support.servers import RedisServer, Server, memcached, redis_server
 
 from payonce.gateway.shelf import Shelf
@@ -74,11 +74,13 @@ def proxy(request: pytest.FixtureRequest) -> Iterator[FaultProxy]:
 
 @pytest.fixture
 def start(sim: SimulatedProvider, proxy: FaultProxy, tmp_path: Path) -> Iterator[Callable[..., RunningGateway]]:
-    """Starts a gateway on the store behind the proxy; all share a secret. Without shelf and memory unless said so."""
+    """Starts a gateway on the store behind the proxy; all share a secret. Without shelf and memory unless said so, and
+    as patient with the store as gateways usually are."""
     with ExitStack() as stack:
 
         def started(**options: Any) -> RunningGateway:
-            chosen = {"memory_bytes": 1 << 16, "secret_file": str(tmp_path / "secret")} | WAY | options
+            usual = {"memory_bytes": 1 << 16, "read_budget": 0.05, "secret_file": str(tmp_path / "secret")}
+            chosen = usual | WAY | options
             chosen.setdefault("store", proxy.url)
             return stack.enter_context(running_gateway(sim.base_url, **chosen))
 
@@ -112,7 +114,7 @@ def texts(name: str, count: int) -> list[str]:
 def stored(gateway: RunningGateway, names: list[str]) -> None:
     """Ask, and wait until the server has it all."""
     answers(gateway, names)
-    assert gateway.gateway.world.tiers.behind.flush(5)
+    assert gateway.gateway.world.tiers.behind.flush(30)
 
 
 def ready(gateway: RunningGateway) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def reasons(gateway: RunningGateway) -> dict[str, int]:
     return {name.removeprefix("reasons."): count for name, count in counts.items() if name.startswith("reasons.")}
 
 
-def hits_again(gateway: RunningGateway, name: str, seconds: float = 5.0) -> bool:
+def hits_again(gateway: RunningGateway, name: str, seconds: float = 20.0) -> bool:
     """Whether something new is stored and found within that time."""
     numbers = iter(range(10_000))
 
@@ -150,7 +152,7 @@ def connections_of_loops(gateway: RunningGateway) -> int:
 def test_a_control_without_faults_all_are_hits(
     start: Callable[..., RunningGateway], any_server: Server, request: pytest.FixtureRequest
 ) -> None:
-    one, two = start(), start(read_budget=2.0)  # on a busy machine a read may be late without any fault
+    one, two = start(read_budget=PATIENCE), start(read_budget=PATIENCE)  # a read may be late without any fault
     stored(one, texts("control", 50))
     assert hits(answers(two, texts("control", 50))) == 50, reasons(two)
     if "threads" in request.node.callspec.params["any_server"]:
@@ -165,7 +167,7 @@ def test_a_control_without_faults_all_are_hits(
 def test_a_server_that_is_down_at_the_start_costs_misses_and_is_found_when_it_comes(
     start: Callable[..., RunningGateway], any_server: Server
 ) -> None:
-    any_server.stop()
+    any_server.kill()
     gateway = start(store=any_server.url)
     assert hits(answers(gateway, texts("down", 300))) == 0
     page = ready(gateway)
@@ -180,7 +182,7 @@ def test_a_server_that_is_down_at_the_start_costs_misses_and_is_found_when_it_co
 def test_a_server_that_is_killed_and_comes_back_empty_costs_misses(
     start: Callable[..., RunningGateway], any_server: Server
 ) -> None:
-    gateway = start(store=any_server.url, read_budget=2.0)  # a dead server says so at once, a busy machine does not
+    gateway = start(store=any_server.url, read_budget=PATIENCE)  # a dead server says so at once
     stored(gateway, texts("killed", 20))
     assert hits(answers(gateway, texts("killed", 20))) == 20, reasons(gateway)
     any_server.kill()
@@ -219,7 +221,7 @@ def test_a_server_that_is_silent_adds_the_budget_and_then_nothing(
     assert until(lambda: gateway.gateway.world.trouble() != "", 20), "the breaker opens"
     silent, calm = beside(gateway, control, texts(how + " later", 200))
     assert statistics.median(silent) - statistics.median(calm) < 0.025
-    assert reasons(gateway)["store-slow"] + reasons(gateway).get("store-fault", 0) >= 1
+    assert reasons(gateway).get("store-slow", 0) + reasons(gateway).get("store-fault", 0) >= 1
     assert reasons(gateway)["store-down"] >= 200
     proxy.heal()
     any_server.thaw()
@@ -299,7 +301,7 @@ def test_garbage_is_never_an_answer(
 def test_a_server_that_swaps_values_costs_counted_misses(
     start: Callable[..., RunningGateway], server: RedisServer
 ) -> None:
-    gateway = start()
+    gateway = start(read_budget=PATIENCE)
     names = texts("swap", 200)
     stored(gateway, names)
     client = server.client()
@@ -309,7 +311,7 @@ def test_a_server_that_swaps_values_costs_counted_misses(
     for key, value in zip(keys, values[1:] + values[:1], strict=True):
         client.set(key, value)
     client.close()
-    other = start(read_budget=5.0)
+    other = start(read_budget=PATIENCE)
     replies = answers(other, names)
     assert hits(replies) == 0
     told = reasons(other)
@@ -353,7 +355,6 @@ def test_a_full_server_still_answers_and_says_so(sim: SimulatedProvider, tmp_pat
             store=server.url,
             fast_lane=False,
             memory_bytes=1 << 16,
-            read_budget=2.0,
             secret_file=str(tmp_path / "s"),
         ) as gateway,
     ):
@@ -421,5 +422,5 @@ def test_a_server_that_is_loading_costs_misses(sim: SimulatedProvider, tmp_path:
             server.start()
             replies = answers(gateway, texts("loading", 60))
             assert len(replies) == 60
-            assert "LOADING" in gateway.gateway.world.trouble() or hits_again(gateway, "loading", 10)
-            assert hits_again(gateway, "loaded", 20)
+            assert "LOADING" in gateway.gateway.world.trouble() or hits_again(gateway, "loading")
+            assert hits_again(gateway, "loaded", 60)

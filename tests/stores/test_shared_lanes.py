@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -17,6 +19,7 @@ from payonce.stores.lane import Judge, Lane
 from payonce.stores.lane_queue import MOST_AT_ONCE, MOST_WAITING, Job
 from payonce.stores.lanes import Lanes
 from payonce.stores.talk import LostError, Talk
+from payonce.testing import FakeClock
 
 
 class Numbers:
@@ -197,10 +200,19 @@ async def test_a_control_a_lane_that_forgets_the_place_of_those_who_left_is_foun
     assert await wrong([(1, False), (1, True), (1, False)], [], 1)
 
 
-async def test_a_reply_that_is_late_is_no_reply_and_its_connection_is_gone() -> None:
+@pytest.fixture
+def ticks(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    """What lanes take the time from: it stands still until it is moved on."""
+    clock = FakeClock(time.monotonic())
+    monkeypatch.setattr(lane_module, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+async def test_a_reply_that_is_late_is_no_reply_and_its_connection_is_gone(ticks: FakeClock) -> None:
     with Rig() as rig:
         await turns()
         first, second = rig.ask(1, seconds=0.02), rig.ask(2, seconds=0.03)
+        ticks.advance(1)
         assert isinstance(await first, TimeoutError)
         assert isinstance(await second, StoreError | TimeoutError)
         assert rig.heard == ["failed"]
@@ -208,7 +220,7 @@ async def test_a_reply_that_is_late_is_no_reply_and_its_connection_is_gone() -> 
         assert not rig.lane.is_open
 
 
-async def test_one_who_has_no_more_time_is_told_while_the_exchange_goes_on_for_the_others() -> None:
+async def test_one_who_has_no_more_time_is_told_while_the_exchange_goes_on_for_the_others(ticks: FakeClock) -> None:
     with Rig() as rig:
         await turns()
         [line] = rig.lines
@@ -216,6 +228,8 @@ async def test_one_who_has_no_more_time_is_told_while_the_exchange_goes_on_for_t
         short, long = rig.ask(2, seconds=0.03), rig.ask(3)
         line.far.send(b"-1\n")
         assert await before == [-1]
+        assert line.asked() == [1, 2, 3]
+        ticks.advance(1)
         assert isinstance(await short, TimeoutError)
         assert not line.closed
         line.far.send(b"-2\n-3\n")

@@ -18,6 +18,7 @@ from payonce.stores.shared import SharedStore
 from payonce.stores.shared_listing import LOOKED_AT
 from payonce.stores.shared_medium import Parcel
 
+pytestmark = pytest.mark.usefixtures("patient")
 ENTRIES = LOOKED_AT + 25_000
 
 

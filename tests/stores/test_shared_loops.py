@@ -23,6 +23,8 @@ from payonce.stores.registry import open_store
 from payonce.stores.shared import UNPACK_BYTES, SharedStore
 from payonce.testing.contract import slot_of
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.mark.parametrize("engine", ["redis", "memcached"])
 async def test_a_store_is_read_without_a_thread_as_soon_as_there_is_a_connection(engine: str, tmp_path: Path) -> None:
@@ -34,9 +36,8 @@ async def test_a_store_is_read_without_a_thread_as_soon_as_there_is_a_connection
         for slot, value in values.items():
             store.put(slot, value, about_now(time.time()))
         assert await asyncio.to_thread(store.flush)
-        store.pace(2.0)
         assert await store.get_soon([slot_of(0)]) is None, "a thread reads, until the keeper has connected"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await store.get_soon([slot_of(0)]) is None:
                 await asyncio.to_thread(store.epochs)
         before = {thread.name for thread in threading.enumerate()}
@@ -87,7 +88,6 @@ async def reading(store: SharedStore, slots: Sequence[bytes]) -> None:
 async def test_large_values_come_whole_and_do_not_hold_up_others(tmp_path: Path) -> None:
     with redis_server(tmp_path) as server, closing(open_store(server.url)) as opened:
         store = cast("SharedStore", opened)
-        store.pace(5.0)
         values = {slot_of(size): random.Random(size).randbytes(size) for size in (10, 70_000, 600_000, 3_000_000)}
         for slot, value in values.items():
             store.put(slot, value, about_now(time.time()))
@@ -109,7 +109,6 @@ async def test_large_values_come_whole_and_do_not_hold_up_others(tmp_path: Path)
 async def test_a_cluster_that_has_moved_a_slot_is_followed_on_the_loop_and_in_threads(tmp_path: Path) -> None:
     with redis_cluster(tmp_path) as cluster, closing(open_store(cluster.url)) as opened:
         store = cast("SharedStore", opened)
-        store.pace(5.0)
         values = {slot_of(number): b"%d" % number for number in range(30)}
         for slot, value in values.items():
             store.put(slot, value, about_now(time.time()))
@@ -129,7 +128,6 @@ async def test_a_cluster_that_has_moved_a_slot_is_followed_on_the_loop_and_in_th
 async def test_a_loop_that_asks_a_node_which_has_lost_its_slots_leaves_it_to_a_thread(tmp_path: Path) -> None:
     with redis_cluster(tmp_path) as cluster, closing(open_store(cluster.url)) as opened:
         store = cast("SharedStore", opened)
-        store.pace(5.0)
         await asyncio.to_thread(store.epochs)
         await reading(store, [slot_of(number) for number in range(30)])
         medium = store._live.medium

@@ -15,10 +15,12 @@ from tests.support.servers import REDIS, VALKEY, RedisServer, memcached, redis_c
 
 from payonce.model.ports import Notebook, Rationing, Store
 from payonce.model.quota import Holding, Quota, Quotas
+from payonce.stores.breaker import Breaker
 from payonce.stores.memcached_shares import Counts, bucket, living, moved
 from payonce.stores.registry import open_store
 from payonce.testing import FakeClock
 
+pytestmark = pytest.mark.usefixtures("patient")
 Opening = Callable[..., Store]
 
 
@@ -56,7 +58,7 @@ def put(store: Store, names: Iterator[object] | range | list[object], tenant: st
     for name in names:
         store.clock.advance(0.5)  # type: ignore[attr-defined]
         store.put(slot_of((tenant, name)), b"x" * 40, about_now(store.clock(), ttl, tenant))  # type: ignore[attr-defined]
-        store.flush()
+        assert store.flush() or store.dropped()
 
 
 def held(store: Store, names: range, tenant: str) -> list[int]:
@@ -108,17 +110,19 @@ def test_what_has_expired_makes_room(opening: Opening) -> None:
 
 def test_several_processes_that_write_at_once_leave_exactly_the_quota(opening: Opening) -> None:
     stores = [opening(Quotas(Quota(entries=25))) for _ in range(4)]
+    flushed: list[bool] = []
 
     def work(number: int) -> None:
         for n in range(60):
             stores[number].put(slot_of((number, n)), b"x", about_now(stores[number].clock(), 3600.0 + n, "t"))  # type: ignore[attr-defined]
-        stores[number].flush()
+        flushed.append(stores[number].flush() or bool(stores[number].dropped()))
 
     workers = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
+    assert flushed == [True] * 4
     left = sum(stores[0].get(slot_of((number, n))) is not None for number in range(4) for n in range(60))
     assert left == 25
     assert holdings(stores[1]) == {"t": 25}
@@ -130,6 +134,15 @@ def test_without_a_quota_nothing_is_counted(opening: Opening) -> None:
     assert held(store, range(12), "t") == list(range(12))
     assert holdings(store) == {}
     assert holdings(opening()) == {}, "nor does anybody else see counts"
+
+
+def test_where_nobody_holds_anything_no_server_is_waited_for(opening: Opening, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = opening()
+    assert dict(store.epochs()) == {}
+    failed: list[str] = []
+    monkeypatch.setattr(Breaker, "failed", lambda _self, because: failed.append(because))
+    assert holdings(store) == {}
+    assert failed == []
 
 
 def test_a_server_that_refuses_to_count_still_keeps_entries(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.gateway import GatewayChild, ask, until
+from tests.support.gateway import PATIENCE, GatewayChild, ask, until
 from tests.support.sentinels import Watched, watched
 from tests.support.servers import free_ports
 
@@ -25,10 +25,10 @@ from payonce.stores.redis import RedisMedium
 from payonce.testing.sim import SimulatedProvider
 
 ENTRIES = 200
-BOUND = 20.0
+BOUND = 30.0
 """Seconds until hits are back, on a machine that does other things too: the sentinel needs about three."""
-OURS = 5.0
-"""Seconds of these that may pass after the replica was promoted."""
+OURS = 15.0
+"""Seconds of these that may pass after the replica was promoted: our own pauses are five at most."""
 HEADERS = {"authorization": "Bearer sk-or-test"}
 
 
@@ -95,12 +95,10 @@ async def survives(look: Callable[[str], Awaitable[bool]], questions: Questions,
     return f"replaced after {replaced - killed:.2f} s, hits after {back - killed:.2f} s"
 
 
-def gateway(
-    sim: SimulatedProvider, servers: Watched, home: Path, store: str = "", read_budget: float = 0.05
-) -> GatewayChild:
+def gateway(sim: SimulatedProvider, servers: Watched, home: Path, store: str = "") -> GatewayChild:
+    """One that waits for a busy machine; that a server was killed is known at once, however long it would wait."""
     arguments = ("--port", "0", "--cache", "all", "--upstream", sim.base_url, "--store", store or servers.url)
-    environ = {"PAYONCE_SECRET_FILE": str(home / "secret"), "PAYONCE_READ_BUDGET": str(read_budget)}
-    return GatewayChild(home, *arguments, PAYONCE_FAST_LANE="false", **environ)
+    return GatewayChild(home, *arguments, PAYONCE_FAST_LANE="false", PAYONCE_SECRET_FILE=str(home / "secret"))
 
 
 def asked(child: GatewayChild, text: str) -> bool:
@@ -148,7 +146,7 @@ async def test_a_client_whose_primary_is_killed_finds_again_what_stood_there(
     asynchronous: bool, servers: Watched, sim: SimulatedProvider, tmp_path: Path
 ) -> None:
     questions, url = Questions(), f"{sim.base_url}/chat/completions"
-    settings = Settings(store=servers.url, secret_file=str(tmp_path / "secret"), fast_lane=False)
+    settings = Settings(store=servers.url, secret_file=str(tmp_path / "secret"), fast_lane=False, read_budget=PATIENCE)
     with Client(cache="all", settings=settings) as writer:
 
         def stored(text: str) -> bool:
@@ -168,6 +166,10 @@ async def test_a_client_whose_primary_is_killed_finds_again_what_stood_there(
                 return was_hit(await asyncio.to_thread(here.post, url, json=ask(text), headers=HEADERS))
 
         await survives(look, questions, servers)
+        if asynchronous:
+            async with asyncio.timeout(BOUND):  # a loop gets a new connection where a late reply cost it one
+                while not lines_of_loops():
+                    await look("new 0")
         assert bool(lines_of_loops()) is asynchronous, "an event loop reads by connections of its own, from the replica"
 
 
@@ -190,6 +192,6 @@ async def test_sentinels_of_which_one_is_gone_are_asked_in_turn(sim: SimulatedPr
     with watched(tmp_path / "servers") as servers:
         [nobody] = free_ports(1)
         store = servers.url.replace("://", f"://127.0.0.1:{nobody},")
-        with gateway(sim, servers, tmp_path, store, read_budget=5.0) as one:
+        with gateway(sim, servers, tmp_path, store) as one:
             assert until(lambda: asked(one, "twice"), 30)
             assert one.get("/readyz").json()["status"] == "ok"

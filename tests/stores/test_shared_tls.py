@@ -15,7 +15,7 @@ import pytest
 from store_faults import about_now
 from tests.support.certificates import make_certificates, server_options, url_options
 from tests.support.fault_proxy import fault_proxy
-from tests.support.gateway import GatewayChild, ask, running_gateway, until
+from tests.support.gateway import PATIENCE, GatewayChild, ask, running_gateway, until
 from tests.support.on_a_loop import OnALoop
 from tests.support.servers import REDIS, RedisServer, free_ports, redis_server, release
 
@@ -28,6 +28,8 @@ from payonce.stores.shared import SharedStore
 from payonce.testing import StoreContract
 from payonce.testing.contract import slot_of
 from payonce.testing.sim import SimulatedProvider
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 @contextmanager
@@ -58,9 +60,7 @@ class TestOverTls(StoreContract):
         return self.shared(None)
 
     def shared(self, store: Store | None) -> Store:
-        opened = open_store(f"{self.url}&prefix={self.prefix}", clock=self.clock)
-        opened.pace(2.0)  # a handshake may take longer than a read
-        return opened
+        return open_store(f"{self.url}&prefix={self.prefix}", clock=self.clock)
 
     def test_a_certificate_of_nobody_we_know_is_refused(self) -> None:
         with closing(open_store(self.url.split("?")[0])) as store, pytest.raises(Exception, match=r"(?i)certificate"):
@@ -80,7 +80,6 @@ async def test_values_of_any_size_come_whole_on_a_loop(tmp_path: Path) -> None:
     with tls_server(tmp_path) as (_, port):
         url = f"rediss://127.0.0.1:{port}?{url_options(tmp_path)}"
         with closing(cast("SharedStore", open_store(url))) as store:
-            store.pace(5.0)
             sizes = (1, 16_000, 16_384, 16_385, 65_536, 70_000, 600_000, 3_000_000)  # a record of TLS has 16 KiB
             values = {slot_of(size): random.Random(size).randbytes(size) for size in sizes}
             for slot, value in values.items():
@@ -97,10 +96,11 @@ def test_gateways_share_answers_over_tls_and_find_the_server_again(sim: Simulate
     with tls_server(tmp_path) as (server, port):
         store = f"rediss://localhost:{port}?{url_options(tmp_path)}"
         with gateway(sim, tmp_path, store) as one, gateway(sim, tmp_path, store) as two:
+            before = sim.bill.calls
             assert stored(one, "before") == 20
             assert until(lambda: server.say("DBSIZE") > 20)
             assert hits(two, "before") >= 19, "the first may be asked before there is a connection"
-            assert sim.bill.calls == 20, "and is then brought by who claims the call"
+            assert sim.bill.calls == before + 20, "and is then brought by who claims the call"
             server.kill()
             assert hits(two, "down") == 0
             assert until(lambda: two.get("/readyz").json()["status"] == "degraded")
@@ -111,13 +111,13 @@ def test_gateways_share_answers_over_tls_and_find_the_server_again(sim: Simulate
                 name = f"after {next(numbers)}"
                 return hits(one, name, 1) == 0 and until(lambda: hits(two, name, 1) == 1, 0.5)
 
-            assert until(again, 30)
+            assert until(again, 60)
 
 
 def gateway(sim: SimulatedProvider, home: Path, store: str) -> GatewayChild:
-    """One in a process of its own, that keeps next to nothing in memory, and waits for a core that is busy."""
+    """One in a process of its own, that keeps next to nothing in memory."""
     arguments = ("--port", "0", "--cache", "all", "--upstream", sim.base_url, "--store", store)
-    small = {"PAYONCE_MEMORY_BYTES": "65536", "PAYONCE_FAST_LANE": "false", "PAYONCE_READ_BUDGET": "5"}
+    small = {"PAYONCE_MEMORY_BYTES": "65536", "PAYONCE_FAST_LANE": "false"}
     return GatewayChild(home, *arguments, PAYONCE_SECRET_FILE=str(home / "secret"), **small)
 
 
@@ -143,7 +143,7 @@ async def test_a_server_that_nobody_vouches_for_costs_misses_and_is_named(
                 assert until(lambda: "certificate" in str(child.get("/readyz").json()["notes"]).lower())
             assert b"certificate" in child.err.lower()
         else:
-            settings = Settings(store=store, secret_file=str(tmp_path / "secret"))
+            settings = Settings(store=store, secret_file=str(tmp_path / "secret"), read_budget=PATIENCE)
             page = ask("q")
             if face == "sync":
                 with Client(cache="all", settings=settings) as here:

@@ -22,6 +22,7 @@ from payonce.drive.tower import Tower
 from payonce.errors import StoreError
 from payonce.intake import Admitted
 from payonce.ledger.ledger import Ledger
+from payonce.model import ports
 from payonce.model.call import Call, Headers
 from payonce.model.entry import Entry
 from payonce.model.ports import About, Head
@@ -54,7 +55,7 @@ class Echo:
 
 
 @dataclass
-class Echoed:
+class Echoed(ports.Answer):
     body: bytes
     head: Head = field(default_factory=lambda: Head(200, ((b"content-type", b"application/json"),)))
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from payonce import Settings
 from payonce.gateway.app import Gateway
+from payonce.model import ports
 from payonce.model.call import Call
 from payonce.model.ports import Head, UpstreamFault
 from payonce.model.reason import Reason
@@ -31,7 +32,7 @@ def answer(number: int, status: int = 200) -> tuple[int, bytes]:
 
 
 @dataclass
-class ScriptedAnswer:
+class ScriptedAnswer(ports.Answer):
     head: Head
     body: bytes
 

@@ -16,6 +16,7 @@ from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.intake import Admitted, Intake
 from payonce.ledger.ledger import Ledger
+from payonce.model import ports
 from payonce.model.call import Call, Headers
 from payonce.model.ports import Head, UpstreamFault
 from payonce.model.reason import Reason
@@ -63,7 +64,7 @@ def answer(asked: dict[str, Any], number: int = 1, model: str = "m-1", size: int
 
 
 @dataclass
-class Arriving:
+class Arriving(ports.Answer):
     head: Head
     body: bytes
     cut: Reason | None = None

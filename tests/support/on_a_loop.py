@@ -1,4 +1,5 @@
-"""A shared store that is read on an event loop, behind the face of a store: what threads are promised holds there."""
+"""A shared store that is read on an event loop, behind the face of a store: what threads are promised holds there. And
+what gives all tasks of a loop their turns."""
 
 from __future__ import annotations
 
@@ -9,6 +10,12 @@ from typing import Any
 
 from payonce.errors import NoneIdleError
 from payonce.stores.shared import SharedStore
+
+
+async def turns() -> None:
+    """As many turns of the loop as any task needs that waits for nothing else."""
+    for _ in range(30):
+        await asyncio.sleep(0)
 
 
 class OnALoop:
@@ -52,7 +59,7 @@ class OnALoop:
         self._store.close()
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(5)
+            self._thread.join(30)
             self._loop.run_until_complete(self._loop.shutdown_default_executor())
             self._loop.close()
 

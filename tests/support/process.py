@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
 from pathlib import Path
 from types import TracebackType
+
+from tests.support.gateway import PATIENCE
 
 SEEDED = Path(__file__).with_name("seeded.py")
 
@@ -26,7 +29,10 @@ class GatewayProcess:
 
     async def __aenter__(self) -> GatewayProcess:
         self._process = await asyncio.create_subprocess_exec(
-            *self.arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+            *self.arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={"PAYONCE_READ_BUDGET": f"{PATIENCE}"} | os.environ,
         )
         assert self._process.stdout is not None
         greeting = (await asyncio.wait_for(self._process.stdout.readline(), 60)).decode()

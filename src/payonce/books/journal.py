@@ -7,9 +7,9 @@ compute or do I/O.
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from payonce.books.schema import Scene
@@ -65,8 +65,7 @@ class Landed(NamedTuple):
     steered: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Billed:
+class Billed(msgspec.Struct, frozen=True):
     """What an upstream's answer cost and said. `call` is what was sent, `host` who served it; times in Unix seconds.
     `bills` is the answer's own and behind it those of calls to other models inside it; empty where it has none.
     `session` names the conversation, where it is known to be of one."""

@@ -7,7 +7,6 @@ hold its text for longer than it arrives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -38,8 +37,7 @@ _NAMES = ("id", "model", "provider")
 _FIELDS = (*_NAMES, *_DIAGNOSES)
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """What an answer said. `usage` is its last usage object, with what earlier ones of a stream said besides;
     `diagnosis` is what the provider itself says of its cache."""
 
@@ -47,7 +45,7 @@ class Heard:
     id: str = ""
     model: str = ""
     provider: str = ""
-    diagnosis: dict[str, Any] = field(default_factory=dict)
+    diagnosis: dict[str, Any] = {}
 
 
 class Ear:

@@ -17,13 +17,12 @@ from payonce.core.exchange import bypass
 from payonce.core.gather import told
 from payonce.core.labels import headers as label_headers
 from payonce.drive import aio_faces
-from payonce.drive.aio_faces import Face, change, resolve
+from payonce.drive.aio_faces import Face, HeadWait, change, resolve
 from payonce.drive.aio_flights import AsyncFlights
 from payonce.drive.aio_reads import AsyncReads
-from payonce.drive.performing import SETTLE_SECONDS, Listener, Turn
+from payonce.drive.performing import Listener, Turn
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
-from payonce.model import reason as why
 from payonce.model.call import Ask, Call, Headers
 from payonce.model.entry import Entry
 from payonce.model.ports import Clock, Dialect, Head, Upstream
@@ -176,24 +175,12 @@ class AsyncPlayer:
         return self.reads.drop(effect.keys)
 
     async def _await(self, effect: do.Await, _face: Face | None) -> Head | Reason:
-        flight, tape = effect.flight, effect.flight.tape
-        place = tape.read()  # without a reader, a tape past its cap lets go of its start
+        come: asyncio.Future[Head | Reason] = asyncio.get_running_loop().create_future()
+        wait = HeadWait(effect, lambda head: None if come.done() else come.set_result(head))
         try:
-            while tape.head is None and tape.ending is None:
-                await change(tape)
-            if tape.head is None:
-                return (tape.ending and tape.ending.reason) or why.INTERNAL
-            landed = flight.landing is not None
-            if effect.settle and not landed:
-                try:
-                    async with asyncio.timeout(SETTLE_SECONDS):
-                        while flight.landing is None and tape.ending is None and not tape.spilled:
-                            await change(tape)
-                except TimeoutError:
-                    pass
-            return tape.head
+            return await come
         finally:
-            asyncio.get_running_loop().call_soon(place.leave)  # `_relay`, if it comes to that, reads on before that
+            wait.give_up()
 
     async def _land(self, effect: do.Land, _face: Face | None) -> Landing:
         if effect.flight.landing is None:

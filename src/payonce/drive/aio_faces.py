@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from payonce.core import effects as do
 from payonce.core.labels import headers as label_headers
 from payonce.core.tape import COMPLETE, End, Reader, Tape
+from payonce.drive.performing import SETTLE_SECONDS
 from payonce.model import reason as why
 from payonce.model.call import Call, Headers
 from payonce.model.ports import Head, Upstream, UpstreamFault
@@ -133,6 +134,61 @@ async def _unless_gone(opening: Any, face: Face) -> Any:
 def _cancelled_from_outside() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+class HeadWait:
+    """The wait for a flight's head, as `Await` has it: `done` is called with the answer, once, unless the wait is given
+    up. Needs no task; the tape's changes are looked at when whoever wrote them has finished."""
+
+    __slots__ = ("_done", "_flight", "_loop", "_over", "_place", "_settle", "_timer")
+
+    def __init__(self, effect: do.Await, done: Callable[[Head | Reason], None]) -> None:
+        self._flight = effect.flight
+        self._settle = effect.settle
+        self._done = done
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+        self._place = effect.flight.tape.read()  # without a reader, a tape past its cap lets go of its start
+        self._look()
+
+    def give_up(self) -> None:
+        """Wait no more; harmless where it is over."""
+        if not self._over:
+            self._end(None)
+
+    def _look(self) -> None:
+        if self._over:
+            return
+        tape = self._flight.tape
+        if tape.head is None and tape.ending is None:
+            tape.on_change(self._stirred)
+        elif tape.head is None:
+            self._end((tape.ending and tape.ending.reason) or why.INTERNAL)
+        elif self._settle and self._flight.landing is None and tape.ending is None and not tape.spilled:
+            if self._timer is None:
+                self._timer = self._loop.call_later(SETTLE_SECONDS, self._settled)
+            tape.on_change(self._stirred)
+        else:
+            self._end(tape.head)
+
+    def _stirred(self) -> None:
+        self._loop.call_soon(self._look)
+
+    def _settled(self) -> None:
+        """Time is up: the head is given as it is."""
+        self._settle = False
+        self._look()
+
+    def _end(self, answer: Head | Reason | None) -> None:
+        self._over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        try:
+            if answer is not None:
+                self._done(answer)
+        finally:
+            self._loop.call_soon(self._place.leave)  # who reads on takes a place of their own before that
 
 
 async def change(tape: Tape) -> None:

@@ -192,12 +192,11 @@ class AsyncFlights:
             return Ending(End.FAILED, fault.reason)
         try:
             tape.begin(answer.head)
+            if (body := answer.whole()) is not None:
+                return await _fed(tape, body) or COMPLETE
             async for chunk in answer.chunks():
-                tape.feed(chunk)
-                while tape.full:
-                    await change(tape)
-                if tape.spilled and not tape.readers:
-                    return Ending(End.CUT, why.TOO_LARGE)
+                if (cut := await _fed(tape, chunk)) is not None:
+                    return cut
         except UpstreamFault as fault:
             return Ending(End.CUT, fault.reason)
         finally:
@@ -221,6 +220,14 @@ class AsyncFlights:
         if not flying.overdue:
             return why.STOPPING
         return why.UPSTREAM_SLOW if flying.tape.readers or flying.tape.head is None else why.ABANDONED
+
+
+async def _fed(tape: Tape, chunk: bytes) -> Ending | None:
+    """Write a chunk, at the pace of the readers; how it ends where nobody reads what is too large to be kept."""
+    tape.feed(chunk)
+    while tape.full:
+        await change(tape)
+    return Ending(End.CUT, why.TOO_LARGE) if tape.spilled and not tape.readers else None
 
 
 _AT_ONCE: dict[type, Callable[..., Any]] = {

@@ -1,7 +1,7 @@
-"""Exchanges without a task: told at once, or when the store has answered, for as long as nothing else is waited for.
+"""Exchanges without a task: told at once, when the store has answered, or when a flight's answer has come whole.
 
-Most hits need no more. Where a story asks for anything that takes longer, the rest of it becomes a task, performed as
-the player performs every other. This room must never judge.
+Most requests need no more. Where a story asks for anything else that takes a while, the rest of it becomes a task,
+performed as the player performs every other. This room must never judge.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from payonce.core.gather import told
 from payonce.core.labels import headers as label_headers
 from payonce.core.tape import COMPLETE
 from payonce.drive.aio import AsyncPlayer
-from payonce.drive.aio_faces import Face
+from payonce.drive.aio_faces import Face, HeadWait
 from payonce.model.call import Ask, Headers
 from payonce.model.entry import Entry
 from payonce.model.ports import Dialect, Head, Later
@@ -85,6 +85,11 @@ class PromptExchange:
                     answer = self._look(effect)
                     if answer is None:
                         return None
+                elif isinstance(effect, do.Board):
+                    answer = self._player.flights.board(effect, self._dialect)
+                elif isinstance(effect, do.Await):
+                    HeadWait(effect, self._go_on)
+                    return None
                 elif isinstance(effect, do.Relay) and (body := self._whole(effect)) is not None:
                     self._face.give(effect.head, label_headers(effect.label), body)
                     answer = not self._face.gone

@@ -63,7 +63,7 @@ class AsyncReads:
         except NoneIdleError:
             return None
         except (StoreError, TimeoutError) as error:
-            return self.leases.failed(error, waited=seconds > self.budget / 2)
+            return self.leases.failed(error, ask.key.digest, waited=seconds > self.budget / 2)
         return self._proven(ask, blob)
 
     async def read_on(self, ask: Ask | Sought, answer: Any) -> Entry | Reason:
@@ -73,7 +73,7 @@ class AsyncReads:
         except NoneIdleError:
             return await self._find_slowly(ask)
         except (StoreError, TimeoutError) as error:
-            return self.leases.failed(error)
+            return self.leases.failed(error, ask.key.digest)
         return self._proven(ask, blob)
 
     async def _find_slowly(self, ask: Ask | Sought) -> Entry | Reason:
@@ -81,7 +81,8 @@ class AsyncReads:
         try:
             [blob] = await self._read([ask.key.slot])
         except (StoreError, TimeoutError) as error:
-            return self.leases.failed(error, waited=time.monotonic() - started > self.budget / 2)
+            waited = time.monotonic() - started > self.budget / 2
+            return self.leases.failed(error, ask.key.digest, waited=waited)
         return self._proven(ask, blob)
 
     def _proven(self, ask: Ask | Sought, blob: bytes | None) -> Entry | Reason:
@@ -116,7 +117,7 @@ class AsyncReads:
         """The right to make the call for `ask`; a store that does not answer in time lets everybody go."""
         if not self.leases.needed(ask.key.slot):
             return do.FREE
-        if self.leases.shy:
+        if self.leases.shy(ask.key.digest):
             return UNSURE
         try:
             return self.leases.judged(ask, await self._in_thread(self._claims, self.leases.claim, ask.key.slot))

@@ -8,6 +8,8 @@ player to call as it can.
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
+from contextlib import suppress
 from math import inf
 
 from payonce.core import effects as do
@@ -24,6 +26,10 @@ UNSURE = do.Claimed(True, sure=False)
 
 SHY_SECONDS = 0.02
 """So long after a question that was not answered no lease is asked for: the request has waited for one budget."""
+LATE_SECONDS = 2.0
+"""The same for the key that was asked about: between its lookup and its claim a busy machine may do something else."""
+MOST_LATE = 1024
+"""So many keys are remembered for that."""
 
 
 class CrowdedError(TimeoutError):
@@ -37,6 +43,7 @@ class Leases:
         self._tiers = tiers
         self._store = _leasing(tiers.behind)
         self._failed_at = -inf
+        self._late: OrderedDict[bytes, float] = OrderedDict()
 
     def needed(self, slot: bytes) -> bool:
         """Whether anybody else may make the call for `slot`, and can be asked."""
@@ -59,16 +66,20 @@ class Leases:
         self._tiers.promote(ask, claimed.found, entry)
         return do.Claimed(claimed.free, entry)
 
-    @property
-    def shy(self) -> bool:
-        """Whether an answer has just not come in time."""
-        return time.monotonic() - self._failed_at < SHY_SECONDS
+    def shy(self, digest: bytes) -> bool:
+        """Whether an answer has just not come in time, or none about the key of this digest."""
+        now = time.monotonic()
+        late_at = self._late.pop(digest, -inf) if self._late else -inf
+        return now - self._failed_at < SHY_SECONDS or now - late_at < LATE_SECONDS
 
-    def failed(self, error: StoreError | TimeoutError, *, waited: bool = False) -> Reason:
-        """A question that was not answered, counted; for a lookup, the reason of its miss. `waited` says that a store's
-        fault took the time of a budget to come."""
+    def failed(self, error: StoreError | TimeoutError, digest: bytes = b"", *, waited: bool = False) -> Reason:
+        """A question that was not answered, counted; for a lookup, the reason of its miss. `digest` is of the key that
+        it was about, if of one; `waited` says that a store's fault took the time of a budget to come."""
         if waited or (isinstance(error, TimeoutError) and not isinstance(error, CrowdedError)):
-            self._failed_at = time.monotonic()
+            self._failed_at = self._late[digest] = time.monotonic()
+            while len(self._late) > MOST_LATE:
+                with suppress(KeyError):  # another thread was quicker
+                    self._late.popitem(last=False)
         if isinstance(error, TimeoutError):
             self._tiers.dropped["store-slow"] += 1
             return why.STORE_SLOW

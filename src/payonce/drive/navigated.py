@@ -81,6 +81,14 @@ class _Answer:
             yield chunk
         self._course.over(whole=True)
 
+    def whole(self) -> bytes | None:
+        """The body, where all of it has come by now."""
+        body = self._inner.whole() if self._chunks is None else None
+        if body is not None:
+            self._course.heard(body)
+            self._course.over(whole=True)
+        return body
+
     def close(self) -> None:
         """As the answer inside."""
         self._course.over(whole=False)

@@ -7,6 +7,7 @@ whoever asked, but must not be kept in front of what is newer. This room must ne
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 
 MOST_SLOTS = 1024
 """So many are remembered: many times more than are written while a read is under way."""
@@ -16,16 +17,16 @@ class Newest:
     """See the room's first paragraph. Safe for threads; times are those at which entries were stored."""
 
     def __init__(self) -> None:
-        self._stored: dict[bytes, float] = {}
+        self._stored: OrderedDict[bytes, float] = OrderedDict()
         self._lock = threading.Lock()
 
     def put(self, slot: bytes, stored_at: float) -> None:
         """Nothing older than that stands at `slot` any more."""
         with self._lock:
-            self._stored.pop(slot, None)
             self._stored[slot] = stored_at
+            self._stored.move_to_end(slot)
             if len(self._stored) > MOST_SLOTS:
-                del self._stored[next(iter(self._stored))]
+                self._stored.popitem(last=False)
 
     def allows(self, slot: bytes, stored_at: float) -> bool:
         """Whether an entry of that time may be the newest."""

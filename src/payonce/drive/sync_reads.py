@@ -45,7 +45,8 @@ class SyncReads:
         try:
             blob = self._read_one(ask.key.slot)
         except (StoreError, TimeoutError) as error:
-            return self.leases.failed(error, waited=time.monotonic() - started > self.budget / 2)
+            waited = time.monotonic() - started > self.budget / 2
+            return self.leases.failed(error, ask.key.digest, waited=waited)
         if blob is None:
             return why.ABSENT
         entry = self.tiers.prove(ask, blob)
@@ -75,7 +76,7 @@ class SyncReads:
         flight's own thread that waits."""
         if not self.leases.needed(ask.key.slot):
             return do.FREE
-        if self.leases.shy:
+        if self.leases.shy(ask.key.digest):
             return UNSURE
         try:
             return self.leases.judged(ask, self.leases.claim(ask.key.slot))

@@ -109,6 +109,11 @@ class HttpAnswer:
             raise
         raise UpstreamFault(why.UPSTREAM_CUT, "given up")
 
+    def whole(self) -> bytes | None:
+        """The body, where it came together with its head, as that of a short answer does."""
+        connection = self._connection
+        return connection.take() if connection is not None and connection.done else None
+
     def close(self) -> None:
         """Give the connection back if the answer was read whole; otherwise destroy it. Calling it twice is harmless."""
         connection, self._connection = self._connection, None

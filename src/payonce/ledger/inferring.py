@@ -7,9 +7,10 @@ is marked as inferred. This room must never accept a number that is not close to
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal, localcontext
 from typing import Final, Literal
+
+from msgspec.structs import replace
 
 from payonce.ledger.money import EXACT
 from payonce.ledger.price_rows import Rates

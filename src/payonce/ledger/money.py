@@ -8,9 +8,10 @@ must never know a model, a request, or why tokens were written.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
 from typing import Final
+
+import msgspec
 
 from payonce.ledger.price_rows import Rates
 from payonce.ledger.usage import Usage
@@ -22,8 +23,7 @@ _ZERO: Final = Decimal(0)
 _NANO: Final = Decimal("1e-9")
 
 
-@dataclass(frozen=True, slots=True)
-class Bill:
+class Bill(msgspec.Struct, frozen=True):
     """The money of one answer. Amounts are US dollars, None where usage or prices don't tell.
 
     `cost` is what is paid for the answer: what it says itself, and only where it says nothing the sum by price, which

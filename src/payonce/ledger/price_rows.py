@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final, Literal
 
+import msgspec
+
 Prices = Mapping[str, Decimal]
 KINDS: Final = ("input", "output", "cache_read", "cache_write_5m", "cache_write_1h")
 _KEYS: Final = {
@@ -29,8 +31,7 @@ MODELS: Final = 20_000
 _DAY: Final = 86_400
 
 
-@dataclass(frozen=True, slots=True)
-class Rates:
+class Rates(msgspec.Struct, frozen=True):
     """US dollars a token, None where unknown. `source` is "models" (the upstream's own /models) or "genai-prices".
     They hold for prompts of more than `above` tokens, up to and with `until` (None: any length)."""
 

@@ -9,9 +9,11 @@ table and the sources. An absent field is unknown, never 0. This room must never
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from payonce.ledger.charged import read_money
 from payonce.ledger.folding import fold
@@ -23,8 +25,7 @@ FIGURES: Final = ("input_uncached", "cache_read", "cache_write_5m", "cache_write
 """The five figures of every dialect, in tokens."""
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """What one answer used. Figures are tokens, None where the answer does not say; money is US dollars.
 
     `input_total` is the whole prompt, `reasoning` a part of `output`. `cost` is what the provider says it charged;

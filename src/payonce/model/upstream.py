@@ -30,6 +30,11 @@ class Answer(Protocol):
         """The body as it arrives, undecoded. Raises `UpstreamFault` when it ends before it is whole."""
         ...
 
+    def whole(self) -> bytes | None:
+        """The body, where all of it has come by now and nothing of it was taken: `chunks` will not give it again. Who
+        can't tell says None, and need not say it."""
+        return None
+
     def close(self) -> None:
         """Give the connection back if the answer was read whole; otherwise destroy it."""
         ...

@@ -28,15 +28,16 @@ class MemcachedNotes:
         self._indexed: dict[str, float] = {}
 
     def note(self, day: int, notes: Mapping[str, bytes], keep: float, deadline: float) -> None:
-        """Each record is an item; an index names those of a day."""
+        """Each record is an item; an index names those of a day. A server that was restarted has lost it."""
         now = time.time()
+        named = self._named(day, deadline)
         for title, record in notes.items():
             value = msgspec.msgpack.encode((title, record))
             name = self._note_name(day, title)
             [answer] = self._owner(name).ask([words.put(name, value, keep, now)], deadline)
             if words.refusal(answer) is not None:
                 raise StoreUnavailableError(f"a record was not kept ({answer.code}): look at the server")
-            if now - self._indexed.get(name, 0.0) > _INDEX_SECONDS:
+            if title not in named or now - self._indexed.get(name, 0.0) > _INDEX_SECONDS:
                 self._index(day, title, keep, deadline)
                 self._indexed = {known: at for known, at in self._indexed.items() if now - at < _INDEX_SECONDS}
                 self._indexed[name] = now
@@ -45,9 +46,7 @@ class MemcachedNotes:
         """The records that the indexes of these days name."""
         found: dict[str, bytes] = {}
         for day in days:
-            index = f"{self._prefix}n:{day}"
-            [answer] = self._owner(index).ask([words.get(index, "v")], deadline)
-            for title in _titles(answer.value):
+            for title in self._named(day, deadline):
                 name = self._note_name(day, title)
                 with suppress(LostError, msgspec.DecodeError):
                     [answer] = self._owner(name).ask([words.get(name, "v")], deadline)
@@ -55,6 +54,12 @@ class MemcachedNotes:
                         said, record = msgspec.msgpack.decode(answer.value, type=tuple[str, bytes])
                         found |= {said: record} if said == title else {}
         return found
+
+    def _named(self, day: int, deadline: float) -> list[str]:
+        """The titles in the index of a day."""
+        index = f"{self._prefix}n:{day}"
+        [answer] = self._owner(index).ask([words.get(index, "v")], deadline)
+        return _titles(answer.value)
 
     def _index(self, day: int, title: str, keep: float, deadline: float) -> None:
         name = f"{self._prefix}n:{day}"

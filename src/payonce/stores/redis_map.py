@@ -38,7 +38,9 @@ class RedisNode(Node[RedisLink]):
         self, commands: Sequence[Command], deadline: float, *, probe: bool = False, idle: bool = False
     ) -> list[Any]:
         """The replies; errors stand in the list. Raises StoreError at once while the breaker is open; `idle` as for
-        `use`."""
+        `use`. To nothing there is no reply, and none is waited for."""
+        if not commands:
+            return []
 
         def asked(link: RedisLink) -> list[Any]:
             replies = link.ask(commands, deadline)
