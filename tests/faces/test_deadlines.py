@@ -20,8 +20,8 @@ from payonce.gateway.connection import StrictProtocol
 from payonce.gateway.deadlines import sweep
 from tests.faces.test_known_heads import connection
 from tests.support.gateway import (
+    AT_LAST,
     PATH,
-    PATIENCE,
     STREAM_HEAD,
     RawUpstream,
     Request,
@@ -132,7 +132,7 @@ def test_a_slow_upstream_is_nobodys_deadline(upstream: RawUpstream, gateway: Run
 
     def slowly(conn: socket.socket, request: Request) -> None:
         arrived.set()
-        assert go.wait(PATIENCE)
+        assert go.wait(AT_LAST)
         answers()(conn, request)
 
     upstream.behave = slowly
@@ -140,7 +140,7 @@ def test_a_slow_upstream_is_nobodys_deadline(upstream: RawUpstream, gateway: Run
         with gateway.wire() as wire:
             protocol = connection(gateway, wire)
             wire.send(post(ask("patience"), PATH, gateway.host) * 2)
-            assert arrived.wait(PATIENCE)
+            assert arrived.wait(AT_LAST)
             assert swept(gateway, protocol, LATER) == 0
             go.set()
             assert wire.reply().status == 200
@@ -235,7 +235,7 @@ def test_a_reader_that_takes_nothing_of_a_stream_is_cut_off_and_little_is_held_f
     with raw_upstream(behave) as upstream, running_gateway(upstream.base_url, max_entry_bytes=1 << 20) as gateway:
         with Wire(gateway.port, receive_buffer=4096) as wire:
             wire.send(post(ask("endless", stream=True), PATH, gateway.host, more))
-            assert stopped.wait(PATIENCE)
+            assert stopped.wait(AT_LAST)
             assert gateway.until(lambda: not gateway.gateway.connections)
             assert gateway.until(lambda: not len(gateway.gateway.world.tower))
         assert 0 < sent < 24 << 20

@@ -15,8 +15,8 @@ import pytest
 
 from payonce.gateway import deadlines
 from tests.support.gateway import (
+    AT_LAST,
     PATH,
-    PATIENCE,
     RawUpstream,
     Request,
     RunningGateway,
@@ -37,7 +37,7 @@ TE = b"Transfer-Encoding: chunked"
 def gateway(request: pytest.FixtureRequest, upstream: RawUpstream) -> Iterator[RunningGateway]:
     options: dict[str, Any] = {"fast_lane": request.param == "lane", "max_body_bytes": 1 << 20}
     with pytest.MonkeyPatch.context() as patch, running_gateway(upstream.base_url, **options) as running:
-        patch.setattr(deadlines, "LINGER_SECONDS", PATIENCE)  # who is refused may take its time to finish
+        patch.setattr(deadlines, "LINGER_SECONDS", AT_LAST)  # who is refused may take its time to finish
         for _ in range(3):
             assert running.post(BODY).status == 200
         yield running
@@ -359,7 +359,7 @@ def test_an_error_is_never_taken_for_the_answer_to_an_earlier_request(
 
     def slowly(conn: socket.socket, request: Request) -> None:
         arrived.set()
-        go.wait(PATIENCE)
+        go.wait(AT_LAST)
         answers()(conn, request)
 
     upstream.behave = slowly
@@ -369,7 +369,7 @@ def test_an_error_is_never_taken_for_the_answer_to_an_earlier_request(
             arrived.clear()
             with gateway.wire() as wire:
                 wire.send(post(ask(f"first, and slow {n}"), PATH, gateway.host))
-                assert arrived.wait(PATIENCE)
+                assert arrived.wait(AT_LAST)
                 wire.send(tail)
                 assert wire.rest() == b""
     finally:

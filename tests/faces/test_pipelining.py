@@ -17,8 +17,8 @@ from payonce.gateway.flow import MOST_PIPELINED, SLICE_BYTES
 from payonce.gateway.shelf import _digested
 from tests.faces.test_known_heads import connection, read
 from tests.support.gateway import (
+    AT_LAST,
     PATH,
-    PATIENCE,
     Behaviour,
     RawUpstream,
     Request,
@@ -78,7 +78,7 @@ def test_a_client_that_sends_and_sends_is_not_read(upstream: RawUpstream) -> Non
     go, sent = threading.Event(), 0
 
     def slowly(conn: socket.socket, request: Request) -> None:
-        go.wait(PATIENCE)
+        go.wait(AT_LAST)
         shows(conn, request)
 
     def stuck() -> bool:
@@ -97,7 +97,7 @@ def test_a_client_that_sends_and_sends_is_not_read(upstream: RawUpstream) -> Non
         assert gateway.run(lambda: len(protocol.pipeline)) <= MOST
         assert gateway.run(lambda: len(protocol._unread)) < 1 << 20
         go.set()
-        wire.sock.settimeout(PATIENCE)
+        wire.sock.settimeout(AT_LAST)
         for _ in range(3 * MOST):
             assert wire.reply().status == 200
         assert gateway.run(lambda: len(protocol.pipeline)) <= MOST
@@ -131,7 +131,7 @@ def one_by_one(turns: threading.Semaphore) -> Behaviour:
     """An upstream that gives one answer for each release of `turns`."""
 
     def behave(conn: socket.socket, _request: Request) -> None:
-        assert turns.acquire(timeout=PATIENCE)
+        assert turns.acquire(timeout=AT_LAST)
         conn.sendall(whole(good()))
 
     return behave

@@ -16,10 +16,10 @@ import pytest
 
 from payonce.testing.sim import SimulatedProvider, running_sim
 from tests.support.gateway import (
+    AT_LAST,
     DEAD,
     KEY,
     PATH,
-    PATIENCE,
     STREAM_HEAD,
     CutError,
     RawUpstream,
@@ -320,7 +320,7 @@ def test_what_follows_an_answer_is_never_the_next_ones(gateway: RunningGateway, 
         def behave(conn: socket.socket, request: Request, later: bool = later) -> None:
             conn.sendall(whole(good(json.loads(request.body)["messages"][0]["content"])) + (b"" if later else stray))
             if later:
-                assert read.wait(PATIENCE)  # noqa: B023
+                assert read.wait(AT_LAST)  # noqa: B023
                 conn.sendall(stray)
                 strayed.set()  # noqa: B023
             conn.recv(1)
@@ -331,7 +331,7 @@ def test_what_follows_an_answer_is_never_the_next_ones(gateway: RunningGateway, 
             read.clear(), strayed.clear()
             assert gateway.post(ask(text)).json()["choices"][0]["message"]["content"] == text
             read.set()
-            assert not later or strayed.wait(PATIENCE)
+            assert not later or strayed.wait(AT_LAST)
 
 
 def test_204_304_and_head_have_no_body_to_wait_for(gateway: RunningGateway, upstream: RawUpstream) -> None:
@@ -493,7 +493,7 @@ class Paced:
     def __call__(self, conn: socket.socket, request: Request) -> None:
         conn.sendall(STREAM_HEAD)
         for piece in good_stream("paced"):
-            assert self.step.acquire(timeout=PATIENCE)
+            assert self.step.acquire(timeout=AT_LAST)
             conn.sendall(chunk(piece))
             self.sent.append(piece)
         conn.sendall(b"0\r\n\r\n")
@@ -524,9 +524,9 @@ def test_the_call_of_a_bypassed_request_ends_when_its_client_leaves(
         if begun:
             assert wire.head().status == 200
             assert wire.chunk() == event("1")
-        assert arrived.wait(PATIENCE)
+        assert arrived.wait(AT_LAST)
         assert not upstream.gone.is_set()
-    assert upstream.gone.wait(PATIENCE)
+    assert upstream.gone.wait(AT_LAST)
 
 
 @pytest.mark.parametrize("begun", [0, 1, 3])
@@ -545,7 +545,7 @@ def test_the_call_of_a_cached_request_is_finished_and_kept_when_its_client_leave
         assert gateway.until(lambda: len(gateway.gateway.world.tower) == 1)
     assert gateway.until(lambda: not gateway.gateway.connections)
     paced.go(4 - begun)
-    assert paced.finished.wait(PATIENCE)
+    assert paced.finished.wait(AT_LAST)
     assert gateway.until(lambda: not len(gateway.gateway.world.tower))
     reply = gateway.post(body)
     assert (reply.hit, reply.body) == (True, b"".join(good_stream("paced")))
@@ -578,7 +578,7 @@ def test_a_stalled_reader_of_the_same_call_slows_nobody(gateway: RunningGateway,
     def behave(conn: socket.socket, request: Request) -> None:
         conn.sendall(STREAM_HEAD + chunk(b": begun\n\n"))
         begun.set()
-        assert go.wait(PATIENCE)
+        assert go.wait(AT_LAST)
         for _ in range(total >> 16):
             conn.sendall(chunk(event("x" * 65528)))
         conn.sendall(b"".join(map(chunk, good_stream())) + b"0\r\n\r\n")
@@ -589,7 +589,7 @@ def test_a_stalled_reader_of_the_same_call_slows_nobody(gateway: RunningGateway,
     assert gateway.until(lambda: not gateway.gateway.connections)
     with Wire(gateway.port, receive_buffer=4096) as stalled, gateway.wire() as fast:
         stalled.send(post(body, PATH, gateway.host))
-        assert begun.wait(PATIENCE)
+        assert begun.wait(AT_LAST)
         fast.send(post(body, PATH, gateway.host))
         assert fast.head()["cache-status"] == "payonce; fwd=miss; collapsed"
         go.set()
@@ -606,7 +606,7 @@ def test_readers_of_a_call_that_fails_all_see_it_fail(gateway: RunningGateway, u
 
     def behave(conn: socket.socket, request: Request) -> None:
         conn.sendall(STREAM_HEAD + chunk(good_stream()[1]))
-        assert go.wait(PATIENCE)
+        assert go.wait(AT_LAST)
 
     upstream.behave = behave
     body = ask("fails for all", stream=True)

@@ -34,10 +34,11 @@ PATH = "/api/v1/chat/completions"
 KEY = "sk-or-test"
 DEAD = "http://127.0.0.1:9/api/v1"
 """An upstream that nothing listens at."""
-PATIENCE = 30.0
-"""Seconds for what happens sooner or later, on a machine that does other things too; never for how fast it is. So long
-may a lookup of these gateways take, too, unless a test says otherwise: a core that is busy with something else for the
-usual twentieth of a second makes no miss of a hit."""
+PATIENCE = 10.0
+"""Seconds that a lookup of these gateways may take, unless a test says otherwise: a core that is busy with something
+else for the usual twentieth of a second makes no miss of a hit."""
+AT_LAST = 30.0
+"""Seconds in which what happens sooner or later has happened, on a busy machine too; never for how fast it is."""
 
 
 # ------------------------------------------------------------------------------------------ a gateway in a thread
@@ -65,9 +66,9 @@ class RunningGateway:
         async def on_loop() -> Any:
             return call()
 
-        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result(AT_LAST)
 
-    def until(self, true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    def until(self, true: Callable[[], bool], seconds: float = AT_LAST) -> bool:
         """Whether `true` (asked on the gateway's loop) comes to hold."""
         return until(lambda: self.run(true), seconds)
 
@@ -82,10 +83,10 @@ class RunningGateway:
 
         return int(self.run(count))
 
-    def wire(self, timeout: float = PATIENCE) -> Wire:
+    def wire(self, timeout: float = AT_LAST) -> Wire:
         return Wire(self.port, timeout)
 
-    def talk(self, *pieces: bytes, timeout: float = PATIENCE, eof: bool = False) -> bytes:
+    def talk(self, *pieces: bytes, timeout: float = AT_LAST, eof: bool = False) -> bytes:
         """Everything that comes back for these writes until the gateway closes the connection."""
         with self.wire(timeout) as wire:
             for piece in pieces:
@@ -136,7 +137,7 @@ def running_gateway(
         yield RunningGateway(gateway, port, loops[0])
     finally:
         server.should_exit = True
-        thread.join(PATIENCE)
+        thread.join(AT_LAST)
         listener.close()
         assert not thread.is_alive()
 
@@ -157,7 +158,7 @@ def _secret() -> Path:
 _secret_folder: Path | None = None
 
 
-def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+def until(true: Callable[[], bool], seconds: float = AT_LAST) -> bool:
     """Whether `true` comes to hold within that time."""
     end = time.monotonic() + seconds
     while not true():
@@ -226,7 +227,7 @@ class GatewayChild:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/v1"
 
-    def wire(self, timeout: float = PATIENCE) -> Wire:
+    def wire(self, timeout: float = AT_LAST) -> Wire:
         return Wire(self.port, timeout)
 
     def post(self, body: bytes | Mapping[str, Any], path: str = PATH, **fields: str) -> Reply:
@@ -301,7 +302,7 @@ class Reply:
 class Wire:
     """A client connection of which every byte counts."""
 
-    def __init__(self, port: int, timeout: float = PATIENCE, receive_buffer: int = 0) -> None:
+    def __init__(self, port: int, timeout: float = AT_LAST, receive_buffer: int = 0) -> None:
         self.sock = socket.socket()
         self.sock.settimeout(timeout)
         if receive_buffer:
@@ -474,7 +475,7 @@ def raw_upstream(behave: Behaviour, port: int = 0) -> Iterator[RawUpstream]:
 
         def serve(conn: socket.socket) -> None:
             with conn:
-                conn.settimeout(PATIENCE)
+                conn.settimeout(AT_LAST)
                 with contextlib.suppress(OSError, EOFError):
                     request = _read_request(conn)
                     upstream.requests.append(request)
@@ -529,7 +530,7 @@ def _read_request(conn: socket.socket) -> Request:
     return request
 
 
-def until_gone(conn: socket.socket, upstream_gone: threading.Event, seconds: float = PATIENCE) -> None:
+def until_gone(conn: socket.socket, upstream_gone: threading.Event, seconds: float = AT_LAST) -> None:
     """Wait until the gateway hangs up, and say so."""
     conn.settimeout(seconds)
     try:
