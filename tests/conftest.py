@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, settings
 
 from payonce.testing.sim import SimulatedProvider, running_sim
 
-# How long an example takes says more about the machine than about the code: speed is the benchmarks' business.
+# How long an example takes says more about the machine than about the code: speed is the benchmarks' business. This is
+# the one profile: a test that chooses settings of its own inherits from it.
 settings.register_profile("payonce", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("payonce")
 pytest.register_assert_rewrite("tests.support")  # what the tests of several rooms share says what it found, as they do

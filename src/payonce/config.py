@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from payonce.config_environ import LIST, strangers
 from payonce.config_file import find_file, parse, read_file
 from payonce.config_lines import line_of
 from payonce.config_options import GIB, MIB, OPTIONS
@@ -172,8 +173,8 @@ def load(flags: Mapping[str, object], environ: Mapping[str, str], file: Path | N
     """
     values, origins = _from_file(file or find_file(environ, Path.cwd()))
     store, warning = default_store(environ)
-    warnings: list[str] = []
-    for name, text, origin in _given(flags, environ, warnings):
+    warnings = [f"{name} is not a setting and has no effect; {fix}" for name, fix in strangers(environ).items()]
+    for name, text, origin in _given(flags, environ):
         try:
             values[name], origins[name] = OPTIONS[name].read(text), origin
         except Wrong as wrong:
@@ -194,31 +195,19 @@ def check(text: str, name: str) -> list[Problem]:
     return _read(text, name)[2]
 
 
-def _given(
-    flags: Mapping[str, object], environ: Mapping[str, str], warnings: list[str]
-) -> Iterator[tuple[str, object, str]]:
+def _given(flags: Mapping[str, object], environ: Mapping[str, str]) -> Iterator[tuple[str, object, str]]:
     """(setting, what was written, origin) of variables, then of flags, so that the later one holds."""
-    variables = {option.variable: option for option in OPTIONS.values()}
-    for variable in sorted(environ):
-        if variable in variables:
-            if environ[variable]:
-                yield variables[variable].name, environ[variable], f"environment {variable}"
-        elif (
-            variable.startswith("PAYONCE_")
-            and variable != "PAYONCE_CONFIG"
-            and (hint := did_you_mean(variable[8:], OPTIONS))
-        ):
-            near = hint.removeprefix("did you mean ").upper()
-            warnings.append(f"{variable} is not a setting and has no effect; did you mean PAYONCE_{near}")
+    for option in OPTIONS.values():
+        if text := environ.get(option.variable, ""):
+            yield option.name, text, f"environment {option.variable}"
     for name, value in flags.items():
         if value is None:
             continue
         if name not in OPTIONS:
-            raise SettingsError(f"{name}: there is no such setting; {did_you_mean(name, OPTIONS) or _LIST}")
+            raise SettingsError(f"{name}: there is no such setting; {did_you_mean(name, OPTIONS) or LIST}")
         yield name, value, f"flag {OPTIONS[name].flag_name}"
 
 
-_LIST = "payonce config lists all settings"
 _NOT_SHARED = (
     "entries are sealed with this machine's own secret, so no other machine can read them: to share the store, give "
     "all of them the same file and name it in secret_file"
@@ -282,7 +271,7 @@ def _read(text: str, name: str, *, alone: bool = True) -> tuple[dict[str, Any], 
             origins["rules"] = f"{name} line {line}"
             problems += found
         elif key not in OPTIONS:
-            table = "settings stand at the top of the file, in no table" if isinstance(written, dict) else _LIST
+            table = "settings stand at the top of the file, in no table" if isinstance(written, dict) else LIST
             hint = did_you_mean(key, [*OPTIONS, "rule"])
             problems.append(Problem(line, f"{key}: there is no such setting", hint or table))
         else:

@@ -22,7 +22,8 @@ from payonce.model.call import Call, Headers
 from payonce.model.ports import Clock
 from payonce.warming import TRIES, OnDone, Request, Sent, Summary, Unread, read_request, warm, warm_threads
 from payonce.warming.lines import path_of
-from payonce.warming.sender import ask_once, ask_once_here, await_store, not_sent
+from payonce.warming.sender import ask_once, ask_once_here, not_sent
+from payonce.warming.watch import Watch, await_store
 from payonce.warming.words import silent
 
 TIMEOUT = 600.0
@@ -152,7 +153,8 @@ def warm_here(desk: Desk, way: Warming, requests: Iterable[object]) -> Summary:
             return taken
         return ask_once_here(world.sync, taken, request.headers, now=world.clock(), seconds=limit)
 
-    summary = warm_threads(way.requests(requests), send, **way.drive(concurrency=at_once))
+    watch = Watch(world.tiers.keeper)
+    summary = warm_threads(way.requests(requests), send, **way.drive(concurrency=at_once, trouble=watch.trouble))
     world.tiers.keeper.flush(world.settings.drain_timeout)
     return summary
 
@@ -172,6 +174,7 @@ async def warm_tasks(desk: Desk, way: Warming, requests: Iterable[object]) -> Su
             return taken
         return await ask_once(player, taken, request.headers, now=world.clock(), seconds=limit)
 
-    summary = await warm(way.requests(requests), send, **way.drive(concurrency=at_once))
+    watch = Watch(world.tiers.keeper)
+    summary = await warm(way.requests(requests), send, **way.drive(concurrency=at_once, trouble=watch.trouble))
     await asyncio.to_thread(world.tiers.keeper.flush, world.settings.drain_timeout)
     return summary

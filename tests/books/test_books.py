@@ -8,7 +8,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -267,7 +267,7 @@ _WHAT = st.tuples(
 )
 
 
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(told=st.lists(_WHAT, max_size=30), since=st.integers(0, 3 * 86400), length=st.integers(1, 3 * 86400))
 def test_any_span_of_time_has_the_figures_of_what_happened_in_it(
     told: list[tuple[int, str, str]], since: int, length: int

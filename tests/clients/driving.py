@@ -46,7 +46,7 @@ class Place:
         keys = dict.fromkeys(("OPENROUTER_API_KEY", "ANTHROPIC_API_KEY"), KEY)
         found = subprocess.run(
             [str(part) for part in command],
-            capture_output=True, text=True, check=False, timeout=120, cwd=cwd or self.home,
+            capture_output=True, text=True, check=False, timeout=280, cwd=cwd or self.home,
             env=known | keys | environ,
         )  # fmt: skip
         assert found.returncode == 0, f"{found.stdout}\n{found.stderr}"

@@ -11,6 +11,7 @@ import re
 import pytest
 
 from tests.clients.driving import JS, ROOT, Place, command, python
+from tests.support import patience
 
 PAGE = (ROOT / "docs" / "clients.md").read_text()
 GATEWAY = "http://127.0.0.1:4141"
@@ -61,7 +62,7 @@ def test_an_example_runs_and_its_second_run_is_a_hit(gateway: Place, name: str, 
 @pytest.mark.parametrize("code", IN_PROCESS, ids=["openai", "openrouter", "langchain", "pydantic-ai"])
 def test_an_example_without_a_gateway_runs_and_its_second_run_is_a_hit(in_process: Place, code: str) -> None:
     in_process.provider.reset()
-    code = again_in_python(code.replace(PROVIDER, in_process.root))
+    code = patience.CODE + again_in_python(code.replace(PROVIDER, in_process.root))
     twice(in_process, in_process.run(python("main"), "-c", code))
 
 

@@ -9,7 +9,6 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support import calm  # noqa: F401 - no deadlines
 
 from payonce.dialects.canonical import MAX_DEPTH, number, parse, parse_slowly, spell, spelled_so
 from payonce.model import reason as why

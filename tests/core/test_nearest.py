@@ -8,7 +8,6 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support import calm  # noqa: F401 - no deadlines
 
 from payonce.dialects.nearest import MOST, nearest
 from payonce.model.call import Asked

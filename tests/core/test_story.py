@@ -146,7 +146,71 @@ def test_a_stream_is_relayed_from_its_head_on_and_says_what_it_hopes() -> None:
             (do.Lookup(of), why.ABSENT),
             (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await(own, settle=False), head),
+            (do.Declined(of, 0), None),
             relay(own, Label(Outcome.MISS, why.ABSENT, ttl=100, stored=True)),
+        ],
+    )
+
+
+@pytest.mark.parametrize("unkept", [why.STORE_DOWN, why.STORE_READ_ONLY, why.STORE_FULL], ids=lambda reason: reason.id)
+def test_a_stream_that_the_store_would_not_take_is_not_said_to_be_stored(unkept: why.Reason) -> None:
+    of = ask(intent={"stream": True})
+    head = Head(200, ((b"content-type", b"text/event-stream"),))
+    own = flight_of(of, head)
+    tell(
+        exchange(of, CHAT, NOW),
+        [
+            (do.Lookup(of), why.ABSENT),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
+            (do.Await(own, settle=False), head),
+            (do.Declined(of, 0), unkept),
+            relay(own, Label(Outcome.MISS, why.ABSENT, unkept=unkept)),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("length", "size", "unkept"),
+    [
+        (b"100", 100, None),
+        (b"100", 100, why.ENTRY_TOO_LARGE),
+        (b"101", None, why.TOO_LARGE),
+        (b"9" * 400, 0, None),
+        (b"-1", 0, None),
+        (b"\xb2", 0, None),
+    ],
+)
+def test_an_answer_that_is_slow_to_end_is_measured_by_the_length_it_declares(
+    length: bytes, size: int | None, unkept: why.Reason | None
+) -> None:
+    of = ask()
+    own = do.Flight(of, Tape(cap=100), 0)
+    own.tape.head = head = Head(200, (*JSON_HEADERS, (b"content-length", length)))
+    label = Label(Outcome.MISS, why.ABSENT, unkept=unkept, ttl=0 if unkept else 100, stored=unkept is None)
+    tell(
+        exchange(of, CHAT, NOW),
+        [
+            (do.Lookup(of), why.ABSENT),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
+            (do.Await, head),
+            *([] if size is None else [(do.Declined(of, size), unkept)]),
+            relay(own, label),
+        ],
+    )
+
+
+def test_an_answer_that_is_past_what_may_be_kept_is_not_said_to_be_stored() -> None:
+    of = ask()
+    own = do.Flight(of, Tape(cap=4), 0)
+    own.tape.begin(OK)
+    own.tape.feed(b"more than four")
+    tell(
+        exchange(of, CHAT, NOW),
+        [
+            (do.Lookup(of), why.ABSENT),
+            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
+            (do.Await, OK),
+            relay(own, Label(Outcome.MISS, why.ABSENT, unkept=why.TOO_LARGE)),
         ],
     )
 
@@ -224,6 +288,7 @@ def test_a_follower_reads_the_tape_of_the_flight_that_is_in_the_air() -> None:
             (do.Lookup(of), why.ABSENT),
             (Partly(do.Board, ask=of), do.Boarding(others, leader=False)),
             (do.Await(others, settle=True), OK),
+            (do.Declined(of, 0), None),
             relay(others, Label(Outcome.COLLAPSED, why.ABSENT, ttl=100, stored=True)),
         ],
     )
@@ -303,6 +368,7 @@ def test_a_stored_stream_that_lacks_the_usage_chunk_is_not_given_to_who_asked_fo
             (do.Lookup(of), entry(facts=facts(usage="none"))),
             (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await, own.tape.head),
+            (do.Declined(of, 0), None),
             (Partly(do.Relay, tape=own.tape), True),
         ],
     )

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from tests.support import calm  # noqa: F401 - no deadlines
 
 from payonce.core.tape import COMPLETE, End, Ending, Reader, Tape
 from payonce.model import reason as why

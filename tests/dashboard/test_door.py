@@ -421,6 +421,33 @@ def test_a_field_of_a_query_that_says_nothing_is_refused_and_not_passed_over(ope
 
 
 @pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("requests?modle=m", "'modle' is not a field; did you mean model? what is known here: before,"),
+        ("entries?limit=9", "what is known here: model, namespace, skip, tag, text"),
+        ("overview?since=1", "what is known here: span"),
+        ("health?verbose=1", "'verbose' is not a field; nothing can be asked for here"),
+        ("requests/n1?model=m", "nothing can be asked for here"),
+    ],
+)
+def test_a_field_of_a_query_that_is_not_known_is_refused_with_those_that_are(
+    open_house: House, asked: str, said: str
+) -> None:
+    reply = open_house.get("api/" + asked)
+    assert reply.status == 400
+    assert said in json.loads(reply.body)["error"]["message"]
+
+
+def test_a_purge_is_not_made_where_it_says_more_than_is_known(locked: House) -> None:
+    bearer = f"Bearer {locked.tokens['admin']}"
+    for told in (forms(selector="all", value="", dry_run="1"), forms(selector="model", value="m", older_than="1h")):
+        reply = locked.call("POST", "api/purge", told, authorization=bearer)
+        assert reply.status == 400
+        assert "is not a field" in json.loads(reply.body)["error"]["message"]
+    assert locked.call("POST", "api/purge", forms(selector="model", value="m"), authorization=bearer).status == 200
+
+
+@pytest.mark.parametrize(
     "asked",
     [
         *("requests?before=9&since=1&until=2&outcome=hit", "requests?before=&outcome=", "overview?span=7d"),

@@ -16,6 +16,7 @@ from payonce.core.directives import NAMES
 from payonce.gateway.metrics import Figures, render
 from payonce.ledger.tally import Tally
 from payonce.testing.sim import running_sim
+from tests.support import patience
 from tests.support.process import GatewayProcess
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ async def test_the_python_of_the_readme_runs_and_its_second_run_is_a_hit(tmp_pat
             code = snippet.replace("127.0.0.1:4141", f"127.0.0.1:{gateway.port}")
             code = f"OPENROUTER_KEY = 'sk-test'\n{code}\nprint(answer.choices[0].message.content)"
             runs = [
-                subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+                subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
                 for _ in range(2)
             ]
         assert runs[0].returncode == 0, runs[0].stderr
@@ -67,14 +68,15 @@ def test_the_library_of_the_readme_runs_and_its_second_run_is_a_hit(tmp_path: Pa
     _, snippet = blocks(ROOT / "README.md", "python")
     with running_sim() as sim:
         code = snippet.replace("https://openrouter.ai/api/v1", sim.base_url)
-        code = f"""OPENROUTER_KEY = 'sk-test'
+        code = f"""{patience.CODE}
+OPENROUTER_KEY = 'sk-test'
 {code}
 answer = client.chat.completions.create(model="m/n", temperature=0, messages=[{{"role": "user", "content": "hi"}}])
 print(answer.choices[0].message.content)
 client.close()"""
         environ = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
         runs = [
-            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, timeout=60)
+            subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environ, timeout=120)
             for _ in range(2)
         ]
         assert runs[0].returncode == 0, runs[0].stderr

@@ -9,7 +9,6 @@ import re
 import socket
 import subprocess
 import sys
-import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from payonce.config import load
 from payonce.config_options import OPTIONS
 from payonce.testing.sim import SimulatedProvider
 from tests.support.gateway import PATH, GatewayChild, ask, until
-from tests.support.servers import REDIS, VALKEY, RedisServer, binary, free_ports
+from tests.support.servers import REDIS, VALKEY, RedisServer, binary, free_ports, hold, release
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -29,13 +28,14 @@ OPERATORS = ROOT / "docs" / "operators.md"
 
 
 def ports_with_a_bus(count: int) -> list[int]:
-    """Ports whose cluster bus (10,000 above) is free too."""
+    """Ports whose cluster bus (10,000 above) is free too, and below the range from which the system hands out."""
     found: list[int] = []
     while len(found) < count:
         [port] = free_ports(1)
-        with socket.socket() as bus, suppress(OSError):
-            bus.bind(("127.0.0.1", port + 10_000))
-            found += [port] if port not in found else []
+        if port < 22_000 and hold(port + 10_000):
+            found.append(port)
+        else:
+            release(port)
     return found
 
 
@@ -261,7 +261,5 @@ def test_a_namespace_with_a_version_is_a_new_cache_and_the_old_one_can_go(
         command = [sys.executable, "-m", "payonce", *purge.split()]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        started = time.monotonic()
-        assert until(lambda: asked("support-v11") == "MISS", 5), "the old one is gone"
-        assert time.monotonic() - started < 5
+        assert until(lambda: asked("support-v11") == "MISS"), "the old one is gone"
         assert asked("support-v12") == "HIT", "and nothing else"

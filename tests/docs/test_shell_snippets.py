@@ -93,7 +93,8 @@ def test_the_python_of_the_quickstart_is_a_hit_of_what_curl_asked(tmp_path: Path
         environ = {**os.environ, "OPENROUTER_API_KEY": "sk-or-test"}
         line = [sys.executable, "-c", code]
         runs = [
-            subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, env=environ) for _ in range(2)
+            subprocess.run(line, capture_output=True, text=True, timeout=120, check=False, env=environ)
+            for _ in range(2)
         ]
     assert runs[0].stdout.startswith("payonce; fwd=miss; stored"), runs[0].stderr
     assert runs[1].stdout.startswith("payonce; hit"), runs[1].stderr

@@ -27,7 +27,7 @@ def test_the_tests_of_the_page_record_and_replay(tmp_path: Path, code: str, plac
         for mode, environ in (("record", {"OPENROUTER_API_KEY": "sk-real"}), ("replay", {})):
             command = [sys.executable, "-m", "pytest", "-q", "-p", "payonce.pytest_plugin", f"--payonce={mode}"]
             done = subprocess.run(
-                command, cwd=tmp_path, env=os.environ | there | environ, capture_output=True, text=True, timeout=60
+                command, cwd=tmp_path, env=os.environ | there | environ, capture_output=True, text=True, timeout=120
             )
             assert done.returncode == 0, done.stdout + done.stderr
         assert sim.bill.calls == 1
@@ -37,7 +37,7 @@ def test_the_tests_of_the_page_record_and_replay(tmp_path: Path, code: str, plac
 def test_the_program_of_the_page_runs(tmp_path: Path) -> None:
     with running_sim() as sim:
         code = ALONE.replace("https://openrouter.ai/api/v1", sim.base_url).replace("sk-or-…", "sk-test")
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         first, second = done.stdout.splitlines()
         assert first == second

@@ -10,16 +10,13 @@ from pathlib import Path
 import pytest
 
 from payonce.doctor import Report, add_up
-from payonce.testing.sim import SimulatedProvider
 from tests.doctor.scenes import Act, scenes
 from tests.support.asgi import Reply, World
+from tests.support.held import Held, held_back
 from tests.support.strict import strict
 
-FIRST_TOKEN = 0.3
-"""Seconds that the provider thinks where two acts are to be together."""
 
-
-async def play(world: World, sim: SimulatedProvider, acts: list[Act]) -> None:
+async def play(world: World, held: Held, acts: list[Act]) -> None:
     """Each act when its time has come; those that are to be together at once."""
     groups: list[list[Act]] = []
     for act in acts:
@@ -30,10 +27,13 @@ async def play(world: World, sim: SimulatedProvider, acts: list[Act]) -> None:
     for group in groups:
         world.clock.advance(group[0].wait)
         asked = [asyncio.create_task(ask(world, act)) for act in group]
-        while len(group) > 1 and sim.in_flight < len(group):  # noqa: ASYNC110 - a server of threads
-            await asyncio.sleep(0)
+        async with asyncio.timeout(30):
+            while held.waiting < len(group):  # noqa: ASYNC110 - a server of threads
+                await asyncio.sleep(0)
         world.clock.advance(group[0].first_token)
+        held.go.set()
         replies = await asyncio.gather(*asked)
+        held.go.clear()
         assert [reply.status for reply in replies] == [200] * len(group)
 
 
@@ -52,10 +52,9 @@ async def report(world: World) -> Report:
 @pytest.mark.parametrize("name", sorted(scenes()))
 async def test_the_gateway_names_the_cause_of_each_scene(name: str, tmp_path: Path) -> None:
     scene = scenes()[name]
-    together = any(act.together for act in scene.acts)
-    first_token = FIRST_TOKEN if together else 0.0
-    async with strict(tmp_path, first_token=first_token, prompt_cache="respect") as (world, sim):
-        await play(world, sim, scene.acts)
+    async with strict(tmp_path, prompt_cache="respect") as (world, _):
+        with held_back() as held:
+            await play(world, held, scene.acts)
         found = [(one.id, one.where, one.block) for one in (await report(world)).findings]
     assert found == ([(scene.cause, scene.where, scene.block)] if scene.cause else [])
 

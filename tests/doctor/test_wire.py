@@ -21,10 +21,8 @@ from payonce.testing.sim import SimulatedProvider, running_sim
 from payonce.testing.sim_cache import CacheMeter
 from tests.doctor.rules import Talk
 from tests.doctor.scenes import MODEL, Act, scenes
-from tests.support.gateway import RunningGateway, running_gateway
-
-FIRST_TOKEN = 0.4
-"""Seconds that the provider thinks where two acts are to be together."""
+from tests.support.gateway import RunningGateway, running_gateway, until
+from tests.support.held import Held, held_back
 
 
 @pytest.fixture(params=sorted(scenes()))
@@ -34,24 +32,24 @@ def name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def sim(name: str) -> Iterator[SimulatedProvider]:
-    together = any(act.together for act in scenes()[name].acts)
-    with running_sim(meter=CacheMeter(), first_token=FIRST_TOKEN if together else 0.0) as running:
+    with running_sim(meter=CacheMeter()) as running:
         yield running
 
 
 class Stage:
     """A gateway in front of a provider, and a doctor who is shown each exchange when all have ended."""
 
-    def __init__(self, gateway: RunningGateway, sim: SimulatedProvider) -> None:
+    def __init__(self, gateway: RunningGateway, sim: SimulatedProvider, held: Held) -> None:
         self.gateway = gateway
         self.sim = sim
+        self.held = held
         self.exchanges: list[dict[str, Any]] = []
         self._threads: list[threading.Thread] = []
 
     def act(self, act: Act) -> None:
         """Send it once the earlier ones have ended, or, where it is to be together with them, have been received."""
         if act.together:
-            assert self.gateway.until(lambda: self.sim.in_flight == len(self._threads))
+            assert until(lambda: self.held.waiting == len(self._threads))
         else:
             self.settle()
         held: dict[str, Any] = {"act": act, "started": self.sim.advance(0.0 if act.together else act.wait)}
@@ -67,9 +65,12 @@ class Stage:
         self._threads.append(thread)
 
     def settle(self) -> None:
+        assert until(lambda: self.held.waiting == len(self._threads))
+        self.held.go.set()
         for thread in self._threads:
             thread.join(20)
         self._threads.clear()
+        self.held.go.clear()
 
     def diagnose(self) -> list[tuple[Finding, ...]]:
         """What is said of each exchange."""
@@ -98,8 +99,8 @@ class Stage:
 
 def test_each_scene_is_named_at_its_last_act_and_nowhere_else(name: str, sim: SimulatedProvider) -> None:
     scene = scenes()[name]
-    with running_gateway(sim.base_url) as gateway:
-        stage = Stage(gateway, sim)
+    with held_back() as held, running_gateway(sim.base_url) as gateway:
+        stage = Stage(gateway, sim, held)
         for act in scene.acts:
             stage.act(act)
         *before, last = stage.diagnose()

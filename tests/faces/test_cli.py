@@ -155,6 +155,23 @@ def test_config_check_says_all_that_is_wrong(capsys: pytest.CaptureFixture[str],
     assert main(["config", "--check", str(file)]) == 0
 
 
+def test_config_check_names_variables_that_are_no_settings(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text("port = 0\n")
+    monkeypatch.setenv("PAYONCE_MAX_BYTE", "canary")
+    assert main(["config", "--check", str(file)]) == 1
+    out = capsys.readouterr().out
+    fix = "did you mean PAYONCE_MAX_BYTES?"
+    assert f"environment PAYONCE_MAX_BYTE: there is no such setting; {fix}" in out and "canary" not in out
+    assert main(["config", "--check", str(file), "--json"]) == 1
+    told = {"variable": "PAYONCE_MAX_BYTE", "message": "there is no such setting", "fix": fix}
+    assert json.loads(capsys.readouterr().out) == [told]
+    assert main(["config"]) == 0, "nothing but the check fails for it"
+    assert "payonce: PAYONCE_MAX_BYTE is not a setting and has no effect; " + fix in capsys.readouterr().err
+
+
 # why
 
 BODY = {"model": "m", "temperature": 0, "messages": [{"role": "user", "content": "hi"}]}

@@ -203,11 +203,21 @@ def test_a_variable_set_to_nothing_is_not_set() -> None:
     assert load({}, HOME | {"PAYONCE_PORT": ""}, None).origins["port"] == "default"
 
 
-def test_a_mistyped_variable_is_warned_of_and_foreign_ones_are_let_be() -> None:
-    loaded = load({}, HOME | {"PAYONCE_PROT": "1", "PAYONCE_CONFIG": "", "PAYONCE_QQQQ": "1"}, None)
-    (warning,) = loaded.warnings
-    assert "PAYONCE_PROT" in warning
-    assert "did you mean PAYONCE_PORT?" in warning
+def test_a_variable_that_is_no_setting_is_warned_of_by_name_and_never_by_value() -> None:
+    wrong = {"PAYONCE_PROT": "secret", "PAYONCE_MAX_BYTE": "secret", "PAYONCE_QQQQ": "secret"}
+    loaded = load({}, HOME | wrong | {"PAYONCE_CONFIG": "", "PAYONCE_MODE": "replay"}, None)
+    assert loaded.warnings == (
+        "PAYONCE_MAX_BYTE is not a setting and has no effect; did you mean PAYONCE_MAX_BYTES?",
+        "PAYONCE_PROT is not a setting and has no effect; did you mean PAYONCE_PORT?",
+        "PAYONCE_QQQQ is not a setting and has no effect; payonce config lists all settings",
+    )
+    assert loaded.settings.max_bytes == load({}, HOME, None).settings.max_bytes
+
+
+def test_what_kubernetes_sets_of_itself_is_let_be() -> None:
+    own = ("PAYONCE_SERVICE_HOST", "PAYONCE_SERVICE_PORT_HTTP", "PAYONCE_PORT_4141_TCP", "PAYONCE_PORT_4141_TCP_ADDR",
+           "PAYONCE_VALKEY_SERVICE_HOST", "PAYONCE_VALKEY_PORT", "PAYONCE_VALKEY_PORT_6379_TCP_PROTO")  # fmt: skip
+    assert load({}, HOME | dict.fromkeys(own, "10.0.0.1"), None).warnings == ()
 
 
 def test_an_unknown_flag_is_refused() -> None:

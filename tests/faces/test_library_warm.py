@@ -19,7 +19,7 @@ from payonce import Settings, SettingsError, StoreUnavailableError
 from payonce.testing.sim import SimulatedProvider
 from payonce.warming import Done, Request, Sent, Summary, Unread, Warmth, read_request, warm_threads
 from tests.support.gateway import until
-from tests.support.servers import free_ports
+from tests.support.servers import free_ports, redis_server
 
 KEY = "sk-or-warming"
 MODULES = ["httpx", "httpx2"]
@@ -203,6 +203,25 @@ def test_exactly_so_many_are_under_way() -> None:
 
     asyncio.run(main())
     assert most == [4]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_a_store_that_keeps_nothing_ends_it_after_the_first_answers(
+    asynchronous: bool, sim: SimulatedProvider, tmp_path: Path
+) -> None:
+    options: Any = {"base_url": sim.base_url, "api_key": KEY, "concurrency": 2}
+    with redis_server(tmp_path) as server:
+        assert warmed("httpx2", asynchronous, [ask("before")], server.url, **options).warm
+        server.say("CONFIG", "SET", "maxmemory", "1")
+        sim.reset()
+        sim.script(["slow-first-byte=0.05"] * 200)
+        summary = warmed("httpx2", asynchronous, (ask(str(n)) for n in range(200)), server.url, **options)
+        assert summary.because.startswith("the disk, or the store's server, is full")
+        assert (summary.complete, summary.warm) == (False, False)
+        assert 0 < sim.bill.calls < 100
+        server.say("CONFIG", "SET", "maxmemory", "0")
+        sim.reset()
+        assert warmed("httpx2", asynchronous, [ask("a"), ask("b")], server.url, **options).warm, "a control"
 
 
 def test_a_stop_finishes_what_is_under_way_in_both_worlds(sim: SimulatedProvider) -> None:

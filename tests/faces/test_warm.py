@@ -17,12 +17,14 @@ import openai
 import pytest
 
 from payonce.cli import main
+from payonce.model.reason import STORE_READ_ONLY
+from payonce.stores.sqlite import SqliteStore
 from payonce.testing.sim import SimulatedProvider, running_sim
 from payonce.warming import LONGEST_WAIT, Done, Request, Sent, Summary, Unread, Warmth, read_line, warm
 from payonce.warming.sender import _said
 from tests.support.gateway import DEAD, running_gateway, until
 from tests.support.library import held_upstream
-from tests.support.servers import free_ports
+from tests.support.servers import free_ports, redis_server
 
 KEY = "sk-or-warming"
 
@@ -161,6 +163,48 @@ def test_nothing_is_sent_where_the_servers_of_the_store_are_away(
     last = captured.err.splitlines()[-1]
     assert last.startswith("payonce: nothing was sent, as nothing would be kept: the store ")
     assert f"{scheme}://127.0.0.1:{port} could not be used (" in last and "start its server" in last
+    assert sim.bill.calls == 0
+
+
+FULL = ("CONFIG", "SET", "maxmemory", "1")
+READ_ONLY = ("REPLICAOF", "127.0.0.1", "9")
+
+
+@pytest.mark.parametrize(
+    ("ill", "said"), [(FULL, "the disk, or the store's server, is full"), (READ_ONLY, "the store can't be written")]
+)
+def test_a_store_that_keeps_nothing_ends_it_after_the_first_answers(
+    ill: tuple[str, ...], said: str, sim: SimulatedProvider, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with redis_server(tmp_path) as server:
+        store = ("--store", server.url, "--concurrency", "2")
+        assert told(capsys, file(ask("before")), *store)[0] == 0
+        server.say(*ill)
+        sim.reset()
+        sim.script(["slow-first-byte=0.05"] * 200)
+        lines = file(*[ask(str(number)) for number in range(200)])
+        code, figures, err = told(capsys, lines, *store)
+        assert (code, figures["complete"]) == (1, False)
+        assert figures["stopped_because"].startswith(said)
+        assert 0 < sim.bill.calls < 100
+        assert 0 < figures["lost"] <= sim.bill.calls
+        assert "stopped, as the store does not keep what is paid for: " + said in err
+        assert "run this again: what is warm costs nothing" in err
+        server.say("CONFIG", "SET", "maxmemory", "0")
+        server.say("REPLICAOF", "NO", "ONE")
+        sim.reset()
+        code, figures, _ = told(capsys, lines, *store)
+        assert (code, figures["lost"], figures["stopped_because"]) == (0, 0, None), "a control: it goes on from there"
+
+
+def test_nothing_is_sent_where_the_store_is_known_to_take_nothing(
+    sim: SimulatedProvider, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = file(ask("one"))
+    monkeypatch.setattr(SqliteStore, "declines", lambda *_: STORE_READ_ONLY)
+    assert main(["warm", lines]) == 2
+    said = capsys.readouterr().err
+    assert "nothing was sent, as nothing would be kept: the store can't be written; check the permissions" in said
     assert sim.bill.calls == 0
 
 
@@ -351,6 +395,23 @@ async def test_at_most_so_many_are_under_way_and_all_wait_when_one_is_told_to() 
     summary = await warm(map(request, range(12)), send, clock=slept, sleep=slept.sleep, concurrency=4)
     assert (summary.warm, summary.counts[Warmth.KEPT], most) == (True, 12, 4)
     assert all(now >= 130.0 for _, now in sent_at[4:])
+
+
+async def test_trouble_sends_nothing_more_and_is_part_of_the_sum() -> None:
+    numbers: list[int] = []
+
+    async def send(asked: Request) -> Sent:
+        numbers.append(asked.number)
+        return KEPT
+
+    def trouble() -> str:
+        return "it is full" if len(numbers) >= 3 else ""
+
+    summary = await warm(map(request, range(1, 9)), send, clock=Slept(), concurrency=1, trouble=trouble)
+    assert (numbers, summary.because, summary.complete, summary.warm) == ([1, 2, 3], "it is full", False, False)
+    numbers.clear()
+    summary = await warm(map(request, range(1, 4)), send, clock=Slept(), concurrency=1, trouble=trouble)
+    assert (numbers, summary.complete, summary.warm) == ([1, 2, 3], True, False), "all were sent, and not all are there"
 
 
 async def test_a_stop_sends_nothing_more_not_even_after_a_wait() -> None:

@@ -17,7 +17,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support import calm  # noqa: F401 - no deadlines
 
 from payonce.errors import SettingsError, StoreUnavailableError
 from payonce.model.call import Asked

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
 from store_faults import about_now, slot_of
-from tests.support.servers import memcached, redis_server
+from tests.support.gateway import until
+from tests.support.servers import Server, memcached, redis_server
 
+from payonce.errors import StoreError
 from payonce.model.ports import Chronicle, Notebook, Store
 from payonce.stores.memory import MemoryStore
 from payonce.stores.notes import MOST_NOTES, NOTE_SECONDS
@@ -48,6 +51,31 @@ def test_what_a_dead_worker_noted_goes_after_its_time(kind: str, tmp_path: Path)
         store.note("tally/3/living", b"newer")
         stir(store, 3)
         assert set(store.notes()) == {"tally/2/living", "tally/3/living"}
+
+
+@pytest.mark.parametrize("kind", [redis_server, memcached], ids=["redis", "memcached"])
+def test_a_server_that_has_begun_anew_has_the_next_records_at_once(
+    kind: Callable[[Path], AbstractContextManager[Server]], tmp_path: Path
+) -> None:
+    with kind(tmp_path) as server, closing(open_store(server.url)) as store:
+        assert isinstance(store, Notebook)
+        store.note("tally/1", b"before")
+        assert store.flush()
+        assert store.notes() == {"tally/1": b"before"}
+        server.kill()
+        server.start()
+        assert until(lambda: not mute(store))
+        store.note("tally/1", b"after")
+        assert until(store.flush)
+        assert store.notes() == {"tally/1": b"after"}
+
+
+def mute(store: Store) -> bool:
+    """Whether the store does not answer."""
+    with suppress(StoreError):
+        store.get(slot_of("anything"))
+        return False
+    return True
 
 
 def test_there_is_a_most_of_them_and_the_latest_stay(tmp_path: Path) -> None:

@@ -103,6 +103,15 @@ def asked(wire: Wire, gateway: RunningGateway, text: str) -> Any:
     return reply
 
 
+def said_of_a_stream(gateway: RunningGateway, text: str) -> str:
+    """The `Cache-Status` of an answer that is streamed."""
+    with gateway.wire(10.0) as wire:
+        wire.send(post(ask(text, stream=True), PATH, gateway.host))
+        reply = wire.reply()
+    assert reply.status == 200 and reply.body.endswith(b"data: [DONE]\n\n")
+    return reply["cache-status"]
+
+
 def hits(replies: list[Any]) -> int:
     return sum(reply.hit for reply in replies)
 
@@ -363,11 +372,14 @@ def test_a_full_server_still_answers_and_says_so(sim: SimulatedProvider, tmp_pat
         fill(client)
         more = iter(texts("no room", 10_000))
         assert until(lambda: bool(answers(gateway, [next(more)])) and "store-full" in ready(gateway)["dropped"])
+        streamed = said_of_a_stream(gateway, "no room for a stream")
+        assert streamed == "payonce; fwd=miss; detail=store-full", "so much is known when its head is sent"
         assert hits(answers(gateway, texts("room", 5))) == 5, f"reads go on: {reasons(gateway)}"
         assert until(lambda: figures(gateway)["dropped"].get("store-full", 0) > 0), "payonce stats will say so"
         client.flushall()
         client.close()
         assert hits_again(gateway, "room")
+        assert said_of_a_stream(gateway, "room for a stream") == "payonce; fwd=miss; stored"
 
 
 def test_rights_that_are_taken_away_cost_misses_and_come_back(

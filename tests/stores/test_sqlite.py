@@ -10,7 +10,7 @@ from pathlib import Path
 
 import apsw
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from store_faults import about_now, faulty, slot_of, value_of
 
@@ -47,7 +47,7 @@ acts = st.lists(
 
 
 @given(acts, st.integers(40_000, 120_000))
-@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 def test_bytes_stay_within_the_bound_and_what_is_there_is_right(tmp_path_factory, steps, bound: int) -> None:
     clock = FakeClock()
     model: dict[int, tuple[bytes, float]] = {}

@@ -18,6 +18,7 @@ from store_faults import (
     error,
     faulty,
     fill,
+    heal,
     is_value,
     opened,
     recovers,
@@ -27,6 +28,7 @@ from store_faults import (
 )
 
 from payonce.errors import StoreError, StoreUnavailableError
+from payonce.model.reason import STORE_READ_ONLY
 from payonce.stores.sqlite import SqliteStore
 from payonce.testing import FakeClock
 
@@ -101,13 +103,15 @@ def test_a_disk_that_takes_nothing_is_counted_said_once_and_read_on(tmp_path: Pa
             store.delete(slot_of("never there"))
             assert not store.flush(5), "to delete nothing proves nothing"
             assert fill(store, clock, range(50, 60)) == 0, "then puts say False"
+            declined = store.declines(slot_of(50), 0)
+            assert declined is not None and declined.id == why, "and it is known before there is anything to put"
             store.delete(slot_of(3))
             assert store.get(slot_of(3)) is None
             assert not store.flush(5)
             assert [store.get(slot_of(n)) for n in range(4, 100)] == [value_of(n) for n in range(4, 100)], "reads go on"
         assert store.dropped()[why] == 60
         assert len(caplog.records) == 1
-        faults.rule = None
+        heal(store, faults)
         assert recovers(store, clock)
         assert store.get(slot_of(3)) is None
         assert wrong(store, range(150)) == []
@@ -122,7 +126,7 @@ def test_an_older_value_never_comes_back_when_a_newer_one_is_lost(tmp_path: Path
         assert store.put(slot_of("x"), value_of("new"), about_now(clock()))
         assert not store.flush(5)
         assert store.get(slot_of("x")) is None
-        faults.rule = None
+        heal(store, faults)
         assert recovers(store, clock)
         assert store.get(slot_of("x")) is None
 
@@ -135,11 +139,13 @@ def test_a_read_only_file_is_served_and_nothing_is_kept(tmp_path: Path, caplog) 
         faults.opens_read_only = True
         with caplog.at_level(logging.WARNING, "payonce.stores"), closing(opened(path, clock, faults)) as store:
             assert store.get(slot_of(1)) == value_of(1)
+            assert store.declines(slot_of(10), 0) is STORE_READ_ONLY
             assert fill(store, clock, range(10, 15)) == 0
             assert store.dropped() == {"store-read-only": 5}
             assert "read-only" in caplog.text
             faults.opens_read_only = False
             assert recovers(store, clock), "when it can be written again, it is"
+            assert store.declines(slot_of(10), 0) is None
         faults.opens_read_only = True
         with pytest.raises(StoreUnavailableError, match="can't be written"):
             opened(tmp_path / "new.db", clock, faults)

@@ -16,6 +16,13 @@ BOUNDS = (
 )
 """What a server has to be asked in: from a quarter of a second to two."""
 
+CODE = """\
+import functools
+from payonce import clients
+clients.Settings = functools.partial(clients.Settings, read_budget=20.0)
+"""
+"""What makes the library's clients as patient, in a program of a test's own."""
+
 
 def wait_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shared stores that are opened from now on have ten seconds for each of these and for a read, and stores a minute

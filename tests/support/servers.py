@@ -47,16 +47,22 @@ def free_ports(count: int) -> list[int]:
     ports: list[int] = []
     while len(ports) < count:
         port = int.from_bytes(os.urandom(2), "big") % 12000 + 20000
-        sock = socket.socket()
-        try:
-            sock.bind(("127.0.0.1", port))
-        except OSError:
-            sock.close()
-            continue
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _held[port] = sock.detach()
-        ports.append(port)
+        if hold(port):
+            ports.append(port)
     return ports
+
+
+def hold(port: int) -> bool:
+    """Keep this port from others until it is released; False where it is not free."""
+    sock = socket.socket()
+    try:
+        sock.bind(("127.0.0.1", port))
+    except OSError:
+        sock.close()
+        return False
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    _held[port] = sock.detach()
+    return True
 
 
 def release(*ports: int) -> None:

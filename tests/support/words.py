@@ -13,7 +13,6 @@ from payonce.intake import Admitted, Bypassed, Intake, Refused
 from payonce.model.call import Ask, Call, Headers, Intent, Terms
 from payonce.model.entry import Entry, Facts, Tokens
 from payonce.model.key import Key
-from tests.support import calm  # noqa: F401 - no deadlines
 
 NOW = 1_800_000_000.0
 SECRET = bytes(range(32))

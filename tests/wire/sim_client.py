@@ -9,6 +9,8 @@ from typing import Any
 from payonce.testing.sim import SimulatedProvider
 
 PATH = "/api/v1/chat/completions"
+PATIENCE = 20.0
+"""Seconds for what comes sooner or later."""
 
 
 def ask(text: str = "hello there", **more: Any) -> dict[str, Any]:
@@ -54,22 +56,26 @@ def raw(
     *,
     path: str = PATH,
     fault: str = "",
-    timeout: float = 5.0,
+    quiet: float = PATIENCE,
+    enough: int = 0,
     auth: str = "Bearer sk-or-a",
     more: tuple[str, ...] = (),
 ) -> Raw:
-    """One POST on a connection of its own; `more` are header lines."""
+    """One POST on a connection of its own; `more` are header lines. It is left where nothing comes for `quiet` seconds,
+    but not before there are `enough` bytes of a body."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = [f"POST {path} HTTP/1.1", *more, "Host: sim", "Connection: close", "Accept-Encoding: identity"]
     head += [f"Content-Length: {len(content)}"] + [f"Authorization: {auth}"] * bool(auth)
     head += [f"X-Sim-Fault: {fault}"] * bool(fault)
     host, port = sim.base_url.split("/")[2].split(":")
     data, end = b"", "FIN"
-    with socket.create_connection((host, int(port)), timeout=timeout) as sock:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as sock:
         sock.sendall("\r\n".join([*head, "", ""]).encode() + content)
         try:
+            sock.settimeout(PATIENCE if enough else quiet)
             while piece := sock.recv(65536):
                 data += piece
+                sock.settimeout(PATIENCE if len(data.partition(b"\r\n\r\n")[2]) < enough else quiet)
         except TimeoutError:
             end = "QUIET"
         except ConnectionResetError:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support import calm  # noqa: F401 - no deadlines
 
 from payonce.dialects.ear import LINE_BYTES, Ear, Heard
 

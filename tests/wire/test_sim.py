@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import socket
 from decimal import Decimal
 from typing import Any
 
 import openai
 import pytest
 from sim_client import PATH, ask, raw
+from tests.support.held import held_back
 
 from payonce.testing.sim import SimulatedProvider, running_sim, tenant_of
 
@@ -41,7 +43,7 @@ TOOL = {
 def get(
     sim: SimulatedProvider, path: str, method: str = "GET", *, key: str = "sk-or-a"
 ) -> tuple[int, Any, dict[str, str]]:
-    connection = http.client.HTTPConnection(sim.base_url.split("/")[2], timeout=5)
+    connection = http.client.HTTPConnection(sim.base_url.split("/")[2], timeout=20)
     try:
         connection.request(method, path, headers={"Authorization": f"Bearer {key}"} if key else {})
         response = connection.getresponse()
@@ -254,15 +256,26 @@ def test_the_same_seed_gives_the_same_bytes() -> None:
 
 
 async def test_concurrency_is_counted() -> None:
-    with running_sim(first_token=0.05) as sim:
+    with held_back() as held, running_sim() as sim:
         async with openai.AsyncOpenAI(base_url=sim.base_url, api_key="k", max_retries=0) as client:
-            await asyncio.gather(*(client.chat.completions.create(**ask()) for _ in range(8)))
+            asked = [asyncio.create_task(client.chat.completions.create(**ask())) for _ in range(8)]
+            async with asyncio.timeout(30):
+                while held.waiting < 8:  # noqa: ASYNC110 - a server of threads
+                    await asyncio.sleep(0.005)
+            held.go.set()
+            await asyncio.gather(*asked)
     assert (sim.max_in_flight, sim.in_flight, sim.left_early) == (8, 0, 0)
 
 
 def test_a_client_that_leaves_is_counted_and_billed() -> None:
-    with running_sim(first_token=30.0) as sim:
-        assert raw(sim, ask(), timeout=0.1).end == "QUIET"
+    with running_sim(first_token=300.0) as sim:
+        host, port = sim.base_url.split("/")[2].split(":")
+        content = json.dumps(ask()).encode()
+        with socket.create_connection((host, int(port))) as leaving:
+            leaving.sendall(b"POST %b HTTP/1.1\r\nHost: s\r\nAuthorization: Bearer k\r\n" % PATH.encode())
+            leaving.sendall(b"Content-Length: %d\r\n\r\n" % len(content) + content)
+            while not sim.in_flight:
+                get(sim, "/_sim/bill")
         # The provider notices on its own loop; a further request is answered after it has.
         while sim.in_flight:
             get(sim, "/_sim/bill")

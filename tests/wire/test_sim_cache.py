@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -10,6 +9,8 @@ from typing import Any
 
 import pytest
 from sim_client import raw
+from tests.support.gateway import until
+from tests.support.held import held_back
 
 from payonce.testing.providers import Outage
 from payonce.testing.sim import CacheMeter, SimulatedProvider, running_sim
@@ -109,11 +110,11 @@ def test_a_host_that_is_lost_loses_the_cache() -> None:
 
 
 def test_what_is_written_can_be_read_only_once_the_answer_has_begun() -> None:
-    with running_sim(meter=CacheMeter(), first_token=0.4) as sim, ThreadPoolExecutor(2) as pool:
+    with held_back() as held, running_sim(meter=CacheMeter()) as sim, ThreadPoolExecutor(2) as pool:
         body, path = asked("messages", part("a", EPHEMERAL)), PATHS["messages"]
         both = [pool.submit(raw, sim, body, path=path) for _ in range(2)]
-        while sim.in_flight < 2 and not all(one.done() for one in both):
-            time.sleep(0.001)  # until both have been sent: without that there is nothing to test
+        assert until(lambda: held.waiting == 2)
+        held.go.set()
         assert [used(one.result()) for one in both] == [(0, 2000), (0, 2000)]
         assert used(raw(sim, body, path=path)) == (2000, 0)
 

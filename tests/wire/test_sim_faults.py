@@ -14,6 +14,8 @@ from sim_client import PATH, ask, raw
 from payonce.testing.sim import SimulatedProvider, running_sim
 from payonce.testing.sim_faults import FAULTS
 
+LEFT = {"quiet": 0.1}
+"""How soon a client leaves where nothing more is to come."""
 BOTH = pytest.mark.parametrize("stream", [False, True], ids=["json", "sse"])
 
 
@@ -41,11 +43,11 @@ def test_the_sdk_notices_a_cut(client: openai.OpenAI) -> None:
 @BOTH
 def test_a_stall_stays_open_until_somebody_leaves(stream: bool) -> None:
     with running_sim() as sim:
-        answer = raw(sim, ask(stream=stream), fault="stall=100", timeout=0.2)
+        answer = raw(sim, ask(stream=stream), fault="stall=100", enough=100, quiet=0.5)
         assert (answer.end, len(answer.body), answer.whole) == ("QUIET", 100, False)
         host, port = sim.base_url.split("/")[2].split(":")
         body = json.dumps(ask(model="sim/fault-stall=10", stream=stream)).encode()
-        waiting = socket.create_connection((host, int(port)), timeout=5)
+        waiting = socket.create_connection((host, int(port)), timeout=20)
         waiting.sendall(b"POST %b HTTP/1.1\r\nHost: s\r\nAuthorization: Bearer k\r\n" % PATH.encode())
         waiting.sendall(b"Content-Length: %d\r\n\r\n" % len(body) + body)
         assert waiting.recv(65536)
@@ -151,7 +153,7 @@ def test_a_huge_answer(sim: SimulatedProvider, stream: bool) -> None:
 
 @BOTH
 def test_a_slow_first_byte(sim: SimulatedProvider, stream: bool) -> None:
-    answer = raw(sim, ask(stream=stream), fault="slow-first-byte=30", timeout=0.1)
+    answer = raw(sim, ask(stream=stream), fault="slow-first-byte=300", quiet=0.1)
     assert (answer.status, answer.end) == (0, "QUIET"), "not even a status line"
 
 
@@ -174,5 +176,5 @@ def test_every_fault_is_survived(name: str) -> None:
     argument = {"slow-first-byte": "=0.01", "huge": "=1000"}.get(name, "")
     with running_sim() as sim:
         for stream in (False, True):
-            raw(sim, ask(stream=stream), fault=name + argument, timeout=0.2)
+            raw(sim, ask(stream=stream), fault=name + argument, **(LEFT if name == "stall" else {}))
         assert raw(sim, ask()).status == 200

@@ -15,15 +15,20 @@ from cyclopts import Parameter
 from payonce.cli.flags import AsJson, ConfigFile
 from payonce.cli.output import complain, print_json, say, table
 from payonce.config import Loaded, check, load
+from payonce.config_environ import strangers
 from payonce.config_file import read_file
 from payonce.config_options import OPTIONS
 from payonce.model.policy import Rule
 from payonce.stores.registry import redact
 
+_UNKNOWN = "there is no such setting"
+
 
 def config(
     *,
-    check: Annotated[Path | None, Parameter(help="Say everything that this file gets wrong, by line.")] = None,
+    check: Annotated[
+        Path | None, Parameter(help="Say everything that this file gets wrong, by line, and unknown PAYONCE_ names.")
+    ] = None,
     config: ConfigFile = None,
     json: AsJson = False,
 ) -> int:
@@ -45,14 +50,18 @@ def config(
 
 def _check(path: Path, *, json: bool) -> int:
     problems = check(read_file(path), path.name)
+    unknown = strangers(os.environ)
     if json:
-        print_json([dataclasses.asdict(problem) for problem in problems])
+        found = [dataclasses.asdict(problem) for problem in problems]
+        print_json(found + [{"variable": name, "message": _UNKNOWN, "fix": fix} for name, fix in unknown.items()])
     else:
         for problem in problems:
             say(f"{path}:{problem.line}: {problem.message}; {problem.fix}")
         if not problems:
             say(f"{path}: nothing is wrong with it")
-    return 1 if problems else 0
+        for name, fix in unknown.items():
+            say(f"environment {name}: {_UNKNOWN}; {fix}")
+    return 1 if problems or unknown else 0
 
 
 def _document(loaded: Loaded) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from payonce.core.directives import read_directives
 from payonce.errors import PayonceError, SettingsError
 from payonce.ledger.tally import dollars
 from payonce.model.call import Headers
-from payonce.model.reason import ROUTINE, Reason
+from payonce.model.reason import Reason
 from payonce.warming import Done, Request, Summary, Unread, Warmth, read_line
 from payonce.wording import money
 
@@ -101,7 +101,7 @@ class _Run:
         from payonce.assembly import World
         from payonce.gateway.deadlines import keep_deadlines
         from payonce.gateway.upstream import HttpUpstream
-        from payonce.warming import Sender, await_store
+        from payonce.warming import Sender, Watch, await_store
         from payonce.warming import warm as warm_all
 
         loop, settings = asyncio.get_running_loop(), self.settings
@@ -115,14 +115,18 @@ class _Run:
             await world.start()
             stop = asyncio.Event()
             _on_interrupt(loop, partial(self._interrupted, stop, asyncio.current_task()))
-            sender = Sender(world, self.upstream)
+            sender, watch = Sender(world, self.upstream), Watch(world.tiers.keeper)
             summary = await warm_all(
-                requests, sender, clock=loop.time, concurrency=self.concurrency, on_done=self._done, stop=stop
+                requests,
+                sender,
+                clock=loop.time,
+                concurrency=self.concurrency,
+                on_done=self._done,
+                stop=stop,
+                trouble=watch.trouble,
             )
             flushed = await loop.run_in_executor(None, world.tiers.keeper.flush, _FLUSH_SECONDS)
-            self.lost = sum(n for why, n in world.tiers.keeper.dropped().items() if why not in ROUTINE) or int(
-                not flushed
-            )
+            self.lost = sum(watch.lost().values()) or int(not flushed)
             return summary
         except asyncio.CancelledError:
             await world.player.drain(0.0, lambda _flight: True)
@@ -182,6 +186,7 @@ def _report(summary: Summary, lost: int, *, as_json: bool) -> int:
                 "calls_without_price": summary.unpriced,
                 "lost": lost,
                 "complete": summary.complete,
+                "stopped_because": summary.because or None,
                 "failing": [{"line": number, "because": because} for number, because in summary.failed],
             }
         )
@@ -192,6 +197,11 @@ def _report(summary: Summary, lost: int, *, as_json: bool) -> int:
         if summary.failed:
             numbers = [str(number) for number, _ in summary.failed]
             say(f"not warm: lines {', '.join(numbers[:50])}{' …' if len(numbers) > 50 else ''}")
+    if summary.because:
+        complain(f"stopped, as the store does not keep what is paid for: {summary.because}")
+        what = "1 answer" if lost == 1 else f"{lost} answers"
+        complain(f"it lost {what}; mend it and run this again: what is warm costs nothing")
+        return 1
     if lost:
         complain("the store lost some answers while it wrote: see that its disk has room, and run this again")
     if not summary.complete:

@@ -113,6 +113,14 @@ class Await(Effect["Head | Reason"], msgspec.Struct, frozen=True):
     settle: bool
 
 
+class Declined(Effect["Reason | None"], msgspec.Struct, frozen=True):
+    """Why the store would not keep an answer of `size` bytes to `ask`, as far as it knows now; None where it might. Of
+    no size where that is not known, or is that of many entries."""
+
+    ask: Ask
+    size: int
+
+
 class Land(Effect[Landing], msgspec.Struct, frozen=True):
     """How the flight has ended; awaited for as long as it takes, without a reader on its tape."""
 

@@ -20,9 +20,11 @@ from payonce.core.effects import (
     Boarding,
     Claim,
     Copy,
+    Declined,
     Drop,
     Epochs,
     Fetch,
+    Flight,
     Lookup,
     Now,
     Pass,
@@ -35,6 +37,7 @@ from payonce.core.effects import (
 )
 from payonce.core.labels import Label, hit_label, stale_label
 from payonce.core.rules import (
+    declared_size,
     keepable,
     make_entry,
     still_fresh,
@@ -127,10 +130,24 @@ def _fly(
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, missed, unkept=head, ttl=0))
         return Receipt(outcome, missed, flight=flight.number)
-    unkept = landing.reason if landing is not None else keepable(head, ask.intent)
+    unkept = yield from foreseen(ask, flight, head)
     label = Label(outcome, missed, unkept=unkept, ttl=ask.terms.ttl if unkept is None else 0, stored=unkept is None)
     yield from Relay(head, flight.tape, label)
     return Receipt(outcome, missed, flight=flight.number)
+
+
+def foreseen(ask: Ask, flight: Flight, head: Head) -> Story[Reason | None]:
+    """Why the flight's answer is not kept, as far as that is known when its head is passed on. None where it was kept,
+    or, as long as it has not landed, where nothing stands against it."""
+    if flight.landing is not None:
+        return flight.landing.reason
+    unkept = keepable(head, ask.intent)
+    if unkept is not None:
+        return unkept
+    size = declared_size(head)
+    if flight.tape.spilled or size > flight.tape.cap:
+        return why.TOO_LARGE
+    return (yield from Declined(ask, size if ask.batch is None else 0))
 
 
 def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float, patience: float = 0.0) -> Story[Landing]:

@@ -29,10 +29,10 @@ from payonce.core.effects import (
     Renew,
     Story,
 )
-from payonce.core.exchange import bypass, exchange, fetch_whole
+from payonce.core.exchange import bypass, exchange, fetch_whole, foreseen
 from payonce.core.keying import batch_key
 from payonce.core.labels import Label
-from payonce.core.rules import keepable, make_entry
+from payonce.core.rules import make_entry
 from payonce.core.stock import Stock, alike, all_usable, nothing, saved, stocked, take_stock, weights
 from payonce.core.tape import COMPLETE, Tape
 from payonce.model import reason as why
@@ -118,8 +118,7 @@ def _fly_whole(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since:
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, stock.missed, unkept=head, items=items))
         return Receipt(outcome, stock.missed, flight=flight.number)
-    landing = flight.landing
-    unkept = landing.reason if landing is not None else keepable(head, ask.intent)
+    unkept = yield from foreseen(ask, flight, head)
     ttl = ask.terms.ttl if unkept is None else 0
     label = Label(outcome, stock.missed, unkept=unkept, ttl=ttl, stored=unkept is None, items=items)
     yield from Relay(head, flight.tape, label)

@@ -101,6 +101,14 @@ def keepable(head: Head, intent: Intent) -> Reason | None:
     return None
 
 
+def declared_size(head: Head) -> int:
+    """How many bytes an answer with this head will have; 0 where it does not say."""
+    for name, value in head.headers:
+        if name == b"content-length" and len(value) < 16 and value.isdigit():
+            return int(value)
+    return 0
+
+
 def make_entry(
     ask: Ask,
     head: Head,

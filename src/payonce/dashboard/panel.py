@@ -13,13 +13,13 @@ from payonce.dashboard import purges
 from payonce.dashboard.asking import Answer, Request, data, leads_to, link, trouble
 from payonce.dashboard.assets import FOR_GOOD, read
 from payonce.dashboard.backstage import Backstage, NoLedgerError
-from payonce.dashboard.door import Door, Visitor, strange
+from payonce.dashboard.door import CSRF_FIELD, Door, Visitor, strange
 from payonce.dashboard.frame import Framed, bare, framed
 from payonce.dashboard.handlers import DATA, PAGES, ForbiddenError, MissingError, only_admin, serving
 from payonce.dashboard.html import h
 from payonce.dashboard.login import denied, login_page, safe_place
 from payonce.dashboard.pieces import notice
-from payonce.dashboard.queries import check_query
+from payonce.dashboard.queries import PURGE, check_names, check_query
 from payonce.errors import SettingsError, StoreError
 
 log = logging.getLogger("payonce.dashboard")
@@ -89,7 +89,9 @@ class Panel:
             return leads_to("login").plus(("set-cookie", self._door.leave(request)))
         if request.path in ("purge", API + "purge"):
             only_admin(visitor)
-            return purges.purge(self._stage, request, as_data=request.path.startswith(API))
+            if as_data := request.path.startswith(API):
+                check_names((*request.query, *request.form), (*PURGE, CSRF_FIELD))
+            return purges.purge(self._stage, request, as_data=as_data)
         raise MissingError("There is no such page.")
 
     def _login(self, request: Request, visitor: Visitor) -> Answer:

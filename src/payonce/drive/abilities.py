@@ -14,6 +14,7 @@ from payonce.model.ports import (
     Asking,
     AsyncReading,
     Choosy,
+    Declining,
     Distant,
     Explaining,
     HandyReading,
@@ -57,6 +58,11 @@ def keeping(store: Store) -> Callable[[Ask, bytes, About], Reason | None]:
     if isinstance(store, Explaining):
         return lambda ask, blob, about: store.keep(ask.key.slot, blob, about)
     return lambda ask, blob, about: None if store.put(ask.key.slot, blob, about) else why.WRITE_FAULT
+
+
+def declining(store: object) -> Callable[[bytes, int], Reason | None]:
+    """What says, at once, why so many bytes would not be kept at a slot."""
+    return store.declines if isinstance(store, Declining) else lambda _slot, _size: None
 
 
 def absence(behind: object) -> Callable[[bytes], bool]:

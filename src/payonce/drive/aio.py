@@ -163,6 +163,9 @@ class AsyncPlayer:
     def _renew(self, effect: do.Renew, dialect: Dialect) -> None:
         self.flights.renew(effect, dialect)
 
+    def _declined(self, effect: do.Declined, _dialect: Dialect) -> Reason | None:
+        return self.reads.tiers.declines(effect.ask.key.slot, effect.size)
+
     # What may take a while.
 
     def _lookup(self, effect: do.Lookup, _face: Face | None) -> Awaitable[Entry | Reason]:
@@ -206,6 +209,7 @@ class AsyncPlayer:
 _SYNC: dict[type, Callable[..., Any]] = {
     do.Board: AsyncPlayer._board,  # noqa: SLF001 - the table is part of the class
     do.Renew: AsyncPlayer._renew,  # noqa: SLF001
+    do.Declined: AsyncPlayer._declined,  # noqa: SLF001
 }
 _ASYNC: dict[type, Callable[..., Any]] = {
     do.Lookup: AsyncPlayer._lookup,  # noqa: SLF001

@@ -156,6 +156,9 @@ class SyncPlayer:
             assert effect.flight.landing is not None
             return effect.flight.landing
 
+    def _declined(self, effect: do.Declined, _stage: _Stage) -> Reason | None:
+        return self.tiers.declines(effect.ask.key.slot, effect.size)
+
     def _pause(self, _effect: do.Pause, _stage: _Stage) -> None:
         pass  # threads take turns by themselves
 
@@ -182,6 +185,7 @@ _HOW: dict[type, Callable[..., Any]] = {
     do.Board: SyncPlayer._board,  # noqa: SLF001
     do.Renew: SyncPlayer._renew,  # noqa: SLF001
     do.Await: SyncPlayer._await,  # noqa: SLF001
+    do.Declined: SyncPlayer._declined,  # noqa: SLF001
     do.Land: SyncPlayer._land,  # noqa: SLF001
     do.Pause: SyncPlayer._pause,  # noqa: SLF001
 }

@@ -17,7 +17,7 @@ from math import inf
 from typing import Any
 
 from payonce.core.effects import Flight
-from payonce.drive.abilities import absence, asked_by_loops, distant, handy, keeping, offering, read_by_loops
+from payonce.drive.abilities import absence, asked_by_loops, declining, distant, handy, keeping, offering, read_by_loops
 from payonce.drive.changes import Changes
 from payonce.drive.newest import Newest
 from payonce.errors import NoneIdleError, StoreError
@@ -61,6 +61,7 @@ class Tiers:
         self._clock = clock
         self._absent = absence(behind)
         self._keep = keeping(self.keeper)
+        self.declines = declining(self.keeper)
         self._distant = distant(behind)
         self._loops = read_by_loops(behind)
         self._asks = asked_by_loops(behind)
@@ -128,8 +129,7 @@ class Tiers:
         if asks is None or not self.trusted:
             return self.look(ask)
         slot = ask.key.slot
-        blob = self.front.get(slot)
-        if blob is not None:
+        if (blob := self.front.get(slot)) is not None:
             return self.prove(ask, blob)
         later = asks.ask_for(slot)
         return self.look(ask) if later is None else later

@@ -24,6 +24,16 @@ class Explaining(Protocol):
 
 
 @runtime_checkable
+class Declining(Protocol):
+    """A store that often knows, before it is given an entry, that it would not take it."""
+
+    def declines(self, slot: bytes, size: int) -> Reason | None:
+        """Why `keep` would not take `size` bytes (0: it is not known how many) under `slot` now; None where it might.
+        At once; nothing is counted."""
+        ...
+
+
+@runtime_checkable
 class Notebook(Protocol):
     """A store that can also keep small named records for all processes that share it (figures of each worker)."""
 

@@ -17,6 +17,7 @@ import msgspec
 
 from payonce.core.keying import OPEN_SECRET, derive
 from payonce.errors import StoreUnavailableError
+from payonce.model import reason as why
 from payonce.model.call import Asked
 from payonce.model.entry import Entry, seal, unseal
 from payonce.model.ports import About, Clock, Recording, Row, Volume
@@ -82,11 +83,15 @@ class CassetteStore:
                     return None  # purged while it was under way: as if it had been kept, and deleted then
                 self._replace(slot, about, data)
         except OSError as error:
-            why = reason_of(error)
-            self.files.dropped[why.id] += 1
+            unkept = reason_of(error)
+            self.files.dropped[unkept.id] += 1
             self.files.fault(error, "what is new is not recorded")
-            return why
+            return unkept
         return None
+
+    def declines(self, slot: bytes, size: int) -> Reason | None:  # noqa: ARG002 - the port's signature
+        """Why nothing would be written; None where it might."""
+        return why.STORE_READ_ONLY if self.place.refusal() else None
 
     def delete(self, slot: bytes) -> None:
         """Forget `slot`."""

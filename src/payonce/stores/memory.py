@@ -95,6 +95,10 @@ class MemoryStore:
                 self._overflow()
             return None if slot in self._kept else reason.OVER_QUOTA
 
+    def declines(self, slot: bytes, size: int) -> reason.Reason | None:
+        """Why `size` bytes would not be taken; None where they might."""
+        return reason.ENTRY_TOO_LARGE if size + len(slot) + OVERHEAD > self._window_limit else None
+
     def offer(self, slot: bytes, value: bytes, about: About) -> None:
         """Keep what another store has and somebody has just asked for. Where something else would have to go for it, it
         has to be asked for again first, before as many others are as there are here: it would not have stayed until

@@ -159,15 +159,22 @@ class SharedStore:
     def keep(self, slot: bytes, value: bytes, about: About) -> reason.Reason | None:
         """Queue `value`; why not, counted, where it is too large, the server does not answer or the queue refuses."""
         live = self._live
-        why = reason.ENTRY_TOO_LARGE if len(value) > MOST_BYTES else None
-        if why is None and live.medium.trouble(slot):
-            why = reason.STORE_DOWN
+        why = self._unreached(slot, len(value))
         if why is not None:
             live.losses.add(why)
             return why
         why = live.queue.put(slot, value, about)
         live.keeper.start()
         return why
+
+    def declines(self, slot: bytes, size: int) -> reason.Reason | None:
+        """Why `size` bytes would not be taken now; None where they might."""
+        return self._unreached(slot, size) or self._live.queue.refusal
+
+    def _unreached(self, slot: bytes, size: int) -> reason.Reason | None:
+        if size > MOST_BYTES:
+            return reason.ENTRY_TOO_LARGE
+        return reason.STORE_DOWN if self._live.medium.trouble(slot) else None
 
     def delete(self, slot: bytes) -> None:
         """Queue a deletion; a get of this process sees it at once."""

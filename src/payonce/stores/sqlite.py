@@ -145,12 +145,16 @@ class SqliteStore:
         """Queue `value`; why not, counted, where it is too large, the queue is full or nothing can be written now."""
         live = self._live
         live.sieve.mark(slot)
-        if len(value) + ROW_OVERHEAD > self._largest:
+        if self._too_large(len(value)):
             live.losses.add(reason.ENTRY_TOO_LARGE)
             return reason.ENTRY_TOO_LARGE
         why = live.queue.put(slot, value, about)
         live.writer.start()
         return why
+
+    def declines(self, slot: bytes, size: int) -> reason.Reason | None:  # noqa: ARG002 - the port's signature
+        """Why `size` bytes would not be taken now; None where they might."""
+        return reason.ENTRY_TOO_LARGE if self._too_large(size) else self._live.queue.refusal
 
     def delete(self, slot: bytes) -> None:
         """Queue a deletion; a get of this process sees it at once."""
@@ -246,6 +250,9 @@ class SqliteStore:
         forks.forget(self)
         self._live.close(timeout)
         self._finalizer.detach()
+
+    def _too_large(self, size: int) -> bool:
+        return size + ROW_OVERHEAD > self._largest
 
     def _query(self, live: _Live, sql: str, args: tuple[apsw.SQLiteValue, ...]) -> list[tuple[apsw.SQLiteValue, ...]]:
         try:

@@ -105,6 +105,11 @@ class WriteQueue:
             self.losses.add(why)
         return why
 
+    @property
+    def refusal(self) -> reason.Reason | None:
+        """Why nothing is taken, whatever it is."""
+        return reason.WRITE_FAULT if self.closed else self.blocked
+
     def delete(self, slot: bytes) -> None:
         """Queue a deletion: always, it is small."""
         with self._changed:
@@ -234,10 +239,8 @@ class WriteQueue:
         self.nudge(hurry=True)
 
     def _refusal(self, slot: bytes, weight: int) -> reason.Reason | None:
-        if self.closed:
-            return reason.WRITE_FAULT
-        if self.blocked is not None:
-            return self.blocked
+        if (why := self.refusal) is not None:
+            return why
         old = self.pending.get(slot)
         if old is None and len(self.pending) >= self._max_rows:
             return reason.QUEUE_FULL

@@ -5,7 +5,7 @@ This room must never import pytest, nor know one store.
 
 from __future__ import annotations
 
-from payonce.model.ports import Explaining
+from payonce.model.ports import Declining, Explaining
 from payonce.testing.contract_place import StorePlace, check, slot_of
 
 
@@ -130,3 +130,8 @@ class EntryPromises(StorePlace):
                 check(
                     said is not None and store.dropped() == {said.id: 2}, "why it is refused is what it is counted as"
                 )
+            if isinstance(store, Declining):
+                before = store.dropped()
+                check(store.declines(slot_of("huge"), limit) is not None, "what would be refused is declined")
+                check(store.declines(slot_of("small"), 1) is None, "what would be taken is not declined")
+                check(store.dropped() == before, "what is declined is not counted")

@@ -22,9 +22,11 @@ from payonce.warming.words import (
     Request,
     Sent,
     Summary,
+    Trouble,
     Unread,
     Warmth,
     silent,
+    untroubled,
 )
 
 Send = Callable[[Request], Awaitable[Sent]]
@@ -34,8 +36,9 @@ Sleep = Callable[[float], Awaitable[None]]
 class Course:
     """One round of warming: what has been learnt so far."""
 
-    def __init__(self, tries: int, clock: Clock, on_done: OnDone) -> None:
+    def __init__(self, tries: int, clock: Clock, on_done: OnDone, trouble: Trouble) -> None:
         self.summary = Summary()
+        self._trouble = trouble
         self._tries = tries
         self._clock = clock
         self._on_done = on_done
@@ -46,7 +49,9 @@ class Course:
         return self._not_before - self._clock()
 
     def took(self, request: Request, sent: Sent, attempt: int) -> bool:
-        """Note what came of sending `request` for the `attempt`-th time; False where it is to be sent again."""
+        """Note what came of sending `request` for the `attempt`-th time; False where it is to be sent again. A store
+        that has lost something is trouble, and the sum says so from then on."""
+        self.summary.because = self.summary.because or self._trouble()
         if sent.paid and sent.status == 200:
             self.summary.cost += sent.cost or 0
             self.summary.unpriced += sent.cost is None
@@ -94,15 +99,16 @@ async def warm(
     sleep: Sleep = asyncio.sleep,
     on_done: OnDone = silent,
     stop: asyncio.Event | None = None,
+    trouble: Trouble = untroubled,
 ) -> Summary:
     """Send every request, `concurrency` at a time, until its answer is kept or can't be.
 
     Where the upstream says 429, 503 or 529, all wait as long as it asks, on `clock` by `sleep`. `on_done` is told of
-    each request when it is done. Once `stop` is set, nothing more is sent, and what is under way is finished.
-    `requests` is read as it goes.
+    each request when it is done. Once `stop` is set, nothing more is sent, and what is under way is finished; it is set
+    here where `trouble` has something to say. `requests` is read as it goes.
     """
     halt = stop or asyncio.Event()
-    course, source = Course(tries, clock, on_done), iter(requests)
+    course, source = Course(tries, clock, on_done, trouble), iter(requests)
 
     async def may_send() -> bool:
         while not halt.is_set() and (seconds := course.wait()) > 0:
@@ -122,7 +128,10 @@ async def warm(
             for attempt in range(1, tries + 1):
                 if isinstance(request, Unread) or not await may_send():
                     return course.stopped()
-                if course.took(request, await send(request), attempt):
+                done = course.took(request, await send(request), attempt)
+                if course.summary.because:
+                    halt.set()
+                if done:
                     break
         return None
 
@@ -142,12 +151,13 @@ def warm_threads(
     sleep: Callable[[float], object] | None = None,
     on_done: OnDone = silent,
     stop: threading.Event | None = None,
+    trouble: Trouble = untroubled,
 ) -> Summary:
     """As `warm`, in threads. `on_done` is called by one thread at a time. `sleep` may return early (a wait for `stop`,
     by default). An interrupt (Ctrl-C), or what `send`, `on_done` or `requests` raise, stops it and is raised once the
     calls under way have ended."""
     halt = stop or threading.Event()
-    crew = _Crew(requests, send, Course(tries, clock, on_done), tries, sleep or halt.wait, halt)
+    crew = _Crew(requests, send, Course(tries, clock, on_done, trouble), tries, sleep or halt.wait, halt)
     with ThreadPoolExecutor(max(1, concurrency), thread_name_prefix="payonce-warm") as pool:
         workers = [pool.submit(crew.work) for _ in range(max(1, concurrency))]
         try:
@@ -210,6 +220,9 @@ class _Crew:
                 return False
             sent = self._send(request)
             with self._lock:
-                if self.course.took(request, sent, attempt):
-                    break
+                done = self.course.took(request, sent, attempt)
+                if self.course.summary.because:
+                    self._halt.set()
+            if done:
+                break
         return True

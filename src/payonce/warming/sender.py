@@ -19,25 +19,12 @@ from payonce.core.tape import COMPLETE
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.performing import Turn
 from payonce.drive.sync import SyncPlayer
-from payonce.errors import StoreError, StoreUnavailableError
 from payonce.intake import Admitted, Bypassed, Intake, Refused
 from payonce.model.call import Ask, Headers
-from payonce.model.ports import Chronicle, Dialect, Distant, Head, Store
-from payonce.model.reason import Reason
+from payonce.model.ports import Dialect, Head
 from payonce.model.receipt import Outcome
-from payonce.stores.registry import unusable
+from payonce.warming.watch import sentence
 from payonce.warming.words import Request, Sent, Warmth
-
-
-def await_store(url: str, keeper: Store) -> None:
-    """Ask a store on servers for its epochs, and wait. Raises StoreUnavailableError where they can't be had: calls that
-    are made now would be paid for, and nothing of them kept."""
-    if isinstance(keeper, Distant) and isinstance(keeper, Chronicle):
-        try:
-            keeper.raised()
-        except StoreError as error:
-            why = unusable(url, error)
-            raise StoreUnavailableError(f"nothing was sent, as nothing would be kept: {why}") from error
 
 
 class Sender:
@@ -143,13 +130,6 @@ def _came_of(turn: Turn, outcome: Outcome, headers: Headers, now: float) -> Sent
         because = sentence(landing.reason if landing is not None else None)
     later = _later(head, now) if head is not None else None
     return Sent(Warmth.FAILED, because, status, cost, later, paid=turn.leader)
-
-
-def sentence(reason: Reason | None) -> str:
-    """What a reason says, and what to do."""
-    if reason is None:
-        return "the call did not end"
-    return reason.sentence + (f"; {reason.fix}" if reason.fix else "")
 
 
 class _Error(msgspec.Struct):

@@ -77,18 +77,19 @@ class Done:
 class Summary:
     """How it went. `cost` adds up, in billionths of a US dollar, what is known; `unpriced` counts the calls whose price
     is not; `failed` has the number of each request that is not warm, and why; `complete` is False where it was stopped
-    before the end."""
+    before the end; `because` says why the store made it stop, and is empty where it did not."""
 
     counts: Counter[Warmth] = field(default_factory=Counter)
     failed: list[tuple[int, str]] = field(default_factory=list)
     cost: int = 0
     unpriced: int = 0
     complete: bool = True
+    because: str = ""
 
     @property
     def warm(self) -> bool:
         """Whether every request is in the cache now."""
-        return self.complete and not self.failed
+        return self.complete and not (self.failed or self.because)
 
     @property
     def hits(self) -> int:
@@ -108,6 +109,15 @@ class Summary:
 
 OnDone = Callable[[Done, Summary], None]
 """Is told of each request that is done, and of the sum so far."""
+
+
+Trouble = Callable[[], str]
+"""Says why nothing more may be sent; empty as long as it may."""
+
+
+def untroubled() -> str:
+    """Nothing is wrong."""
+    return ""
 
 
 def silent(_done: Done, _summary: Summary) -> None:
