@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,7 +98,7 @@ def _held_by(process: Path) -> set[str]:
     """Where its open files lead. Processes come and go: one that is gone by now, or another's, holds nothing."""
     held = set()
     with suppress(OSError):
-        for link in os.listdir(process / "fd"):
+        for link in (process / "fd").iterdir():
             with suppress(OSError):
-                held.add(os.readlink(process / "fd" / link))
+                held.add(str(link.readlink()))
     return held
