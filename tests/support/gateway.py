@@ -131,7 +131,7 @@ def running_gateway(upstream: str | tuple[tuple[str, str], ...] = DEAD, **option
         yield RunningGateway(gateway, port, loops[0])
     finally:
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         listener.close()
         assert not thread.is_alive()
 
