@@ -17,9 +17,10 @@ from payonce.books.batch import Batch
 from payonce.books.clerk import Clerk, Limits
 from payonce.books.entering import enter
 from payonce.books.file import BooksFile, transaction
-from payonce.books.journal import WAITING, Billed, Journal
-from payonce.books.posting import FILED, ROWS, Posting
+from payonce.books.journal import WAITING, Billed, Journal, Landed
+from payonce.books.posting import FILED, PATIENCE, ROWS, Posting
 from payonce.books.reader import Reader, Which
+from payonce.books.schema import Scene
 from payonce.books.words import BY, Figures, Filed, Histogram
 from payonce.ledger.hits import SHOWN, HitBook, Told, summed
 from payonce.ledger.money import Bill
@@ -184,6 +185,35 @@ def test_the_same_call_told_of_in_either_order_and_late_is_counted_once(tmp_path
         desk.close()
     assert found[0] == found[1] == found[2]
     assert (found[0].calls, found[0].paid_nano, found[0].avoided_calls) == (1, 2_000_000, 3)
+
+
+def landed(number: int, at: float = NOON) -> Landed:
+    return Landed(at, Landing(entry_of().facts, None, 2.0), 0, number, Scene("tenant", "ns"), steered=True)
+
+
+def test_a_call_that_is_in_the_sums_is_entered_once_however_many_come_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("payonce.books.posting.OPEN", 4)
+    found, batch = Posting(SECRET), Batch()
+    for number in range(1, 11):
+        found.post([landed(number), billed(number, NOON)], batch)
+    found.settle(batch, NOON)
+    assert [call.request for call in batch.calls] == list(range(1, 11))
+    later = Batch()
+    found.settle(later, NOON + 60)
+    assert not later, "nothing is left to be looked at"
+
+
+def test_of_calls_that_lack_a_half_so_many_wait_and_the_oldest_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("payonce.books.posting.OPEN", 4)
+    found, batches = Posting(SECRET), [Batch() for _ in range(4)]
+    found.post([landed(number) for number in range(1, 11)], batches[0])
+    found.settle(batches[0], NOON + PATIENCE - 1)
+    found.post([billed(7, NOON)], batches[1])
+    found.settle(batches[1], NOON + PATIENCE - 1)
+    found.settle(batches[2], NOON + PATIENCE)
+    found.settle(batches[3], NOON + 60, last=True)
+    counted = [[call.request for call in batch.calls] for batch in batches]
+    assert counted == [[1, 2, 3, 4, 5, 6], [7], [8, 9, 10], []]
 
 
 def test_a_request_that_goes_past_the_cache_has_its_call_too(desk: Desk, clock: FakeClock) -> None:

@@ -199,6 +199,34 @@ def test_two_processes_that_see_a_change_at_once_retire_it_and_go_on(
     assert changes_in(count) == 2
 
 
+@pytest.mark.parametrize("before", [(), ("m/0",)], ids=["first sight", "change"])
+def test_what_two_processes_count_in_the_same_moment_is_kept_by_both(
+    before: tuple[str, ...], pair: Callable[[FakeClock], list[Gateway]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = FakeClock(NOW)
+    one, two = pair(clock)
+    for model in before:
+        one.ask("old", model)
+    clock.advance(SOON)
+    two.tiers.refresh()
+    keeper, raise_epoch = one.tiers.keeper, one.tiers.keeper.raise_epoch
+
+    def raise_after_the_other(scope: str, at_least: int = 0) -> int:
+        monkeypatch.undo()  # one has looked, and not counted yet: now two looks, counts and keeps
+        two.ask("of two", "m/1")
+        return raise_epoch(scope, at_least)
+
+    monkeypatch.setattr(keeper, "raise_epoch", raise_after_the_other)
+    one.ask("of one", "m/1")
+    for gateway in (one, two):
+        gateway.tiers.keeper.flush()
+        gateway.tiers.refresh()
+    for gateway in (one, two):
+        assert [gateway.serves(text) for text in ("of one", "of two", "old")] == [True, True, False]
+    [count] = [count for scope, count in one.tiers.current.items() if scope.startswith("answers:")]
+    assert changes_in(count) == 1 + len(before), "and it is one change"
+
+
 def test_a_change_right_after_a_model_was_first_seen_is_one() -> None:
     gateway = Gateway(None, FakeClock(NOW))
     gateway.ask("a", "m/1")

@@ -486,7 +486,7 @@ def test_recordings_go_to_a_database_and_come_back(
     Path("open.secret").chmod(0o600)
     database = ["--store", "sqlite:b.db", "--secret-file", "open.secret"]
     assert main(["import", "a.jsonl", *database]) == 0
-    settings = Settings(store="sqlite:b.db", secret_file="open.secret", share="cassette", cache="all")
+    settings = Settings(store="sqlite:b.db", secret_file="open.secret", share="cassette", cache="all", read_budget=20.0)
     with client(None, store=None, settings=settings) as c:
         assert post(c, authorization="Bearer any").content == recorded.content
     assert len(provider.requests) == 1

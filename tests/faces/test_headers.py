@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from payonce.testing.clock import FakeClock
 from tests.support.gateway import (
     PATH,
     STREAM_HEAD,
@@ -43,7 +44,7 @@ def _behaves(upstream: RawUpstream) -> None:
 
 @pytest.fixture(scope="module")
 def gateway(upstream: RawUpstream) -> Iterator[RunningGateway]:
-    with running_gateway(upstream.base_url) as running:
+    with running_gateway(upstream.base_url, clock=FakeClock()) as running:  # ages and lifetimes are what they are
         yield running
 
 

@@ -9,10 +9,13 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from payonce.gateway import deadlines
 from tests.support.gateway import (
+    AT_LAST,
     PATH,
     RawUpstream,
     Request,
@@ -32,7 +35,9 @@ TE = b"Transfer-Encoding: chunked"
 
 @pytest.fixture(scope="module", params=["lane", "story"])
 def gateway(request: pytest.FixtureRequest, upstream: RawUpstream) -> Iterator[RunningGateway]:
-    with running_gateway(upstream.base_url, fast_lane=request.param == "lane", max_body_bytes=1 << 20) as running:
+    options: dict[str, Any] = {"fast_lane": request.param == "lane", "max_body_bytes": 1 << 20}
+    with pytest.MonkeyPatch.context() as patch, running_gateway(upstream.base_url, **options) as running:
+        patch.setattr(deadlines, "LINGER_SECONDS", AT_LAST)  # who is refused may take its time to finish
         for _ in range(3):
             assert running.post(BODY).status == 200
         yield running
@@ -354,7 +359,7 @@ def test_an_error_is_never_taken_for_the_answer_to_an_earlier_request(
 
     def slowly(conn: socket.socket, request: Request) -> None:
         arrived.set()
-        go.wait(10)
+        go.wait(AT_LAST)
         answers()(conn, request)
 
     upstream.behave = slowly
@@ -364,7 +369,7 @@ def test_an_error_is_never_taken_for_the_answer_to_an_earlier_request(
             arrived.clear()
             with gateway.wire() as wire:
                 wire.send(post(ask(f"first, and slow {n}"), PATH, gateway.host))
-                assert arrived.wait(5)
+                assert arrived.wait(AT_LAST)
                 wire.send(tail)
                 assert wire.rest() == b""
     finally:

@@ -131,10 +131,14 @@ def told(gateway: RunningGateway, pieces: Sequence[bytes], count: int) -> list[t
         return [(reply.status, reply.body) for reply in replies]
 
 
-def read(gateway: RunningGateway, protocol: GatewayProtocol, *pieces: bytes) -> None:
-    """Each piece is one read of the connection."""
-    for piece in pieces:
-        gateway.run(partial(protocol.data_received, piece))
+def read(gateway: RunningGateway, protocol: GatewayProtocol, *pieces: bytes) -> list[int]:
+    """Each piece is one read of the connection; how many requests wait for their turn after each."""
+
+    def one(piece: bytes) -> int:
+        protocol.data_received(piece)
+        return len(protocol.pipeline)
+
+    return [gateway.run(partial(one, piece)) for piece in pieces]
 
 
 def cut(data: bytes, places: Sequence[int]) -> list[bytes]:

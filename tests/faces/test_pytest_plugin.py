@@ -81,7 +81,7 @@ class Project:
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), *sys.path]),
         }
         return subprocess.run(
-            command, cwd=self.path, env=os.environ | there | environ, capture_output=True, text=True, timeout=120
+            command, cwd=self.path, env=os.environ | there | environ, capture_output=True, text=True, timeout=240
         )
 
     def recordings(self, pattern: str = "**/cassettes/*/*.json") -> list[Path]:

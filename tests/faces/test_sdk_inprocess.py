@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,10 @@ from openai import AsyncOpenAI, OpenAI
 
 import payonce.httpx
 import payonce.httpx2
-from payonce import MissError
+from payonce import MissError, Settings
 from payonce.testing.sim import SimulatedProvider, running_sim
 from tests.support.gateway import running_gateway, until
-from tests.support.library import free_port
+from tests.support.library import patience, reached
 
 ASKED: dict[str, Any] = {
     "model": "sim/small",
@@ -91,7 +92,7 @@ def test_openai_says_what_it_wants_in_extra_headers(face: Any, sim: SimulatedPro
             assert raw.headers["cache-status"].startswith(expected)
 
 
-FAULTS = ("429", "500", "refused", "slow-first-byte=5", "stall=20", "cut=20", "reset=20", "200-error")
+FAULTS = ("429", "500", "refused", "slow-first-byte=60", "stall=20", "cut=20", "reset=20", "200-error")
 
 
 def what_happens(sdk: OpenAI, fault: str, stream: bool) -> Any:
@@ -110,9 +111,15 @@ def what_happens(sdk: OpenAI, fault: str, stream: bool) -> Any:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_openai_raises_what_it_raises_without_us(sim: SimulatedProvider, fault: str, stream: bool) -> None:
-    url = f"http://127.0.0.1:{free_port()}/v1" if fault == "refused" else sim.base_url
-    with httpx2.Client(timeout=0.3) as bare, payonce.httpx2.Client(timeout=0.3, store="memory:") as cached:
-        assert what_happens(open_ai(url, cached), fault, stream) == what_happens(open_ai(url, bare), fault, stream)
+    timeout = patience(httpx2, fault)
+    with (
+        reached(sim, fault) as url,
+        httpx2.Client(timeout=timeout) as bare,
+        payonce.httpx2.Client(timeout=timeout, store="memory:") as cached,
+        ThreadPoolExecutor() as beside,
+    ):
+        expected = beside.submit(what_happens, open_ai(url, bare), fault, stream)
+        assert what_happens(open_ai(url, cached), fault, stream) == expected.result()
 
 
 def test_openai_retries_as_without_us(sim: SimulatedProvider, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,11 +254,11 @@ def test_gateway_and_library_share_a_store_file(
 ) -> None:
     store = f"sqlite:{tmp_path}/shared.db"
     read: Callable[[Any], Any] = list if stream else (lambda answer: answer)
-    with running_gateway(sim.base_url, store=store, cache="deterministic", read_budget=10.0) as gateway:
+    with running_gateway(sim.base_url, store=store, cache="deterministic") as gateway:
         plain = OpenAI(base_url=gateway.base_url, api_key="sk-test", max_retries=0)
         by_gateway = read(plain.chat.completions.create(**ASKED, stream=stream))
         gateway.gateway.world.tiers.keeper.flush()
-        with face.Client(store=store) as client:
+        with face.Client(store=store, settings=Settings(read_budget=20.0)) as client:
             sdk = open_ai(sim, client)
             assert read(sdk.chat.completions.create(**ASKED, stream=stream)) == by_gateway
             by_library = read(sdk.chat.completions.create(**ASKED, stream=stream, seed=1))
@@ -272,7 +279,7 @@ def test_a_purge_elsewhere_is_seen(sim: SimulatedProvider, tmp_path: Path) -> No
         sdk = open_ai(sim, client)
         assert [ask(sdk)[0] for _ in range(3)] == ["payonce; fwd=miss; stored", "payonce; hit", "payonce; hit"]
         gateway.gateway.world.tiers.keeper.raise_epoch("all")
-        assert until(lambda: ask(sdk)[0] != "payonce; hit", 5.0)
+        assert until(lambda: ask(sdk)[0] != "payonce; hit")
 
 
 def test_the_figures_count_what_the_library_did(sim: SimulatedProvider, tmp_path: Path) -> None:
@@ -303,7 +310,7 @@ def run(code: str, sim: SimulatedProvider, folder: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
         cwd=folder,
         env=os.environ | {"XDG_CACHE_HOME": str(folder), "HTTP_PROXY": ""},
     )
@@ -320,8 +327,10 @@ def test_the_examples_of_the_page_run(sim: SimulatedProvider, tmp_path: Path, nu
 
 OPENING = """
 import sys, json
+from payonce import Settings
 from payonce.httpx2 import Client
-c = Client(store="sqlite:./c.db")
+def opened(): return Client(store="sqlite:./c.db", settings=Settings(read_budget=20.0))
+c = opened()
 url = "https://openrouter.ai/api/v1/chat/completions"
 said = [{"role": "user", "content": "q"}]
 body = json.dumps({"model": "sim/small", "temperature": 0, "messages": said, "stream": True})
@@ -349,7 +358,7 @@ def ask(number):
     return c.post(url, content=body.replace('"q"', f'"{number}"'), headers=headers | {"connection": "close"})
 ask(0)
 c.close()
-c = Client(store="sqlite:./c.db")
+c = opened()
 ask(0)
 child = os.fork()
 if not child:

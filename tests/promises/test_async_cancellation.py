@@ -22,6 +22,7 @@ import pytest
 from payonce.drive import tower
 from payonce.outgoing import AsyncSdkAnswer
 from tests.support.echo_upstream import EchoUpstream, misread
+from tests.support.library import auntil
 from tests.support.seeded import BUGS
 from tests.support.steps import cancelled_at, pool_of
 from tests.support.storms import LIBRARY_BUGS, content, request, verdict
@@ -48,12 +49,10 @@ async def nothing_lost(client: Any, pool: Any = None, others: Any = ()) -> Async
     world = client._transport.desk.lease.world
     player = world.aio()
     await player.drain(20, lambda _: True)
-    for _ in range(20):  # an answer that was given up is closed by a task of its own
-        await asyncio.sleep(0)
+    closing = player.flights.upstreams[""]._inner._closing
+    await auntil(lambda: not closing and not player.reads.under_way)  # each closes its answer in a task of its own
     assert len(player.tower) == 0
     assert not player.flights.tasks
-    assert player.reads.under_way == 0
-    assert not player.flights.upstreams[""]._inner._closing
     if pool is not None:
         assert pool.calls == pool.closed
         assert pool.free._value == pool.slots

@@ -89,6 +89,7 @@ async def weather(bug: str, requests: int, folder: Path) -> tuple[Counter[str], 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_twenty_thousand_requests_of_twenty_tenants_give_no_wrong_answer(tmp_path: Path) -> None:
     seen, upstream, gateway = await weather("none", 20_000, tmp_path)
     assert sum(seen.values()) == 20_000

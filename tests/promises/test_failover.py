@@ -44,6 +44,7 @@ def _one_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret.chmod(0o600)
     monkeypatch.setenv("PAYONCE_SECRET_FILE", str(secret))
     monkeypatch.setenv("PAYONCE_MEMORY_BYTES", "65536")  # so that most is read from the cluster
+    monkeypatch.setenv("PAYONCE_READ_BUDGET", "0.5")  # a busy machine is not a lost node
 
 
 @dataclass
@@ -208,11 +209,10 @@ async def test_a_control_wrong_answers_and_errors_are_seen(tmp_path: Path) -> No
     with redis_server(tmp_path) as server:
         async with gateways(tmp_path, server.url, "none", "none", "prompt-cut") as three:
             async with load(three[:2], tally):
-                await asyncio.sleep(1.0)
-            assert tally.right > CLIENTS
+                await until(lambda: tally.right > CLIENTS, 60.0)
             assert tally.errors == tally.wrong == 0
             async with load(three, tally):
-                await until(lambda: tally.wrong > 0, 20.0)
+                await until(lambda: tally.wrong > 0, 60.0)
                 assert tally.errors == 0
                 await three[0].kill()
-                await until(lambda: tally.errors > 0, 20.0)
+                await until(lambda: tally.errors > 0, 60.0)

@@ -152,7 +152,7 @@ def test_stats_metrics_books_and_the_providers_bill_say_the_same(
     store, day = f"sqlite:{tmp_path / 'cache.db'}", Day()
     with running_sim(meter=CacheMeter(), first_token=0.02) as sim:
         options = ("--port", "0", "--upstream", sim.base_url, "--store", store, "--workers", str(workers))
-        with GatewayChild(tmp_path, *options, PAYONCE_CACHE="deterministic", PAYONCE_READ_BUDGET="10") as child:
+        with GatewayChild(tmp_path, *options, PAYONCE_CACHE="deterministic") as child:
             play(child, day)
             seen: dict[str, float] = {}
 

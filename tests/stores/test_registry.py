@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from contextlib import closing
-from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -170,12 +169,78 @@ def test_a_memory_store_too_small_for_any_entry_is_refused() -> None:
         open_store("memory:", max_bytes=1000)
 
 
-def test_a_guest_package_brings_its_scheme(monkeypatch) -> None:
-    point = EntryPoint("guest", "payonce.stores.memory:open_memory", registry.GROUP)
-    monkeypatch.setattr(registry, "entry_points", lambda group, name=None: [point] if name in {None, "guest"} else [])
-    assert "guest" in schemes()
-    with closing(open_store("guest:")) as store:
+GUESTS = """
+from payonce.errors import StoreUnavailableError
+from payonce.stores.memory import MemoryStore
+
+def good(rest, *, clock, max_bytes): return MemoryStore(max_bytes, clock)
+def locked(rest, *, clock, max_bytes): raise StoreUnavailableError("the drawer is locked: unlock it")
+def raising(rest, *, clock, max_bytes): raise ValueError(f"there is no table {rest}")
+def bare(rest): return MemoryStore(1 << 20)
+def empty(rest, *, clock, max_bytes): return object()
+number = 5
+"""
+
+
+@pytest.fixture
+def guests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed package that brings stores, right ones and wrong ones."""
+    (tmp_path / "drawers.py").write_text(GUESTS)
+    names = ("good", "locked", "raising", "bare", "empty", "number", "unnamed")
+    points = [f"{name} = drawers:{name}" for name in names] + ["gone = drawers_gone:good"]
+    for package, its in (("drawers", [*points, "twice = drawers:good"]), ("other", ["twice = drawers:bare"])):
+        info = tmp_path / f"{package}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("\n".join(["[payonce.stores]", *its, ""]))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "drawers", raising=False)
+
+
+@pytest.mark.usefixtures("guests")
+def test_a_guest_package_brings_its_scheme() -> None:
+    assert "good" in schemes()
+    check_url("good:anything")
+    with closing(open_store("good:anything")) as store:
         assert isinstance(store, MemoryStore)
+    with pytest.raises(StoreUnavailableError, match="the drawer is locked: unlock it"):
+        open_store("locked:")
+
+
+@pytest.mark.usefixtures("guests")
+@pytest.mark.parametrize(
+    ("scheme", "said"),
+    [
+        ("gone", "drawers_gone:good can't be loaded (ModuleNotFoundError: No module named 'drawers_gone')"),
+        ("unnamed", "drawers:unnamed can't be loaded (AttributeError: "),
+        ("bare", "drawers:bare can't be called as (rest, *, clock, max_bytes) ("),
+        ("number", "drawers:number can't be called as (rest, *, clock, max_bytes) ("),
+    ],
+)
+def test_a_guest_that_could_open_no_store_is_refused_before_anything_starts(scheme: str, said: str) -> None:
+    for refuse in (check_url, open_store, lambda url: Settings(store=url)):
+        with pytest.raises(StoreUnknownError) as caught:
+            refuse(f"{scheme}://u:hunter2@h")
+        assert f"stores for {scheme}: are brought by drawers 1.0, but {said}" in str(caught.value)
+        assert "install another version of that package, or name another store" in str(caught.value)
+        assert "hunter2" not in str(caught.value)
+    [problem] = check(f'ttl = 5\nstore = "{scheme}:x"\n', "payonce.toml")
+    assert (problem.line, said in problem.message) == (2, True)
+
+
+@pytest.mark.usefixtures("guests")
+def test_a_guest_that_fails_or_gives_no_store_is_named() -> None:
+    with pytest.raises(StoreUnavailableError, match=r"drawers 1\.0 failed \(ValueError: there is no table …") as caught:
+        open_store("raising://u:hunter2@h")
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(StoreUnknownError, match="drawers:empty gives something of type object, which lacks get, put"):
+        open_store("empty:")
+
+
+@pytest.mark.usefixtures("guests")
+def test_a_scheme_that_two_packages_bring_is_refused() -> None:
+    with pytest.raises(StoreUnknownError, match=r"bring stores for twice: \(drawers 1\.0, other 1\.0\): uninstall all"):
+        check_url("twice:")
 
 
 @pytest.mark.parametrize(

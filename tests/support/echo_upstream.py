@@ -26,6 +26,8 @@ class EchoUpstream:
     kinds: dict[str, int] = field(default_factory=dict)
     port: int = 0
     gate: asyncio.Event | None = None
+    held: int = 0
+    """How many calls wait at the gate."""
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
@@ -66,8 +68,8 @@ class EchoUpstream:
         prompt = request["messages"][-1]["content"]
         whose = {"who": fields.get("authorization", ""), "prompt": prompt, "call": self.calls}
         await asyncio.sleep(self.delay * self._random.random())
-        if self.gate is not None and not request.get("stream"):
-            await self.gate.wait()
+        if not request.get("stream"):
+            await self._pass_gate()
         if fault == "429":
             writer.write(_whole(b"429 Too Many Requests", {"error": {"code": 429, "message": "slow down"}}))
         elif request.get("stream"):
@@ -98,8 +100,7 @@ class EchoUpstream:
             writer.write(_chunk({"id": f"gen-{whose['call']}", "choices": [{"index": 0, "delta": delta}], **extra}))
             await writer.drain()
             await asyncio.sleep(self.delay * self._random.random() / 2)
-            if self.gate is not None:
-                await self.gate.wait()
+            await self._pass_gate()
         else:
             stop = {"index": 0, "delta": {}, "finish_reason": "stop"}
             writer.write(_chunk({"id": f"gen-{whose['call']}", "choices": [stop], "usage": {"cost": 0.001}}))
@@ -107,6 +108,15 @@ class EchoUpstream:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
+
+    async def _pass_gate(self) -> None:
+        if self.gate is None or self.gate.is_set():
+            return
+        self.held += 1
+        try:
+            await self.gate.wait()
+        finally:
+            self.held -= 1
 
 
 def _answer(whose: dict[str, object]) -> dict[str, list[dict[str, object]]]:

@@ -28,6 +28,7 @@ import uvicorn
 from payonce.config import Settings
 from payonce.gateway import server as server_room
 from payonce.gateway.app import Gateway
+from payonce.model.ports import Clock
 
 PATH = "/api/v1/chat/completions"
 KEY = "sk-or-test"
@@ -36,6 +37,8 @@ DEAD = "http://127.0.0.1:9/api/v1"
 PATIENCE = 10.0
 """Seconds that a lookup of these gateways may take, unless a test says otherwise: a core that is busy with something
 else for the usual twentieth of a second makes no miss of a hit."""
+AT_LAST = 30.0
+"""Seconds in which what happens sooner or later has happened, on a busy machine too; never for how fast it is."""
 
 
 # ------------------------------------------------------------------------------------------ a gateway in a thread
@@ -63,9 +66,9 @@ class RunningGateway:
         async def on_loop() -> Any:
             return call()
 
-        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result(30)
+        return asyncio.run_coroutine_threadsafe(on_loop(), self.loop).result(AT_LAST)
 
-    def until(self, true: Callable[[], bool], seconds: float = 20.0) -> bool:
+    def until(self, true: Callable[[], bool], seconds: float = AT_LAST) -> bool:
         """Whether `true` (asked on the gateway's loop) comes to hold."""
         return until(lambda: self.run(true), seconds)
 
@@ -80,10 +83,10 @@ class RunningGateway:
 
         return int(self.run(count))
 
-    def wire(self, timeout: float = 5.0) -> Wire:
+    def wire(self, timeout: float = AT_LAST) -> Wire:
         return Wire(self.port, timeout)
 
-    def talk(self, *pieces: bytes, timeout: float = 5.0, eof: bool = False) -> bytes:
+    def talk(self, *pieces: bytes, timeout: float = AT_LAST, eof: bool = False) -> bytes:
         """Everything that comes back for these writes until the gateway closes the connection."""
         with self.wire(timeout) as wire:
             for piece in pieces:
@@ -100,7 +103,9 @@ class RunningGateway:
 
 
 @contextlib.contextmanager
-def running_gateway(upstream: str | tuple[tuple[str, str], ...] = DEAD, **options: Any) -> Iterator[RunningGateway]:
+def running_gateway(
+    upstream: str | tuple[tuple[str, str], ...] = DEAD, *, clock: Clock = time.time, **options: Any
+) -> Iterator[RunningGateway]:
     """A gateway under uvicorn on a free loopback port, with these settings; caching all that may be, in memory."""
     chosen: dict[str, Any] = {"store": "memory:", "cache": "all", "ttl_jitter": 0.0, "drain_timeout": 1.0}
     chosen["read_budget"] = PATIENCE
@@ -114,6 +119,7 @@ def running_gateway(upstream: str | tuple[tuple[str, str], ...] = DEAD, **option
     port = listener.getsockname()[1]
     config.load()
     gateway: Gateway = config.loaded_app  # type: ignore[assignment]
+    gateway.clock = clock
     server = uvicorn.Server(config)
     loops: list[asyncio.AbstractEventLoop] = []
     start = gateway.start
@@ -131,7 +137,7 @@ def running_gateway(upstream: str | tuple[tuple[str, str], ...] = DEAD, **option
         yield RunningGateway(gateway, port, loops[0])
     finally:
         server.should_exit = True
-        thread.join(60)
+        thread.join(AT_LAST)
         listener.close()
         assert not thread.is_alive()
 
@@ -152,7 +158,7 @@ def _secret() -> Path:
 _secret_folder: Path | None = None
 
 
-def until(true: Callable[[], bool], seconds: float = 20.0) -> bool:
+def until(true: Callable[[], bool], seconds: float = AT_LAST) -> bool:
     """Whether `true` comes to hold within that time."""
     end = time.monotonic() + seconds
     while not true():
@@ -203,7 +209,7 @@ class GatewayChild:
         self.process.send_signal(signal.SIGTERM)
         return self.end()
 
-    def end(self, timeout: float = 30) -> int:
+    def end(self, timeout: float = 60) -> int:
         """Wait for it to end; its output is then in `out` and `err`."""
         try:
             self.out, self.err = self.process.communicate(timeout=timeout)
@@ -221,7 +227,7 @@ class GatewayChild:
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.port}/api/v1"
 
-    def wire(self, timeout: float = 10.0) -> Wire:
+    def wire(self, timeout: float = AT_LAST) -> Wire:
         return Wire(self.port, timeout)
 
     def post(self, body: bytes | Mapping[str, Any], path: str = PATH, **fields: str) -> Reply:
@@ -296,7 +302,7 @@ class Reply:
 class Wire:
     """A client connection of which every byte counts."""
 
-    def __init__(self, port: int, timeout: float = 5.0, receive_buffer: int = 0) -> None:
+    def __init__(self, port: int, timeout: float = AT_LAST, receive_buffer: int = 0) -> None:
         self.sock = socket.socket()
         self.sock.settimeout(timeout)
         if receive_buffer:
@@ -469,7 +475,7 @@ def raw_upstream(behave: Behaviour, port: int = 0) -> Iterator[RawUpstream]:
 
         def serve(conn: socket.socket) -> None:
             with conn:
-                conn.settimeout(20)
+                conn.settimeout(AT_LAST)
                 with contextlib.suppress(OSError, EOFError):
                     request = _read_request(conn)
                     upstream.requests.append(request)
@@ -524,7 +530,7 @@ def _read_request(conn: socket.socket) -> Request:
     return request
 
 
-def until_gone(conn: socket.socket, upstream_gone: threading.Event, seconds: float = 10.0) -> None:
+def until_gone(conn: socket.socket, upstream_gone: threading.Event, seconds: float = AT_LAST) -> None:
     """Wait until the gateway hangs up, and say so."""
     conn.settimeout(seconds)
     try:

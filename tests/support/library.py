@@ -14,6 +14,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,8 +24,10 @@ import pytest
 from payonce import MissError, Settings, SettingsError, StoreUnknownError
 from payonce.library import open_worlds
 from payonce.testing.clock import FakeClock
-from payonce.testing.sim import SimulatedProvider, running_sim
+from payonce.testing.sim import SimulatedProvider
 from tests.support.asgi import answer
+from tests.support.gateway import STREAM_HEAD, RawUpstream, Request, chunk, good, good_stream, raw_upstream, whole
+from tests.support.servers import free_ports, release
 
 URL = "https://llm.example/api/v1"
 HEADERS = {"authorization": "Bearer k", "content-type": "application/json"}
@@ -46,9 +49,10 @@ class Scripted:
         self.gate: threading.Event | None = None
 
     def __call__(self, request: Any) -> Any:
+        gate = self.gate  # before the request is told: who sees it may set another gate for the next
         self.requests.append(request)
-        if self.gate is not None:
-            assert self.gate.wait(10)
+        if gate is not None:
+            assert gate.wait(30)
         if self.fail is not None:
             raise self.fail
         _, page = answer(len(self.requests), self.status)
@@ -88,11 +92,6 @@ class LibrarySuite:
 
             yield make
         assert open_worlds() == 0
-
-    @pytest.fixture
-    def sim(self) -> Iterator[SimulatedProvider]:
-        with running_sim() as sim:
-            yield sim
 
     def post(self, client: Any, content: bytes | None = None, url: str = URL, **headers: str) -> Any:
         named = HEADERS | {name.replace("_", "-"): value for name, value in headers.items()}
@@ -288,7 +287,7 @@ class LibrarySuite:
     def test_an_exception_is_the_leaders_and_its_equal_the_followers(
         self, client: Callable[..., Any], script: Scripted
     ) -> None:
-        c = client()
+        c = client(timeout=30)
         cause = OSError("no route")
         script.fail, script.gate = self.mod.ConnectError("refused"), threading.Event()
         script.fail.__cause__ = cause
@@ -307,7 +306,7 @@ class LibrarySuite:
         until(lambda: player.world is not None and any(f.followers == 19 for f in player.world.sync.tower))
         script.gate.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(30)
         assert len(script.requests) == 1
         assert {type(error) for _, error in caught} == {self.mod.ConnectError}
         assert sum(error is script.fail for _, error in caught) == 1
@@ -332,7 +331,7 @@ class LibrarySuite:
             def __init__(self, one: int, two: int) -> None:
                 super().__init__("odd")
 
-        c = client()
+        c = client(timeout=30)
         script.fail, script.gate = OddError(1, 2), threading.Event()
         caught: list[BaseException] = []
 
@@ -349,7 +348,7 @@ class LibrarySuite:
         until(lambda: lease.world is not None and any(f.followers == 2 for f in lease.world.sync.tower))
         script.gate.set()
         for thread in threads:
-            thread.join(10)
+            thread.join(30)
         assert caught == [script.fail] * 3
 
     def test_without_room_for_a_flight_the_call_passes(self, client: Callable[..., Any], script: Scripted) -> None:
@@ -361,7 +360,7 @@ class LibrarySuite:
         gate, script.gate = script.gate, None
         assert status(self.post(c, body("two"))) == "payonce; fwd=bypass; detail=flights-full"
         gate.set()
-        leader.join(10)
+        leader.join(30)
 
     async def test_without_room_for_a_flight_a_task_passes(self) -> None:
         gate, calls = asyncio.Event(), []
@@ -412,8 +411,8 @@ class LibrarySuite:
         original = script.requests
         script.requests = _Watched(original, heal)  # the first call fails, the next one does not
         script.gate.set()
-        leader.join(10)
-        follower.join(10)
+        leader.join(30)
+        follower.join(30)
         assert seen
         assert seen[0].status_code == 200
         assert len(script.requests) == 2
@@ -428,7 +427,7 @@ class LibrarySuite:
             c.post(f"{URL}/chat/completions", content=body(), headers=HEADERS, timeout=0.01)
         assert caught.value.request is not None
         script.gate.set()
-        leader.join(10)
+        leader.join(30)
         assert status(self.post(c)).startswith("payonce; hit")
 
     @pytest.mark.parametrize("code", [400, 401, 429, 500])
@@ -443,28 +442,30 @@ class LibrarySuite:
 
     # ------------------------------------------------------------------------------------ over real sockets
 
-    FAULTS = ("cut=10", "reset=10", "stall=10", "slow-first-byte=5", "429", "500", "gzip", "html", "refused")
+    FAULTS = ("cut=10", "reset=10", "stall=10", "slow-first-byte=60", "429", "500", "gzip", "html", "refused")
 
     @pytest.mark.parametrize("stream", [True, False])
     @pytest.mark.parametrize("fault", FAULTS)
     def test_a_caller_sees_what_it_would_see_without_us(
         self, client: Callable[..., Any], sim: SimulatedProvider, fault: str, stream: bool
     ) -> None:
-        url = f"http://127.0.0.1:{free_port()}/api/v1" if fault == "refused" else sim.base_url
-        with self.mod.Client(timeout=0.3) as bare:
-            expected = self.outcome(bare, url, fault, stream)
-        assert self.outcome(client(transport=None, timeout=0.3), url, fault, stream) == expected
+        timeout = patience(self.mod, fault)
+        with reached(sim, fault) as url, self.mod.Client(timeout=timeout) as bare, ThreadPoolExecutor() as beside:
+            expected = beside.submit(self.outcome, bare, url, fault, stream)
+            assert self.outcome(client(transport=None, timeout=timeout), url, fault, stream) == expected.result()
 
     @pytest.mark.parametrize("stream", [True, False])
     @pytest.mark.parametrize("fault", FAULTS)
     async def test_a_task_sees_what_it_would_see_without_us(
         self, sim: SimulatedProvider, tmp_path: Path, fault: str, stream: bool
     ) -> None:
-        url = f"http://127.0.0.1:{free_port()}/api/v1" if fault == "refused" else sim.base_url
-        async with self.mod.AsyncClient(timeout=0.3) as bare:
-            expected = await self.async_outcome(bare, url, fault, stream)
-        async with self.ours.AsyncClient(timeout=0.3, store=f"sqlite:{tmp_path}/c.db") as cached:
-            assert await self.async_outcome(cached, url, fault, stream) == expected
+        timeout = patience(self.mod, fault)
+        ours = self.ours.AsyncClient(timeout=timeout, store=f"sqlite:{tmp_path}/c.db")
+        with reached(sim, fault) as url:
+            async with self.mod.AsyncClient(timeout=timeout) as bare, ours as cached:
+                both = [self.async_outcome(one, url, fault, stream) for one in (cached, bare)]
+                seen, expected = await asyncio.gather(*both)
+                assert seen == expected
 
     def outcome(self, client: Any, url: str, fault: str, stream: bool) -> Any:
         """Status, body and the exception's type and cause; each answer's own number left out."""
@@ -547,61 +548,73 @@ class LibrarySuite:
             said = status(await self.apost(c, body(stream=True), sim.base_url))
             assert said == "payonce; fwd=miss; stored", "its place in the pool is free again"
 
-    async def test_a_stream_that_stalls_is_given_up_by_a_follower_with_less_time(self) -> None:
-        with running_sim() as sim:
-            where = f"{sim.base_url}/chat/completions"
-            stalling = HEADERS | {"x-sim-fault": "stall=60"}
-            async with self.ours.AsyncClient(store="memory:", timeout=5) as c:
-                async with c.stream("POST", where, content=body(stream=True), headers=stalling) as leader:
-                    assert leader.status_code == 200
-                    with pytest.raises(self.mod.ReadTimeout, match="stalled"):
-                        await c.post(where, content=body(stream=True), headers=stalling, timeout=0.05)
-                    assert len(sim.calls) == 1
-                await c._transport.desk.lease.world.aio().drain(0.0, lambda _: True)
-
-    def test_a_thread_gives_up_a_stream_that_stalls(self, client: Callable[..., Any], sim: SimulatedProvider) -> None:
+    async def test_a_stream_that_stalls_is_given_up_by_a_follower_with_less_time(self, sim: SimulatedProvider) -> None:
         where = f"{sim.base_url}/chat/completions"
         stalling = HEADERS | {"x-sim-fault": "stall=60"}
-        c = client(transport=None, timeout=1.0)
-        with c.stream("POST", where, content=body(stream=True), headers=stalling) as leader:
-            assert leader.status_code == 200
-            with pytest.raises(self.mod.ReadTimeout, match="stalled"):
-                c.post(where, content=body(stream=True), headers=stalling, timeout=0.05)
-            assert len(sim.calls) == 1
+        async with self.ours.AsyncClient(store="memory:", timeout=60) as c:
+            async with c.stream("POST", where, content=body(stream=True), headers=stalling) as leader:
+                assert leader.status_code == 200
+                with pytest.raises(self.mod.ReadTimeout, match="stalled"):
+                    await c.post(where, content=body(stream=True), headers=stalling, timeout=0.05)
+                assert len(sim.calls) == 1
+            await c._transport.desk.lease.world.aio().drain(0.0, lambda _: True)
+
+    def test_a_thread_gives_up_a_stream_that_stalls(self, client: Callable[..., Any]) -> None:
+        go = threading.Event()
+        with held_upstream(go) as upstream:
+            where = f"{upstream.base_url}/chat/completions"
+            c = client(transport=None, timeout=60)
+            with c.stream("POST", where, content=body(stream=True), headers=HEADERS) as leader:
+                assert leader.status_code == 200
+                with pytest.raises(self.mod.ReadTimeout, match="stalled"):
+                    c.post(where, content=body(stream=True), headers=HEADERS, timeout=0.05)
+                go.set()
+            assert len(upstream.requests) == 1
 
     def test_the_first_byte_is_not_held_back(self, client: Callable[..., Any]) -> None:
-        with running_sim(first_token=0.2, tokens_per_second=50) as sim:
-            c = client(transport=None)
-            with c.stream("POST", f"{sim.base_url}/chat/completions", content=body(stream=True), headers=HEADERS) as r:
-                arrived = [sim.in_flight for _ in r.iter_raw()]
-        assert arrived[0] == 1, "the first chunk came while the provider was still at it"
-        assert len(arrived) > 5
+        go = threading.Event()
+        with held_upstream(go) as upstream:
+            c, arrived = client(transport=None, timeout=60), b""
+            where = f"{upstream.base_url}/chat/completions"
+            with c.stream("POST", where, content=body(stream=True), headers=HEADERS) as r:
+                for part in r.iter_raw():
+                    arrived += part
+                    go.set()  # the provider goes on when the first part has come, and not before
+        assert arrived == b"".join(good_stream())
 
     @pytest.mark.parametrize("stream", [True, False])
     def test_fifty_threads_make_one_call(self, client: Callable[..., Any], stream: bool) -> None:
-        with running_sim(first_token=0.5) as sim:
-            c = client(transport=None)
+        go = threading.Event()
+        with held_upstream(go) as upstream:
+            c = client(transport=None, timeout=60)
             seen: list[Any] = []
 
             def one() -> None:
-                seen.append(self.post(c, body(stream=stream), sim.base_url))
+                seen.append(self.post(c, body(stream=stream), upstream.base_url))
 
             threads = [threading.Thread(target=one) for _ in range(50)]
             for thread in threads:
                 thread.start()
+            lease = c._transport.desk.lease
+            until(lambda: lease.world is not None and any(f.followers == 49 for f in lease.world.sync.tower))
+            go.set()
             for thread in threads:
                 thread.join(30)
-            assert sim.bill.requests == 1
+            assert len(upstream.requests) == 1
         assert len({response.content for response in seen}) == 1
-        assert sum(status(response) == "payonce; fwd=miss; collapsed" for response in seen) > 25
+        assert sum(status(response) == "payonce; fwd=miss; collapsed" for response in seen) == 49
 
     async def test_fifty_tasks_make_one_call(self, tmp_path: Path) -> None:
-        with running_sim(first_token=0.3) as sim:
-            async with self.ours.AsyncClient(store=f"sqlite:{tmp_path}/c.db") as c:
-                seen = await asyncio.gather(
-                    *(self.apost(c, body(stream=number % 2 == 0), sim.base_url) for number in range(50))
-                )
-            assert sim.bill.requests == 2
+        go = threading.Event()
+        with held_upstream(go) as upstream:
+            async with self.ours.AsyncClient(store=f"sqlite:{tmp_path}/c.db", timeout=60) as c:
+                asked = (self.apost(c, body(stream=number % 2 == 0), upstream.base_url) for number in range(50))
+                tasks = [asyncio.ensure_future(one) for one in asked]
+                lease = c._transport.desk.lease
+                await auntil(lambda: lease.world and [f.followers for f in lease.world.aio().tower] == [24, 24])
+                go.set()
+                seen = await asyncio.gather(*tasks)
+            assert len(upstream.requests) == 2
         assert len({response.content for response in seen}) == 2
 
     async def apost(self, client: Any, content: bytes | None = None, url: str = URL, **headers: str) -> Any:
@@ -683,11 +696,12 @@ class LibrarySuite:
             call.send(None)
         assert "trio" in str(caught.value)
 
-    async def test_a_stream_that_is_dropped_does_not_keep_its_place(self, tmp_path: Path) -> None:
-        with running_sim(tokens_per_second=200) as sim:
-            async with self.ours.AsyncClient(store="memory:") as c:
+    async def test_a_stream_that_is_dropped_does_not_keep_its_place(self) -> None:
+        go = threading.Event()
+        with held_upstream(go) as upstream:
+            async with self.ours.AsyncClient(store="memory:", timeout=60) as c:
                 request = c.build_request(
-                    "POST", f"{sim.base_url}/chat/completions", content=body(stream=True), headers=HEADERS
+                    "POST", f"{upstream.base_url}/chat/completions", content=body(stream=True), headers=HEADERS
                 )
                 response = await c.send(request, stream=True)
                 world = c._transport.desk.lease.world
@@ -695,10 +709,10 @@ class LibrarySuite:
                 assert len(flight.tape.readers) >= 1
                 del response
                 gc.collect()
-                await world.aio().drain(10, lambda _: True)
-                await asyncio.sleep(0)
-                assert not flight.tape.readers
-                assert status(await self.apost(c, body(stream=True), sim.base_url)).startswith("payonce; hit")
+                go.set()
+                await world.aio().drain(30, lambda _: True)
+                await auntil(lambda: not flight.tape.readers)
+                assert status(await self.apost(c, body(stream=True), upstream.base_url)).startswith("payonce; hit")
 
     # ------------------------------------------------------------------------------------ clients, worlds, mistakes
 
@@ -786,14 +800,44 @@ def headers(fault: str) -> dict[str, str]:
     return HEADERS if fault == "refused" else HEADERS | {"x-sim-fault": fault}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def patience(mod: Any, fault: str) -> Any:
+    """Time enough for all but what has to end by a timeout; of a stall, the beginning has to come before it."""
+    waits = {"stall": 1.0, "slow-first-byte": 0.1}
+    return mod.Timeout(30.0, read=waits.get(fault.partition("=")[0], 30.0))
 
 
-def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
+@contextlib.contextmanager
+def reached(sim: SimulatedProvider, fault: str) -> Iterator[str]:
+    """The base URL at which there is this fault: that of `sim`, or one at which nobody listens while the block runs."""
+    if fault != "refused":
+        yield sim.base_url
+        return
+    [port] = free_ports(1)
+    try:
+        yield f"http://127.0.0.1:{port}/api/v1"
+    finally:
+        release(port)
+
+
+@contextlib.contextmanager
+def held_upstream(go: threading.Event) -> Iterator[RawUpstream]:
+    """One whose answers wait for `go`; streams do so after their head and first event."""
+
+    def behave(conn: socket.socket, request: Request) -> None:
+        stream, (first, *rest) = json.loads(request.body).get("stream"), good_stream()
+        if stream:
+            conn.sendall(STREAM_HEAD + chunk(first))
+        assert go.wait(60)
+        conn.sendall(b"".join(map(chunk, rest)) + b"0\r\n\r\n" if stream else whole(good()))
+
+    with raw_upstream(behave) as upstream:
+        try:
+            yield upstream
+        finally:
+            go.set()
+
+
+def until(true: Callable[[], Any], seconds: float = 30.0) -> None:
     """Waits for `true` to hold."""
     waiting = threading.Event()
     for _ in range(int(seconds / 0.005)):
@@ -803,7 +847,7 @@ def until(true: Callable[[], Any], seconds: float = 10.0) -> None:
     raise AssertionError("it never came to hold")
 
 
-async def auntil(true: Callable[[], Any], seconds: float = 10.0) -> None:
+async def auntil(true: Callable[[], Any], seconds: float = 30.0) -> None:
     """Waits for `true` to hold, on the loop."""
     for _ in range(int(seconds / 0.001)):
         if true():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,7 @@ class RawClient:
         rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
         ends = f"{self.port:04X}", f"{mine:04X}"
         inodes = {f"socket:[{row[9]}]" for row in rows if (row[1][-4:], row[2][-4:]) == ends}
-        return {int(held.parts[2]) for held in Path("/proc").glob("[0-9]*/fd/*") if _reads(held) in inodes}
+        return {int(process.name) for process in Path("/proc").glob("[0-9]*") if inodes & _held_by(process)}
 
     def leave(self) -> None:
         """Break the connection off."""
@@ -93,9 +94,11 @@ class RawClient:
         return Seen(status, fields, body, whole=True)
 
 
-def _reads(link: Path) -> str:
-    """Where a link leads; nowhere, if it is gone by now or another's."""
-    try:
-        return str(link.readlink())
-    except OSError:
-        return ""
+def _held_by(process: Path) -> set[str]:
+    """Where its open files lead. Processes come and go: one that is gone by now, or another's, holds nothing."""
+    held = set()
+    with suppress(OSError):
+        for link in (process / "fd").iterdir():
+            with suppress(OSError):
+                held.add(str(link.readlink()))
+    return held

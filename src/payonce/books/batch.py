@@ -32,7 +32,8 @@ class CallRow:
     filed: bool = True
     """Whether it gets a row of its own."""
     row: int | None = None
-    counted: set[str] = field(default_factory=set)
+    landed_counted: bool = False
+    billed_counted: bool = False
     """Which halves are in the sums."""
 
     @property
@@ -41,6 +42,11 @@ class CallRow:
         if self.landed is None:
             return self.billed is not None and not self.billed.steering.cacheable
         return self.billed is not None or not self.landed.steered
+
+    @property
+    def due(self) -> bool:
+        """Whether a half is not in the sums yet."""
+        return (self.landed is not None) > self.landed_counted or (self.billed is not None) > self.billed_counted
 
     @property
     def scene(self) -> Scene:

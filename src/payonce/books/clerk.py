@@ -27,7 +27,7 @@ from payonce.model.ports import Clock
 
 TICK: Final = 1.0
 """Seconds between two postings."""
-SLICE: Final = 500
+SLICE: Final = 100
 """So many happenings are posted before others have their turn."""
 HELD: Final = 40
 """So many batches are held on to while they can't be written."""

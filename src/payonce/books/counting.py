@@ -34,12 +34,12 @@ def add_hits(sums: Counter[str], hits: HitSums) -> None:
 
 def count_call(batch: Batch, call: CallRow) -> None:
     """Enter what is new of a call."""
-    scene, fresh = call.scene, not call.counted
+    scene, fresh = call.scene, not (call.landed_counted or call.billed_counted)
     passed = call.landed is None and call.billed is not None and not call.billed.steering.cacheable
     outcome = PASSED if passed else CALL
-    if call.landed is not None and "landed" not in call.counted:
-        _count_landing(batch, call, scene, outcome)
-    if call.billed is not None and "billed" not in call.counted:
+    if call.landed is not None and not call.landed_counted:
+        _count_landing(batch, call.landed, scene, outcome, fresh=fresh)
+    if call.billed is not None and not call.billed_counted:
         _count_bill(batch.at(call.billed.at, scene, outcome, ""), call.billed)
         if call.billed.session:
             batch.turns.append(call.billed)
@@ -47,17 +47,15 @@ def count_call(batch: Batch, call: CallRow) -> None:
             batch.at(call.billed.at, scene, outcome, "")["calls"] += 1
     elif fresh and call.landed is not None and not call.landed.steered:
         _count_facts(batch.at(call.landed.at, scene, outcome, ""), call.landed)
-    call.counted = {name for name in ("landed", "billed") if getattr(call, name) is not None}
+    call.landed_counted, call.billed_counted = call.landed is not None, call.billed is not None
     if call.filed:
         batch.calls.append(call)
 
 
-def _count_landing(batch: Batch, call: CallRow, scene: Scene, outcome: str) -> None:
-    landed = call.landed
-    assert landed is not None
+def _count_landing(batch: Batch, landed: Landed, scene: Scene, outcome: str, *, fresh: bool) -> None:
     landing = landed.landing
     sums = batch.at(landed.at, scene, outcome, landing.reason.id if landing.reason is not None else "")
-    if not call.counted:
+    if fresh:
         sums["calls"] += 1
     sums["call_ns"] += round(landing.took * 1e9)
     sums["kept"] += landing.reason is None

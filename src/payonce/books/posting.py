@@ -45,6 +45,8 @@ class Posting:
         self.unfiled = 0
         """How many receipts and calls are in the sums only."""
         self._open: OrderedDict[int, CallRow] = OrderedDict()
+        self._waiting: list[CallRow] = []
+        """Those that had one half when they were last looked at, oldest first."""
         self._filed = self._receipts = self._calls = 0
         self._how: dict[type, Callable[[Batch, Any], None]] = {
             Answered: self._answered,
@@ -64,13 +66,16 @@ class Posting:
         """Add the calls that have waited long enough for their other half; with `last`, all of them. Begins a new
         second's share of rows."""
         self._filed = self._receipts = self._calls = 0
-        for call in self._open.values():
-            halves = {name for name in ("landed", "billed") if getattr(call, name) is not None}
-            if halves - call.counted and (last or now - call.since >= PATIENCE):
+        due = [call for call in self._waiting if call.due]
+        most = 0 if last else OPEN
+        self._waiting = []
+        for number, call in enumerate(due):
+            if len(due) - number > most or now - call.since >= PATIENCE:
                 count_call(batch, call)
+            else:
+                self._waiting.append(call)
         while len(self._open) > OPEN:
-            _, oldest = self._open.popitem(last=False)
-            count_call(batch, oldest)
+            self._open.popitem(last=False)
 
     def _served(self, batch: Batch, event: Served) -> None:
         self._spread(batch, event.at, event.told.histogram)
@@ -156,3 +161,5 @@ class Posting:
             call.billed = event
         if call.whole or not event.request:
             count_call(batch, call)
+        else:
+            self._waiting.append(call)

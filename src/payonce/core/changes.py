@@ -14,8 +14,9 @@ from blake3 import blake3
 from payonce.core.effects import Story, Witness
 from payonce.model.call import Ask
 from payonce.model.entry import Facts
+from payonce.model.scopes import ROOM_BITS
 
-_ROOM_BITS, _MARK_BITS = 8, 24
+_MARK_BITS = 24
 MOST_CHANGES = 1 << 21
 """With a mark and the room they stay below 2**53, up to which every store counts exactly."""
 FIRST_PAUSE, LONGEST_PAUSE = 600.0, 28 * 86400.0
@@ -41,13 +42,13 @@ def mark(said: str) -> int:
 
 def changes_in(count: int) -> int:
     """How often a name's model has changed, the first time it was seen included."""
-    return count >> (_MARK_BITS + _ROOM_BITS)
+    return count >> (_MARK_BITS + ROOM_BITS)
 
 
 def standing(count: int, born: int, said: str, name: str) -> Standing:
     """How an answer stands, of which `said` tells who made it: `count` is its name's now, `born` was it when its call
     took off. A name that was never counted is answered by the model of that name."""
-    present = count >> _ROOM_BITS & ((1 << _MARK_BITS) - 1) if count else mark(name)
+    present = count >> ROOM_BITS & ((1 << _MARK_BITS) - 1) if count else mark(name)
     if present == mark(said):
         return Standing.SAME
     return Standing.LATE if count != born else Standing.CHANGED
@@ -55,7 +56,7 @@ def standing(count: int, born: int, said: str, name: str) -> Standing:
 
 def changed(count: int, said: str) -> int:
     """The count of a name that is answered by `said` from now on."""
-    return (changes_in(count) + 1) << (_MARK_BITS + _ROOM_BITS) | mark(said) << _ROOM_BITS
+    return (changes_in(count) + 1) << (_MARK_BITS + ROOM_BITS) | mark(said) << ROOM_BITS
 
 
 def pause(count: int) -> float:

@@ -37,6 +37,8 @@ def of_tag(tag: str) -> str:
 
 
 ANSWERS = "answers:"
+ROOM_BITS = 8
+"""The last bits of a count of this kind: how many processes have seen the same at once. They retire nothing."""
 
 
 def of_answers(upstream: str, model: str) -> str:
@@ -71,4 +73,11 @@ def alive(
     before = current.get(BEFORE, 0)
     if before and stored_at * 1000 <= before:
         return False
-    return epochs_at_birth == tuple([current.get(scope, 0) for scope in scopes])
+    present = tuple([current.get(scope, 0) for scope in scopes])
+    return epochs_at_birth == present or _but_for_room(scopes, epochs_at_birth) == _but_for_room(scopes, present)
+
+
+def _but_for_room(scopes: tuple[str, ...], epochs: tuple[int, ...]) -> list[int]:
+    return [
+        epoch >> ROOM_BITS if scope.startswith(ANSWERS) else epoch for scope, epoch in zip(scopes, epochs, strict=False)
+    ] + [len(epochs)]

@@ -1,7 +1,6 @@
 """From a store's URL to a store: built-in schemes are strings, imported when they are first used.
 
-A guest package adds a scheme through the entry point group `payonce.stores` (name: the scheme, object: a factory with
-the signature of `Factory`). This room must never import a store itself, nor say a password aloud.
+Guests (stores/guests.py) bring further ones. This room must never import a store itself, nor say a password aloud.
 """
 
 from __future__ import annotations
@@ -11,23 +10,15 @@ import sys
 import time
 from collections.abc import Collection
 from importlib import import_module
-from importlib.metadata import entry_points
 from importlib.util import find_spec
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from payonce.errors import StoreExtraError, StoreUnavailableError, StoreUnknownError
 from payonce.model.ports import Clock, Store
+from payonce.stores import guests
+from payonce.stores.guests import Factory
 
-GROUP = "payonce.stores"
 DEFAULT_MAX_BYTES = 1 << 30
-
-
-class Factory(Protocol):
-    """What opens a store: `rest` is the URL behind `scheme:`."""
-
-    def __call__(self, rest: str, *, clock: Clock, max_bytes: int) -> Store:
-        """The opened store; raises a `StoreError` whose message says what to do."""
-        ...
 
 
 _BUILT_IN = {
@@ -60,13 +51,13 @@ _EXTRAS = {
 
 def check_url(url: str) -> None:
     """Raises StoreUnknownError where no store can be opened under the scheme of `url`, StoreUrlError where a store of
-    ours can't be under the rest of it. Opens none, and connects to none."""
+    ours can't be under the rest of it. Opens none, and connects to none; a guest's package is imported."""
     scheme, colon, rest = url.partition(":")
     scheme = scheme.lower()
     target = _BUILT_IN.get(scheme)
     if colon and target is not None and not _lacks(scheme):
         _imported(_READERS[target.partition(":")[0]])(scheme, rest)
-    elif not colon or not entry_points(group=GROUP, name=scheme):
+    elif not colon or guests.guest(scheme) is None:
         raise _unknown(scheme, url)
 
 
@@ -86,7 +77,7 @@ def is_shared(url: str) -> bool:
 def schemes() -> tuple[str, ...]:
     """Every scheme that can be opened here, sorted."""
     ours = {scheme for scheme in _BUILT_IN if not _lacks(scheme)}
-    return tuple(sorted({*ours, *(point.name for point in entry_points(group=GROUP))}))
+    return tuple(sorted({*ours, *guests.schemes()}))
 
 
 def redact(url: str) -> str:
@@ -99,9 +90,9 @@ def _factory(scheme: str, url: str) -> Factory:
     target = _BUILT_IN.get(scheme)
     if target is not None and not _lacks(scheme):
         return cast("Factory", _imported(target))
-    for point in entry_points(group=GROUP, name=scheme):
-        return cast("Factory", point.load())
-    raise _unknown(scheme, url)
+    if (found := guests.guest(scheme)) is None:
+        raise _unknown(scheme, url)
+    return found
 
 
 def _imported(target: str) -> Any:
