@@ -16,6 +16,12 @@ from tests.dashboard.house import House, house
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 PLACES = ("", "requests", "entries", "conversations", "findings", "health")
+BROKEN = """() => [...document.querySelectorAll("td.number")].filter((cell) => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1;
+}).map((cell) => `${cell.dataset.title}: ${cell.innerText}`)"""
+"""Figures that stand on several lines."""
 HOSTILE = (
     "<script>window.hacked = 1</script>",
     '"><img src=x onerror="window.hacked = 1">',
@@ -76,6 +82,7 @@ def test_every_page_fits_is_named_and_can_be_read(
             expect(page.get_by_role("main")).to_have_count(1)
             assert page.title().endswith("· Payonce")
             assert page.evaluate("document.documentElement.scrollWidth") <= screen["width"], place
+            assert page.evaluate(BROKEN) == [], place
             found = page.evaluate(CONTRASTS)
             assert found["count"] >= 3
             assert found["poor"] == [], place

@@ -57,7 +57,8 @@ def table(
 
 def _cell(column: Column, cell: Child) -> Element:
     look = f"{column.look or ''} none".strip() if cell == UNKNOWN else column.look
-    return h("td", cell, class_=look, data_title=column.title)
+    whole = h("span", *cell) if isinstance(cell, list) and cell else cell  # one thing beside its title
+    return h("td", whole, class_=look, data_title=column.title)
 
 
 def card(title: str, value: Child, note: Child = None, *, href: str = "", look: str = "") -> Element:
