@@ -21,6 +21,9 @@ def main(target: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         fill(Path(name) / "cache.db.ledger", 30_000, now=time.time(), days=2)
         with house(Path(name), show_content=True) as at, chromium() as browser:
+            books = at.gateway.gateway.world.books
+            assert books is not None
+            at.already = books.reader.total(0).paid_nano
             at.traffic()
             for picture, place, screen, scheme, height in _pictures(at):
                 with watched(browser, at.gateway.host, viewport=screen, color_scheme=scheme) as seen:

@@ -16,6 +16,12 @@ from tests.dashboard.house import House, house
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 PLACES = ("", "requests", "entries", "conversations", "findings", "health")
+BROKEN = """() => [...document.querySelectorAll("td.number")].filter((cell) => {
+  const range = document.createRange();
+  range.selectNodeContents(cell);
+  return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1;
+}).map((cell) => `${cell.dataset.title}: ${cell.innerText}`)"""
+"""Figures that stand on several lines."""
 HOSTILE = (
     "<script>window.hacked = 1</script>",
     '"><img src=x onerror="window.hacked = 1">',
@@ -76,6 +82,7 @@ def test_every_page_fits_is_named_and_can_be_read(
             expect(page.get_by_role("main")).to_have_count(1)
             assert page.title().endswith("· Payonce")
             assert page.evaluate("document.documentElement.scrollWidth") <= screen["width"], place
+            assert page.evaluate(BROKEN) == [], place
             found = page.evaluate(CONTRASTS)
             assert found["count"] >= 3
             assert found["poor"] == [], place
@@ -122,6 +129,33 @@ def test_every_figure_of_the_overview_leads_to_what_it_is_made_of(at: House, bro
             assert seen.open(f"http://{at.gateway.host}{link}").locator("table, .findings").count() > 0, link
         shown = at.data("requests?outcome=hit")["requests"]
         assert hits == f"{sum(each['times'] for each in shown)} hit"
+
+
+def test_what_was_saved_leads_to_each_of_its_parts(at: House, browser: Browser) -> None:
+    with watched(browser, at.gateway.host) as seen:
+        page = seen.open(at.url + "?span=1h")
+        saved = page.locator(".card", has_text="Saved")
+        cache, prompts = saved.locator(".parts a").all()
+        assert "outcome=hit" in (cache.get_attribute("href") or "")
+        assert "by answers from the cache" in cache.inner_text()
+        assert (prompts.get_attribute("href") or "").endswith("/conversations")
+        assert "by prompt caching" in prompts.inner_text()
+        saved.locator(".figure a").click()
+        expect(page.locator("#money")).to_be_in_viewport()
+        expect(page.get_by_role("link", name="Hour")).to_have_attribute("aria-current", "true")
+
+
+def test_a_list_of_requests_shows_all_columns_on_a_laptop_and_is_short_on_a_phone(at: House, browser: Browser) -> None:
+    with watched(browser, at.gateway.host) as seen:
+        page = seen.open(at.url + "requests")
+        wider = page.locator(".table").evaluate("each => each.scrollWidth - each.clientWidth")
+        assert wider <= 0
+        expect(page.get_by_role("columnheader", name="Namespace")).to_be_in_viewport()
+    with watched(browser, at.gateway.host, viewport=PHONE) as seen:
+        page = seen.open(at.url + "requests?outcome=hit")
+        rows = page.locator("#tail tbody tr").all()
+        heights = [box["height"] for row in rows if (box := row.bounding_box())]
+        assert heights and max(heights) < 120, "a hit was 220 pixels high, with dashes for what it has not"
 
 
 # ---------------------------------------------------------------------------------------- what happens on them

@@ -177,6 +177,17 @@ def test_of_a_file_that_can_not_be_read_at_all_nothing_is_said(
     assert "line 1" in captured.err
 
 
+@pytest.mark.parametrize("lines", [(), ("", "")], ids=["empty", "blank lines"])
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["people", "programs"])
+def test_a_file_without_requests_is_not_called_healthy(
+    lines: tuple[str, ...], more: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["doctor", file(*lines), *more]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "log.jsonl holds no requests; write one request a line as JSON" in said.err
+
+
 def test_where_no_request_was_looked_at_nothing_is_called_healthy(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--live"]) == 0
     assert capsys.readouterr().out.startswith("no request was looked at")

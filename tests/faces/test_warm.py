@@ -208,6 +208,13 @@ def test_nothing_is_sent_where_the_store_is_known_to_take_nothing(
     assert sim.bill.calls == 0
 
 
+def test_a_file_without_requests_is_said_to_be_one(sim: SimulatedProvider, capsys: pytest.CaptureFixture[str]) -> None:
+    code, figures, err = told(capsys, file("", ""))
+    assert (code, figures["complete"]) == (0, True)
+    assert "requests.jsonl holds no requests; write one request a line as JSON" in err
+    assert "holds no requests" not in told(capsys, file(ask("one")))[2], "a control"
+
+
 def test_people_see_what_it_cost(sim: SimulatedProvider, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["warm", file(ask("a"), ask("b"), "x")]) == 1
     out = capsys.readouterr().out

@@ -32,8 +32,8 @@ class Watched:
             of = self.ports[0] if tls else self.primary.port
             self.replica = self._server(self.ports[1], "--replicaof", "127.0.0.1", str(of))
             self._watch(of)
-            _until(lambda: b"master_link_status:up" in _raw(self.replica, "INFO", "replication"), 20)
-            _until(self._knows_replica, 30)
+            _until(lambda: b"master_link_status:up" in _raw(self.replica, "INFO", "replication"), 60)
+            _until(self._knows_replica, 60)
         except BaseException:
             self.stop()
             raise

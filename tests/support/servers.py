@@ -90,7 +90,7 @@ class Server:
         folder = self.folder
         with (folder / f"{self.port}.log").open("ab") as log:
             self.process = subprocess.Popen(self.command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while time.monotonic() < end:
             try:
                 socket.create_connection(("127.0.0.1", self.port), 0.2).close()
@@ -192,10 +192,10 @@ class Cluster:
                 first.say("CLUSTER", "MEET", "127.0.0.1", port, bus)
         for index, (low, high) in enumerate(((0, 5460), (5461, 10922), (10923, 16383))):
             self.nodes[index].say("CLUSTER", "ADDSLOTSRANGE", low, high)
-        _until(lambda: all(len(node.say("CLUSTER", "NODES")) >= 6 and self._knows(node) for node in self.nodes), 20)
+        _until(lambda: all(len(node.say("CLUSTER", "NODES")) >= 6 and self._knows(node) for node in self.nodes), 60)
         for index in range(3):
             self.nodes[3 + index].say("CLUSTER", "REPLICATE", ids[index])
-        _until(self.is_whole, 30)
+        _until(self.is_whole, 60)
 
     @staticmethod
     def _knows(node: RedisServer) -> bool:

@@ -104,6 +104,8 @@ def _file(file: Path, dialect: str | None, *, as_json: bool) -> int:
             report = Report(report.counts, tuple(dataclasses.replace(one, requests=()) for one in report.findings))
     if bad and not report.counts["seen"] and not as_json:
         return 2  # nothing was read, so nothing is said of it
+    if not bad and not report.counts["seen"]:
+        raise PayonceError(f"{file} holds no requests; write one request a line as JSON")
     code = _end(report, as_json=as_json)
     return 2 if bad else code
 

@@ -82,6 +82,8 @@ def warm(
                 summary = asyncio.run(run.all(_requests(lines, default, fields, run)))
             except asyncio.CancelledError:
                 raise KeyboardInterrupt from None
+    if summary.complete and not summary.counts:
+        complain(f"{file} holds no requests; write one request a line as JSON")
     return _report(summary, run.lost, as_json=json)
 
 

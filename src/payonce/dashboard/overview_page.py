@@ -53,51 +53,63 @@ _LENGTHS: Final = {"1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 d
 def _cards(shown: Overview) -> Element:
     total, since = shown.total, round(shown.since)
     hit, miss = _median(shown.latency.get("hit")), _median(shown.latency.get("miss"))
-    made = [
-        ("by answers from the cache", total.avoided_nano),
-        ("by prompt caching", shown.prompt_nano),
-    ]
-    note = ", ".join(f"{price(nano)} {how}" for how, nano in made)
+    hits, misses = (link("requests", outcome=outcome, since=since) for outcome in ("hit", "miss"))
+    made = _parts(
+        (f"{price(total.avoided_nano)} by answers from the cache", hits),
+        (f"{price(shown.prompt_nano)} by prompt caching", link("conversations")),
+    )
+    calls = _parts((f"{count(total.calls)} upstream calls", misses))
+    if total.bypassed:
+        calls = _parts(
+            (f"{count(total.calls)} upstream calls", misses),
+            (f"{count(total.bypassed)} past the cache", link("requests", outcome="bypass", since=since)),
+        )
+    unaided = f", {price(total.unaided_nano)} of it unaided" if total.unaided_nano else ""
     return cards(
-        card("Saved", price(shown.saved_nano), note, href=link("requests", outcome="hit", since=since), look="first"),
+        card("Saved", price(shown.saved_nano), made, href=link("", span=shown.span.name) + "#money", look="first"),
         card("Requests", count(total.requests), _outcomes(total, since), href=link("requests", since=since)),
         card(
             "Hit rate",
             share(total.hit_rate),
             f"{count(total.served)} of {count(total.served + total.misses)} cacheable",
-            href=link("requests", outcome="hit", since=since),
+            href=hits,
         ),
-        card(
-            "Paid",
-            price(total.paid_nano),
-            f"{count(total.calls)} upstream calls",
-            href=link("requests", outcome="miss", since=since),
-        ),
-        card("Median answer", seconds(hit), f"hits; misses {seconds(miss)}", href=link("requests", since=since)),
+        card("Paid", price(total.paid_nano), calls, href=misses),
+        card("Median answer", seconds(hit), _parts(("hits", hits), (f"misses {seconds(miss)}", misses)), href=hits),
         card(
             "Prompt cache",
             share(total.read_share),
-            f"of input tokens read; {price(total.net_nano)} net",
+            f"of input tokens read; {price(total.net_nano)} net{unaided}",
             href=link("conversations"),
         ),
         card(
             "Lost",
             price(total.missed_nano),
-            f"by avoidable prompt-cache misses; {price(total.unread_nano)} for writes nobody read",
+            _parts(
+                ("by avoidable prompt-cache misses", link("findings")),
+                (f"{price(total.unread_nano)} for writes nobody read", link("conversations")),
+            ),
             href=link("findings"),
         ),
     )
+
+
+def _parts(*parts: tuple[str, str]) -> Element:
+    """What a figure is made of: a text and where it leads, for each part."""
+    return h("span", *(h("a", text, href=href) for text, href in parts), class_="parts")
 
 
 def _outcomes(total: Figures, since: int) -> Child:
     """How many of each outcome, each leading to its requests."""
     counts = {"hit": total.hits, "miss": total.misses, "collapsed": total.collapsed, "stale": total.stale}
     counts |= {"bypass": total.bypassed, "refused": total.refused}
-    return [
-        [h("a", f"{count(number)} {name}", href=link("requests", outcome=name, since=since)), " "]
-        for name, number in counts.items()
-        if number
-    ]
+    return _parts(
+        *(
+            (f"{count(number)} {name}", link("requests", outcome=name, since=since))
+            for name, number in counts.items()
+            if number
+        )
+    )
 
 
 def _charts(shown: Overview) -> Element:
@@ -117,6 +129,7 @@ def _charts(shown: Overview) -> Element:
                 "prompt caching, net": _each(shown, lambda one: one.net_nano / 1e9),
             },
             filled=True,
+            id_="money",
         ),
         _chart("Hit rate", "percent", at, {"of cacheable requests": rate}, most=100),
         _chart("Median time to answer", "seconds", at, {"hits": hit, "misses": miss}),
@@ -138,7 +151,9 @@ def _each(shown: Overview, figure: Callable[[Figures], float]) -> list[float | N
     return [figure(point.figures) for point in shown.series]
 
 
-def _chart(title: str, unit: str, at: Sequence[int], lines: dict[str, list[float | None]], **more: Any) -> Element:
+def _chart(
+    title: str, unit: str, at: Sequence[int], lines: dict[str, list[float | None]], *, id_: str = "", **more: Any
+) -> Element:
     """A chart, drawn by dashboard.js from what stands in its attribute; the table at the end of the page says the same
     for who can't see it."""
     told = {
@@ -154,7 +169,7 @@ def _chart(title: str, unit: str, at: Sequence[int], lines: dict[str, list[float
         aria_label=f"{title} over time; the table below has the figures",
         data_chart=orjson.dumps(told).decode(),
     )
-    return h("section", h("h2", title), drawn, class_="panel")
+    return h("section", h("h2", title), drawn, class_="panel", id=id_ or None)
 
 
 def _breakdown(shown: Overview) -> Element:

@@ -31,16 +31,34 @@ class Column:
         return "number" if self.number else "wide" if self.wide else None
 
 
-def table(caption: str, columns: Sequence[Column], rows: Iterable[Sequence[Child]], *, id: str = "") -> Element:  # noqa: A002
-    """A table with a caption and headed columns; it scrolls by itself where it is too wide for the page."""
+UNKNOWN: Final = "–"
+"""What stands where there is no figure; a phone leaves it out."""
+
+
+def table(
+    caption: str,
+    columns: Sequence[Column],
+    rows: Iterable[Sequence[Child]],
+    *,
+    id: str = "",  # noqa: A002
+    dense: bool = False,
+) -> Element:
+    """A table with a caption and headed columns; it scrolls by itself where it is too wide for the page. A `dense` one
+    has many columns: on a phone its first three speak for themselves, and its texts behind the figures are left out."""
     drawn = [
-        h("tr", *(h("td", cell, class_=column.look, data_title=column.title) for column, cell in zip(columns, row)))  # noqa: B905 - a row may be shorter
+        h("tr", *(_cell(column, cell) for column, cell in zip(columns, row)))  # noqa: B905 - a row may be shorter
         for row in rows
     ]
     heads = h("tr", *(h("th", column.title, scope="col", class_=column.look) for column in columns))
     body = h("tbody", *drawn, id=id or None)
     inner = h("table", h("caption", caption), h("thead", heads), body)
-    return h("div", inner, class_="table", role="region", aria_label=caption, tabindex="0")
+    return h("div", inner, class_="table dense" if dense else "table", role="region", aria_label=caption, tabindex="0")
+
+
+def _cell(column: Column, cell: Child) -> Element:
+    look = f"{column.look or ''} none".strip() if cell == UNKNOWN else column.look
+    whole = h("span", *cell) if isinstance(cell, list) and cell else cell  # one thing beside its title
+    return h("td", whole, class_=look, data_title=column.title)
 
 
 def card(title: str, value: Child, note: Child = None, *, href: str = "", look: str = "") -> Element:

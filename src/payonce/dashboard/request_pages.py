@@ -24,8 +24,8 @@ from payonce.model.receipt import Outcome
 _COLUMNS: Final = (
     Column("When"),
     Column("Outcome"),
-    Column("Reason"),
     Column("Model"),
+    Column("Reason"),
     Column("Took", number=True),
     Column("Paid", number=True),
     Column("Avoided", number=True),
@@ -61,7 +61,7 @@ def table_of(receipts: Sequence[Filed], now: float) -> Element:
     """The table alone: what the live tail asks for."""
     if not receipts:
         return nothing("No request fits, or none has come yet.")
-    return table("Requests", _COLUMNS, [_row(receipt, now) for receipt in receipts])
+    return table("Requests", _COLUMNS, [_row(receipt, now) for receipt in receipts], dense=True)
 
 
 def _row(receipt: Filed, now: float) -> tuple[Child, ...]:
@@ -70,9 +70,9 @@ def _row(receipt: Filed, now: float) -> tuple[Child, ...]:
     paid = call.cost_nano if call is not None and own else None
     return (
         h("a", moment(receipt.at, now), href=link("requests/" + place_of(receipt))),
-        [badge(receipt.outcome), f" ×{receipt.times:,}" if receipt.times > 1 else None],
-        receipt.reason or (call.unkept if call is not None and own else ""),
+        h("span", badge(receipt.outcome), f" ×{receipt.times:,}" if receipt.times > 1 else None),
         receipt.model,
+        receipt.reason or (call.unkept if call is not None and own else ""),
         took_of(receipt),
         price(paid),
         "–" if avoided is None else price(avoided * receipt.times),

@@ -119,8 +119,10 @@ class AsyncReads:
             return do.FREE
         if self.leases.shy(ask.key.digest):
             return UNSURE
+        slot = ask.key.slot
         try:
-            return self.leases.judged(ask, await self._in_thread(self._claims, self.leases.claim, ask.key.slot))
+            claimed = await self._in_thread(self._claims, self.leases.claim, slot, lambda: self.leases.let_go(slot))
+            return self.leases.judged(ask, claimed)
         except (StoreError, TimeoutError) as error:
             self.leases.failed(error)
             return UNSURE
@@ -145,12 +147,17 @@ class AsyncReads:
             raise CrowdedError
         return await self._in_thread(self._pool, self.tiers.read_many, slots)
 
-    async def _in_thread(self, pool: ThreadPoolExecutor, read: Callable[[K], V], what: K) -> V:
+    async def _in_thread(
+        self, pool: ThreadPoolExecutor, read: Callable[[K], V], what: K, late: Callable[[], None] | None = None
+    ) -> V:
+        """What `read` gives within the budget; `late` is called once it has ended, where that is too late."""
         self.under_way += 1
         future = asyncio.get_running_loop().run_in_executor(pool, read, what)
         future.add_done_callback(self._read_done)
         done, _ = await asyncio.wait((future,), timeout=self.budget)
         if not done:
+            if late is not None:
+                future.add_done_callback(lambda _: late())
             raise TimeoutError
         return future.result()
 

@@ -91,6 +91,12 @@ class Leases:
         if self._store is not None and flight.landing is not None:
             self._store.leases.release(flight.ask.key.slot, kept=flight.landing.reason is None)
 
+    def let_go(self, slot: bytes) -> None:
+        """A claim has ended that nobody waited for any longer: its flight went without, and may have landed long ago.
+        Without this a lease that came so late would be kept up for as long as the process lives."""
+        if self._store is not None:
+            self._store.leases.release(slot, kept=True)
+
 
 def _leasing(store: object) -> Leasing | None:
     return store if isinstance(store, Leasing) else None
