@@ -9,19 +9,24 @@ from typing import Any
 
 import pytest
 
+from payonce.core.effects import Flight
+from payonce.core.tape import Tape
 from payonce.drive.aio import AsyncPlayer
+from payonce.drive.aio_reads import AsyncReads
 from payonce.drive.leases import Leases
 from payonce.drive.tiers import Tiers
 from payonce.drive.tower import Tower
 from payonce.intake import Admitted
 from payonce.ledger.ledger import Ledger
 from payonce.model.leasing import Claimed
+from payonce.model.receipt import Landing
 from payonce.stores.memory import MemoryStore
 from payonce.testing.clock import FakeClock
 from tests.drive.test_parity import AsyncScript
 from tests.support.batches import Reply
 from tests.support.on_a_loop import turns
 from tests.support.words import NOW, SECRET, admit, chat
+from tests.support.words import ask as words_ask
 
 
 class Held:
@@ -100,3 +105,22 @@ async def test_no_lease_is_left_when_all_has_landed(budget: float) -> None:
 async def test_a_control_without_being_told_that_it_was_late_it_would_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Leases, "let_go", lambda *_: None)
     assert len((await flown_past(0.01)).held) == 1
+
+
+async def test_a_claim_that_ends_late_serves_the_flight_that_is_still_in_the_air() -> None:
+    """Were it let go of, another gateway would make the same call meanwhile."""
+    clock, ask = FakeClock(NOW), words_ask()
+    behind = Behind(clock)
+    reads = AsyncReads(Tiers(MemoryStore(1 << 20, clock), behind, SECRET), 0.01, None)
+    assert not (await reads.claim(ask)).sure
+    behind.leases.gate.set()
+    async with asyncio.timeout(30):
+        while reads.under_way:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.001)
+    await turns()
+    assert behind.leases.held == {ask.key.slot}
+    flight = Flight(ask, Tape(), 0)
+    flight.land(Landing(None, None, 0.0))
+    reads.leases.release(flight)
+    assert behind.leases.held == set()
+    reads.close()

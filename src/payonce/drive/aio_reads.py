@@ -120,6 +120,7 @@ class AsyncReads:
         if self.leases.shy(ask.key.digest):
             return UNSURE
         slot = ask.key.slot
+        self.leases.begun(slot)
         try:
             claimed = await self._in_thread(self._claims, self.leases.claim, slot, lambda: self.leases.let_go(slot))
             return self.leases.judged(ask, claimed)

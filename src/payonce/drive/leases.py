@@ -44,6 +44,7 @@ class Leases:
         self._store = _leasing(tiers.behind)
         self._failed_at = -inf
         self._late: OrderedDict[bytes, float] = OrderedDict()
+        self._flying: set[bytes] = set()
 
     def needed(self, slot: bytes) -> bool:
         """Whether anybody else may make the call for `slot`, and can be asked."""
@@ -86,15 +87,20 @@ class Leases:
         self._tiers.complain(error)
         return why.STORE_FAULT
 
+    def begun(self, slot: bytes) -> None:
+        """A flight is about to claim `slot`, and may not wait for the end of it."""
+        self._flying.add(slot)
+
     def release(self, flight: do.Flight) -> None:
         """The flight has landed."""
+        self._flying.discard(flight.ask.key.slot)
         if self._store is not None and flight.landing is not None:
             self._store.leases.release(flight.ask.key.slot, kept=flight.landing.reason is None)
 
     def let_go(self, slot: bytes) -> None:
-        """A claim has ended that nobody waited for any longer: its flight went without, and may have landed long ago.
-        Without this a lease that came so late would be kept up for as long as the process lives."""
-        if self._store is not None:
+        """A claim has ended that nobody waited for any longer. Where its flight has landed, the lease would be kept up
+        for as long as the process lives; one that still flies has use for it, and lets go of it in the end."""
+        if self._store is not None and slot not in self._flying:
             self._store.leases.release(slot, kept=True)
 
 
