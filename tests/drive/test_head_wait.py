@@ -8,13 +8,21 @@ from collections.abc import Callable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payonce.core.effects import Await, Flight
+from payonce.core.effects import Await, Board, Boarding, Flight
 from payonce.core.tape import COMPLETE, End, Ending, Tape
+from payonce.drive.aio import AsyncPlayer
 from payonce.drive.aio_faces import HeadWait
+from payonce.drive.tiers import Tiers
+from payonce.drive.tower import Tower
+from payonce.intake import Admitted
+from payonce.ledger.ledger import Ledger
 from payonce.model import reason as why
 from payonce.model.ports import Head
 from payonce.model.reason import Reason
 from payonce.model.receipt import Landing
+from payonce.stores.memory import MemoryStore
+from payonce.testing.clock import FakeClock
+from tests.drive.test_parity import AsyncScript
 from tests.support import words
 
 HEAD = Head(200, ())
@@ -120,3 +128,27 @@ async def test_what_landed_before_is_told_at_once() -> None:
     given_: list[Head | Reason] = []
     HeadWait(Await(flight, settle=True), given_.append)
     assert given_ == [HEAD]
+
+
+async def test_who_waits_for_a_flight_that_was_cancelled_before_its_first_step_is_told() -> None:
+    """A request that takes off in the very turn in which the player is closed: its task never gets to its own end."""
+    clock, taken = FakeClock(words.NOW), words.admit(words.chat())
+    assert isinstance(taken, Admitted)
+    player = AsyncPlayer(
+        tiers=Tiers(MemoryStore(1 << 20, clock), None, words.SECRET),
+        tower=Tower(8, 1 << 20),
+        upstreams={"": AsyncScript()},
+        listener=Ledger("w", 0),
+        clock=clock,
+    )
+    boarding = player.flights.board(Board(taken.ask, words.NOW), taken.dialect)
+    assert isinstance(boarding, Boarding)
+    given_: list[Head | Reason] = []
+    HeadWait(Await(boarding.flight, settle=True), given_.append)
+    [task] = player.flights.tasks
+    task.cancel()
+    await turns()
+    assert given_ == [why.STOPPING]
+    assert boarding.flight.landing == Landing(None, why.STOPPING, 0.0)
+    assert (len(player.tower), player.flights.tasks) == (0, {})
+    await player.close(0.0)

@@ -107,7 +107,7 @@ class AsyncFlights:
         new.took_off = loop.time()
         task = loop.create_task(self._fly(new, dialect))
         self.tasks[task] = new
-        task.add_done_callback(self.tasks.pop)
+        task.add_done_callback(self._ended)
         if self._sweeping is None:
             self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
         return new
@@ -124,11 +124,19 @@ class AsyncFlights:
         except Exception:
             log.exception("a flight failed; its readers get an error, nothing is kept")
         finally:
-            new.land(landing)
-            self.tower.land(new, self.clock())
-            self.reads.leases.release(new)
-            new.tape.end(Ending(End.CUT if new.tape.head else End.FAILED, landing.reason or why.INTERNAL))
-            self.listener.landed(landing, new.followers, new.ask)
+            self._land(new, landing)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        flown = self.tasks.pop(task)
+        if flown.landing is None:  # cancelled before its first step, of which the task itself could not tell
+            self._land(flown, Landing(None, why.STOPPING, 0.0))
+
+    def _land(self, flown: do.Flight, landing: Landing) -> None:
+        flown.land(landing)
+        self.tower.land(flown, self.clock())
+        self.reads.leases.release(flown)
+        flown.tape.end(Ending(End.CUT if flown.tape.head else End.FAILED, landing.reason or why.INTERNAL))
+        self.listener.landed(landing, flown.followers, flown.ask)
 
     def _story(self, new: do.Flight, dialect: Dialect) -> do.Story[Landing]:
         jitter = self._rng.random() * self.ttl_jitter
