@@ -156,6 +156,7 @@ def warm_here(desk: Desk, way: Warming, requests: Iterable[object]) -> Summary:
     watch = Watch(world.tiers.keeper)
     summary = warm_threads(way.requests(requests), send, **way.drive(concurrency=at_once, trouble=watch.trouble))
     world.tiers.keeper.flush(world.settings.drain_timeout)
+    summary.because = summary.because or watch.trouble()  # what came last is written only now
     return summary
 
 
@@ -177,4 +178,5 @@ async def warm_tasks(desk: Desk, way: Warming, requests: Iterable[object]) -> Su
     watch = Watch(world.tiers.keeper)
     summary = await warm(way.requests(requests), send, **way.drive(concurrency=at_once, trouble=watch.trouble))
     await asyncio.to_thread(world.tiers.keeper.flush, world.settings.drain_timeout)
+    summary.because = summary.because or watch.trouble()  # as above
     return summary

@@ -34,6 +34,7 @@ class Held:
 
     def __init__(self) -> None:
         self.gate = threading.Event()
+        self.asked = threading.Event()
         self.claimed = threading.Event()
         self.held: set[bytes] = set()
 
@@ -41,6 +42,7 @@ class Held:
         return True
 
     def claim(self, slot: bytes) -> Claimed:
+        self.asked.set()
         assert self.gate.wait(30)
         self.held.add(slot)
         self.claimed.set()
@@ -64,12 +66,7 @@ class Behind(MemoryStore):
         return True
 
 
-async def flown_past(budget: float) -> Held:
-    """The leases after a request whose claim had so many seconds, and ended when that was answered, if not before."""
-    clock = FakeClock(NOW)
-    behind = Behind(clock)
-    if budget > 1:
-        behind.leases.gate.set()
+def player_over(behind: Behind, clock: FakeClock, budget: float) -> AsyncPlayer:
     player = AsyncPlayer(
         tiers=Tiers(MemoryStore(1 << 20, clock), behind, SECRET),
         tower=Tower(8, 1 << 20),
@@ -81,12 +78,27 @@ async def flown_past(budget: float) -> Held:
         rng=random.Random(1),
     )
     player.reads.budget = budget
+    return player
+
+
+async def flown_past(budget: float) -> Held:
+    """The leases after a request whose claim had so many seconds, and ended when that was answered, if not before."""
+    clock = FakeClock(NOW)
+    behind = Behind(clock)
+    if budget > 1:
+        behind.leases.gate.set()
+    player = player_over(behind, clock, budget)
     taken = admit(chat())
     assert isinstance(taken, Admitted)
     reply: Any = Reply()
     await player.exchange(taken.ask, taken.dialect, reply)
     assert (reply.status, reply.ended) == (200, "whole")
     await player.drain(30.0, lambda _: True)
+    await claims_end(player, behind)
+    return behind.leases
+
+
+async def claims_end(player: AsyncPlayer, behind: Behind) -> None:
     behind.leases.gate.set()
     assert await asyncio.to_thread(behind.leases.claimed.wait, 30)
     async with asyncio.timeout(30):
@@ -94,12 +106,28 @@ async def flown_past(budget: float) -> Held:
             await asyncio.sleep(0.001)
     await turns()
     await player.close(5.0)
-    return behind.leases
 
 
 @pytest.mark.parametrize("budget", [0.01, 30.0], ids=["late", "in time"])
 async def test_no_lease_is_left_when_all_has_landed(budget: float) -> None:
     assert (await flown_past(budget)).held == set()
+
+
+async def test_no_lease_is_left_of_a_flight_that_was_cancelled_while_it_claimed() -> None:
+    """A client of the library that is closed cancels its flights; the process, and its leases, live on."""
+    clock = FakeClock(NOW)
+    behind = Behind(clock)
+    player = player_over(behind, clock, 30.0)
+    taken = admit(chat())
+    assert isinstance(taken, Admitted)
+    reply: Any = Reply()
+    asking = asyncio.create_task(player.exchange(taken.ask, taken.dialect, reply))
+    assert await asyncio.to_thread(behind.leases.asked.wait, 30)
+    await player.drain(0.0, lambda _: True)
+    await asking
+    assert not player.flights.tasks
+    await claims_end(player, behind)
+    assert behind.leases.held == set()
 
 
 async def test_a_control_without_being_told_that_it_was_late_it_would_stay(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,30 @@ def test_sweeps_come_by_themselves_and_not_before_the_limit(
         with gateway.wire() as wire:
             assert wire.rest() == b"", "one that says nothing"
             assert time.monotonic() - began > SHORT / 2
+
+
+def test_deadlines_are_told_by_the_clock_that_arrivals_are_noted_by(
+    upstream: RawUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a Mac that has slept, uvloop's clock is ahead by that time: libuv's goes on meanwhile, Python's does not."""
+    sweeps = threading.Semaphore(0)
+
+    def counted(*given: Any) -> int:
+        closed = sweep(*given)
+        sweeps.release()
+        return closed
+
+    monkeypatch.setattr(deadlines, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(deadlines, "sweep", counted)
+    with running_gateway(upstream.base_url) as gateway, gateway.wire() as wire:
+        loop = gateway.loop
+        own = loop.time
+        gateway.run(lambda: setattr(loop, "time", lambda: own() + 86400.0))
+        protocol = connection(gateway, wire)
+        assert gateway.run(loop.time) - protocol.since > 80000.0
+        assert all(sweeps.acquire(timeout=AT_LAST) for _ in range(4))
+        wire.send(post(ask("after a night"), PATH, gateway.host))
+        assert wire.reply().status == 200
 
 
 @pytest.mark.parametrize("part", [b"P", b"POST /api", b"\r\n", b"POST / HTTP/1.1\r\nHost: x\r\nX-A: "])

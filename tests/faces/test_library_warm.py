@@ -224,6 +224,19 @@ def test_a_store_that_keeps_nothing_ends_it_after_the_first_answers(
         assert warmed("httpx2", asynchronous, [ask("a"), ask("b")], server.url, **options).warm, "a control"
 
 
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_what_the_store_lost_after_the_last_answer_is_told_too(
+    asynchronous: bool, sim: SimulatedProvider, tmp_path: Path
+) -> None:
+    options: Any = {"base_url": sim.base_url, "api_key": KEY}
+    with redis_server(tmp_path) as server:
+        assert warmed("httpx2", asynchronous, [ask("before")], server.url, **options).warm
+        server.say("CONFIG", "SET", "maxmemory", "1")
+        summary = warmed("httpx2", asynchronous, [ask("the last")], server.url, **options)
+    assert summary.because.startswith("the disk, or the store's server, is full")
+    assert (summary.complete, summary.warm) == (True, False)
+
+
 def test_a_stop_finishes_what_is_under_way_in_both_worlds(sim: SimulatedProvider) -> None:
     for asynchronous in (False, True):
         stop: Any = asyncio.Event() if asynchronous else threading.Event()

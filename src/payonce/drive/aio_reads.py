@@ -151,14 +151,17 @@ class AsyncReads:
     async def _in_thread(
         self, pool: ThreadPoolExecutor, read: Callable[[K], V], what: K, late: Callable[[], None] | None = None
     ) -> V:
-        """What `read` gives within the budget; `late` is called once it has ended, where that is too late."""
+        """What `read` gives within the budget; `late` is called once it has ended, where nobody waits for it then."""
         self.under_way += 1
         future = asyncio.get_running_loop().run_in_executor(pool, read, what)
         future.add_done_callback(self._read_done)
-        done, _ = await asyncio.wait((future,), timeout=self.budget)
-        if not done:
-            if late is not None:
+        in_time: set[asyncio.Future[V]] = set()
+        try:
+            in_time, _ = await asyncio.wait((future,), timeout=self.budget)
+        finally:
+            if not in_time and late is not None:
                 future.add_done_callback(lambda _: late())
+        if not in_time:
             raise TimeoutError
         return future.result()
 

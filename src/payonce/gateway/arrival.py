@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 
 class Phase(IntEnum):
-    """What is arriving on a connection. `since` is when that began, on the loop's clock, but read finer than by uvloop:
-    in whole milliseconds that are told once a turn, most hits would take no time at all."""
+    """What is arriving on a connection. `since` is when that began, by `time.monotonic` and not by the loop's clock:
+    uvloop tells whole milliseconds once a turn, in which most hits would take no time at all."""
 
     IDLE = 0
     HEAD = 1

@@ -71,8 +71,8 @@ class _Held(Generic[C, R]):
         self.talk: Talk[list[R]] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.wakes_at = 0.0
-        """When the timer is due, in monotonic seconds. It outlives exchanges: one that comes early looks and is set anew,
-        which costs less than one for each of them."""
+        """When the timer is due, in monotonic seconds. It outlives exchanges: one that comes early is set anew, which
+        costs less than a timer for each of them."""
         self.room = 0
         self.gone = False
 

@@ -77,7 +77,8 @@ class Done:
 class Summary:
     """How it went. `cost` adds up, in billionths of a US dollar, what is known; `unpriced` counts the calls whose price
     is not; `failed` has the number of each request that is not warm, and why; `complete` is False where it was stopped
-    before the end; `because` says why the store made it stop, and is empty where it did not."""
+    before the end; `because` says why the store did not keep answers, after which nothing more was sent; empty where it
+    kept all."""
 
     counts: Counter[Warmth] = field(default_factory=Counter)
     failed: list[tuple[int, str]] = field(default_factory=list)
