@@ -53,8 +53,9 @@ def preload(store: Path, entries: int, base: str, environment: dict[str, str], s
             facts = dialect.judge(ask.intent, head.headers, body)
             if not isinstance(facts, Facts):
                 raise LoadError(f"the gateway would not keep the benchmark's answer: {facts}")
-            epochs = tiers.epochs(ask.scopes)
-            entry = make_entry(ask, head, body, facts, epochs=epochs, stored_at=time.time(), took=0.001, jitter=0.0)
+            scopes, now = ask.scopes, time.time()
+            epochs = tiers.epochs(scopes)
+            entry = make_entry(ask, head, body, facts, scopes, epochs, stored_at=now, took=0.001, jitter=0.0)
             while tiers.put(ask, entry) is not None:
                 behind.flush(60)
             if number % _BATCH == _BATCH - 1:

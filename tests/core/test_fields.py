@@ -156,7 +156,7 @@ def test_no_credential_stays_in_the_key_parts_the_entry_or_the_ask(
     (parts,) = seen
     assert canary not in encode(parts)
     assert name not in names(parts.headers)
-    kept = make_entry(found, Head(200, ()), b"{}", FACTS, epochs=(0,) * 5, stored_at=0.0, took=0.0, jitter=0.0)
+    kept = make_entry(found, Head(200, ()), b"{}", FACTS, found.scopes, (0,) * 5, stored_at=0.0, took=0.0, jitter=0.0)
     assert canary not in seal(kept, found.key.slot, SECRET)
     assert "CANARY" in repr(found.call.headers)
     assert "CANARY" not in repr(found).replace(repr(found.call.headers), "")

@@ -242,7 +242,7 @@ def _made(jitter: float = 0.0, ttl: int = 100, **terms: int) -> Any:
     head = Head(200, ((b"content-type", JSON), (b"set-cookie", b"x"), (b"x-generation-id", b"gen-1")))
     of = ask(terms={"ttl": ttl, **terms}, namespace="n", tags=("a", "b"))
     epochs = tuple(range(len(of.scopes)))
-    return make_entry(of, head, b"{}", FACTS, epochs=epochs, stored_at=NOW, took=1.5, jitter=jitter)
+    return make_entry(of, head, b"{}", FACTS, of.scopes, epochs, stored_at=NOW, took=1.5, jitter=jitter)
 
 
 def test_an_entry_says_what_it_takes_to_serve_age_and_purge_it() -> None:

@@ -160,7 +160,8 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float, patience: floa
     waited = (yield from await_others(ask, tape, patience)) if patience else None
     if isinstance(waited, Landing):
         return waited
-    epochs = yield from Epochs(ask.scopes)
+    scopes = ask.scopes
+    epochs = yield from Epochs(scopes)
     answer = yield from fetch_whole(ask, tape)
     if isinstance(answer, Landing):
         return replace(answer, waited=waited)
@@ -169,9 +170,9 @@ def flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float, patience: floa
     facts = dialect.judge(ask.intent, tape.head.headers, answer.body)
     if isinstance(facts, Reason):
         return Landing(None, facts, took, waited=waited)
-    epochs = yield from witnessed(ask, facts, ask.scopes, epochs)
+    epochs = yield from witnessed(ask, facts, scopes, epochs)
     entry = make_entry(
-        ask, tape.head, answer.body, facts, epochs=epochs, stored_at=answer.ended, took=took, jitter=jitter
+        ask, tape.head, answer.body, facts, scopes, epochs, stored_at=answer.ended, took=took, jitter=jitter
     )
     dropped = yield from Put(ask, entry)
     return Landing(facts, dropped, took, waited=waited)

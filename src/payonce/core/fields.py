@@ -119,16 +119,13 @@ def returned_headers(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
 
     `Access-Control-*` is not passed on: it would open the gateway to any web page (threat T21).
     """
-    fields = tuple((name.lower(), value) for name, value in headers)
+    fields = tuple([(name.lower(), value) for name, value in headers])
+    kept = [field for field in fields if field[0] not in _KEPT_BACK and not field[0].startswith(b"access-control-")]
     dropped = connection_names(fields)
-    return tuple(
-        (name, value)
-        for name, value in fields
-        if name not in HOP_BY_HOP
-        and name not in (b"content-length", b"date", b"server")
-        and name not in dropped
-        and not name.startswith(b"access-control-")
-    )
+    return tuple([field for field in kept if field[0] not in dropped] if dropped else kept)
+
+
+_KEPT_BACK = HOP_BY_HOP | {b"content-length", b"date", b"server"}
 
 
 def storable_headers(headers: Headers) -> Headers:

@@ -190,12 +190,14 @@ def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story
     dropped: Reason | None = None
     pieces = dict(zip(reversed(batch.places), reversed(division.pieces), strict=True))  # the first of each counts
     for number, item in enumerate(batch.items):
+        own = item.scopes
         entry = make_entry(
             item,
             tape.head,
             pieces[number].body,
             pieces[number].facts,
-            epochs=tuple([next(epochs) for _ in item.scopes]),
+            own,
+            tuple([next(epochs) for _ in own]),
             stored_at=answer.ended,
             took=answer.took,
             jitter=jitter,

@@ -114,20 +114,22 @@ def make_entry(
     head: Head,
     body: bytes,
     facts: Facts,
-    *,
+    scopes: tuple[str, ...],
     epochs: tuple[int, ...],
+    *,
     stored_at: float,
     took: float,
     jitter: float,
 ) -> Entry:
-    """The entry for an answer that was judged whole; `jitter` in 0..1 takes up to that share off its TTL."""
+    """The entry for an answer that was judged whole; `scopes` are those of `ask`, with their `epochs`, and `jitter` in
+    0..1 takes up to that share off its TTL."""
     terms = ask.terms
     return Entry(
         stored_at=stored_at,
         ttl=max(1, round(terms.ttl * (1.0 - jitter))),
         swr=terms.stale_while_revalidate,
         sie=terms.stale_if_error,
-        scopes=ask.scopes,
+        scopes=scopes,
         epochs=epochs,
         status=head.status,
         headers=storable_headers(head.headers),

@@ -44,12 +44,11 @@ class Origin:
         """
         connection = self._kept()
         if connection is not None:
-            clock = asyncio.get_running_loop().time
-            latest = clock() + SILENT_SECONDS
+            latest = connection.clock() + SILENT_SECONDS
             try:
                 return await self._sent(connection, request, bodiless, patience)
             except UpstreamFault as fault:
-                if fault.reason is not why.UPSTREAM_CUT or not connection.silent or clock() > latest:
+                if fault.reason is not why.UPSTREAM_CUT or not connection.silent or connection.clock() > latest:
                     raise
         return await self._sent(await self._connect(), request, bodiless, patience)
 
@@ -72,7 +71,7 @@ class Origin:
             return
         self._busy.remove(connection)
         if connection.clean and not self._closed and len(self._idle) < KEEP_IDLE:
-            connection.since = asyncio.get_running_loop().time()
+            connection.since = connection.clock()
             self._idle.append(connection)
         else:
             connection.destroy()
@@ -102,7 +101,7 @@ class Origin:
             connection = self._idle.pop()
             if not connection.open:
                 continue
-            if asyncio.get_running_loop().time() - connection.since < KEEP_SECONDS and not connection.stirred:
+            if connection.clock() - connection.since < KEEP_SECONDS and not connection.stirred:
                 return connection
             connection.destroy()
         return None

@@ -62,7 +62,7 @@ class Judge(NamedTuple):
 class _Held(Generic[C, R]):
     """A connection, and the exchange that it holds."""
 
-    __slots__ = ("fd", "gone", "jobs", "line", "room", "sock", "talk", "timer")
+    __slots__ = ("fd", "gone", "jobs", "line", "room", "sock", "talk", "timer", "wakes_at")
 
     def __init__(self, line: Line[C, R]) -> None:
         self.line, self.sock = line, line.sock
@@ -70,16 +70,22 @@ class _Held(Generic[C, R]):
         self.jobs: list[Job[C, R]] = []
         self.talk: Talk[list[R]] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.wakes_at = 0.0
+        """When the timer is due, in monotonic seconds. It outlives exchanges: one that comes early is set anew, which
+        costs less than a timer for each of them."""
         self.room = 0
         self.gone = False
 
     def end(self) -> list[Job[C, R]]:
         """The exchange has ended: who waited for it."""
         jobs, self.jobs, self.talk = self.jobs, [], None
+        return jobs
+
+    def disarm(self) -> None:
+        """Nothing is due any more."""
         if self.timer is not None:
             self.timer.cancel()
             self.timer = None
-        return jobs
 
 
 class Lane(Generic[C, R]):
@@ -158,7 +164,8 @@ class Lane(Generic[C, R]):
 
     def _next(self, held: _Held[C, R]) -> None:
         """Begin an exchange for those who wait, if somebody does."""
-        jobs = self._queue.take(time.monotonic()) if self._queue else None
+        now = time.monotonic()
+        jobs = self._queue.take(now) if self._queue else None
         if not jobs:
             self._idle.append(held)
             return
@@ -170,19 +177,27 @@ class Lane(Generic[C, R]):
             data = next(held.talk)
             if held.sock.send(data) != len(data):
                 raise LostError(f"{self._name} does not listen")
-            self._late(held)
+            self._wake_at(min([job.deadline for job in jobs]), held, now)
         except Exception as error:  # noqa: BLE001 - whatever it is, it ends this connection and nothing else
             self._fail(held, error)
 
+    def _wake_at(self, due: float, held: _Held[C, R], now: float) -> None:
+        """Look at the exchange when a deadline of its has passed, or before that."""
+        if held.timer is None or held.wakes_at > due:
+            held.disarm()
+            held.timer, held.wakes_at = self._loop.call_later(due - now, self._late, held), due
+
     def _late(self, held: _Held[C, R]) -> None:
         """Tell those whose time is up; with the last of them the exchange ends."""
+        held.timer = None
+        if not held.jobs:
+            return
         now = time.monotonic()
         due = max(job.deadline for job in held.jobs)
         if due <= now:
             self._fail(held, LostError("no whole answer in time"))
         else:
-            next_due = expire(held.jobs, now)
-            held.timer = self._loop.call_later((next_due or due) - now, self._late, held)
+            self._wake_at(expire(held.jobs, now) or due, held, now)
 
     def _readable(self, held: _Held[C, R]) -> None:
         talk = held.talk
@@ -233,6 +248,7 @@ class Lane(Generic[C, R]):
     def _drop(self, held: _Held[C, R], error: LostError) -> None:
         """Destroy a connection; with the last one, nobody waits any longer."""
         held.gone = True
+        held.disarm()
         self._lines.remove(held)
         if held in self._idle:
             self._idle.remove(held)
