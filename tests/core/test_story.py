@@ -136,24 +136,20 @@ def test_who_wants_a_new_answer_does_not_look_for_one_that_has_just_landed() -> 
     )
 
 
-def test_a_stream_is_relayed_from_its_head_on_and_says_what_it_hopes() -> None:
-    of = ask(intent={"stream": True})
-    head = Head(200, ((b"content-type", b"text/event-stream"),))
-    own = flight_of(of, head)
-    tell(
-        exchange(of, CHAT, NOW),
-        [
-            (do.Lookup(of), why.ABSENT),
-            (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
-            (do.Await(own, settle=False), head),
-            (do.Declined(of, 0), None),
-            relay(own, Label(Outcome.MISS, why.ABSENT, ttl=100, stored=True)),
+@pytest.mark.parametrize(
+    ("unkept", "said"),
+    [
+        (None, Label(Outcome.MISS, why.ABSENT, ttl=100, stored=True)),
+        *[
+            (against, Label(Outcome.MISS, why.ABSENT, unkept=against))
+            for against in (why.STORE_DOWN, why.STORE_READ_ONLY, why.STORE_FULL)
         ],
-    )
-
-
-@pytest.mark.parametrize("unkept", [why.STORE_DOWN, why.STORE_READ_ONLY, why.STORE_FULL], ids=lambda reason: reason.id)
-def test_a_stream_that_the_store_would_not_take_is_not_said_to_be_stored(unkept: why.Reason) -> None:
+    ],
+    ids=["takes it", "down", "read-only", "full"],
+)
+def test_a_stream_is_relayed_from_its_head_on_and_says_what_can_be_hoped(
+    unkept: why.Reason | None, said: Label
+) -> None:
     of = ask(intent={"stream": True})
     head = Head(200, ((b"content-type", b"text/event-stream"),))
     own = flight_of(of, head)
@@ -164,7 +160,7 @@ def test_a_stream_that_the_store_would_not_take_is_not_said_to_be_stored(unkept:
             (Partly(do.Board, ask=of), do.Boarding(own, leader=True)),
             (do.Await(own, settle=False), head),
             (do.Declined(of, 0), unkept),
-            relay(own, Label(Outcome.MISS, why.ABSENT, unkept=unkept)),
+            relay(own, said),
         ],
     )
 
