@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from hypothesis import given
@@ -24,15 +23,11 @@ from payonce.stores.memory import MemoryStore
 from payonce.testing.clock import FakeClock
 from tests.drive.test_parity import AsyncScript
 from tests.support import words
+from tests.support.on_a_loop import turns
 
 HEAD = Head(200, ())
 CUT = Ending(End.CUT, why.UPSTREAM_CUT)
 STEPS = ("begin", "feed", "flood", "complete", "cut", "fail", "land", "time")
-
-
-async def turns() -> None:
-    for _ in range(3):
-        await asyncio.sleep(0)
 
 
 class Told:
