@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support.echo_upstream import EchoUpstream, misread
-from tests.support.library import auntil
+from tests.support.library import auntil, tasks_end
 from tests.support.seeded import BUGS
 from tests.support.storms import LIBRARY_BUGS, content, request, verdict
 
@@ -94,8 +94,7 @@ async def test_two_thousand_requests_of_which_many_are_cancelled(name: str, tmp_
     finally:
         await client.aclose()
         await upstream.stop()
-    left = asyncio.all_tasks() - before
-    assert not left, left
+    await tasks_end(before)
 
 
 @pytest.mark.parametrize("bug", LIBRARY_BUGS)

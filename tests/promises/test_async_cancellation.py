@@ -22,7 +22,7 @@ import pytest
 from payonce.drive import tower
 from payonce.outgoing import AsyncSdkAnswer
 from tests.support.echo_upstream import EchoUpstream, misread
-from tests.support.library import auntil
+from tests.support.library import auntil, tasks_end
 from tests.support.seeded import BUGS
 from tests.support.steps import cancelled_at, pool_of
 from tests.support.storms import LIBRARY_BUGS, content, request, verdict
@@ -41,9 +41,9 @@ pytestmark = pytest.mark.usefixtures("closed_worlds")
 
 
 @asynccontextmanager
-async def nothing_lost(client: Any, pool: Any = None, others: Any = ()) -> AsyncIterator[None]:
-    """Afterwards every flight has landed, every slot is free, and no task is left but those that were there before, and
-    those of `others`."""
+async def nothing_lost(client: Any, pool: Any = None, others: Any = (), seconds: float = 30.0) -> AsyncIterator[None]:
+    """Afterwards every flight has landed, every slot is free, and within `seconds` no task is left but those that were
+    there before, and those of `others`."""
     before = asyncio.all_tasks()
     yield
     world = client._transport.desk.lease.world
@@ -56,8 +56,7 @@ async def nothing_lost(client: Any, pool: Any = None, others: Any = ()) -> Async
     if pool is not None:
         assert pool.calls == pool.closed
         assert pool.free._value == pool.slots
-    left = asyncio.all_tasks() - before - set(others)
-    assert not left, left
+    await tasks_end(before, others, seconds=seconds)
 
 
 async def ask(client: Any, url: str, draw: random.Random, fresh: int) -> str:
@@ -212,6 +211,25 @@ async def test_the_same_storm_sees_a_wrong_answer(bug: str, monkeypatch: pytest.
         assert wrong(await storm(client, URL, seed=7, wanted=300))
 
 
+async def test_what_a_reader_leaves_half_read_is_not_lost_but_ends_in_tasks_of_the_loop() -> None:
+    async def inner() -> AsyncIterator[int]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+
+    async def outer() -> AsyncIterator[int]:
+        async for number in inner():
+            yield number
+
+    before, reading = asyncio.all_tasks(), outer()
+    await anext(reading)
+    del reading
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() - before
+    await tasks_end(before)
+
+
 @pytest.mark.parametrize("loss", ["slot", "flight", "task"])
 async def test_the_same_storm_sees_what_is_lost(loss: str, monkeypatch: pytest.MonkeyPatch) -> None:
     mod, ours = importlib.import_module("httpx2"), importlib.import_module("payonce.httpx2")
@@ -240,7 +258,7 @@ async def test_the_same_storm_sees_what_is_lost(loss: str, monkeypatch: pytest.M
         monkeypatch.setattr(ours.AsyncCacheTransport, "_take", leaving)
     async with ours.AsyncClient(store="memory:", transport=pool) as client:
         with pytest.raises(AssertionError):
-            async with nothing_lost(client, pool):
+            async with nothing_lost(client, pool, seconds=0.2):
                 await storm(client, URL, seed=7, wanted=300)
     for task in forgotten:
         task.cancel()

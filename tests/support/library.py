@@ -13,7 +13,7 @@ import importlib
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -854,3 +854,12 @@ async def auntil(true: Callable[[], Any], seconds: float = 30.0) -> None:
             return
         await asyncio.sleep(0.001)
     raise AssertionError("it never came to hold")
+
+
+async def tasks_end(*others: Collection[asyncio.Task[Any]], seconds: float = 30.0) -> None:
+    """Waits for every task of this loop to end but those of `others`: a generator that its reader left half read is
+    closed by a task that the loop makes once it is collected, and the generator that this one read by yet another."""
+    with contextlib.suppress(AssertionError):
+        await auntil(lambda: not asyncio.all_tasks().difference(*others), seconds)
+    left = asyncio.all_tasks().difference(*others)
+    assert not left, left
