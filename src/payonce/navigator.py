@@ -107,6 +107,14 @@ class PrefixNavigator:
             self._stumble(error)
             return False
 
+    def bare(self, course: PlannedCourse) -> PlannedCourse:
+        """The course of the client's own call, once what the plan changed was rejected: by now the planner has stood
+        down, and only listens."""
+        again = self.course(course.asked)
+        if again is not None and not again.changed:
+            return again
+        return PlannedCourse(self, course.asked, course.asked, None, course.dialect, self.clock())
+
     def learn(self, course: PlannedCourse, ear: Ear | None) -> None:
         """What an answer said of itself; None where it failed, or did not come whole."""
         try:
@@ -193,7 +201,7 @@ class PrefixNavigator:
                 self._planner.observe(plan, said.usage, now=now, provider=said.provider, failed=ear is None)
         if self._log is not None and ear is not None and isinstance(said, Heard) and course.planned:
             self._log.add(_record(course, said, now))
-        if ear is not None or course.status == REJECTED:
+        if ear is not None or (course.status == REJECTED and not course.rejected):
             self._waiting.append((course, said, now))
             if len(self._waiting) >= SLICE or self._loading is None:
                 with self._booking:

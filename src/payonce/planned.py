@@ -24,17 +24,21 @@ class Owner(Protocol):
         """Whether this answer rejects what the plan changed."""
         ...
 
+    def bare(self, course: PlannedCourse) -> PlannedCourse:
+        """The course of the client's own call, once what the plan changed was rejected."""
+        ...
+
     def learn(self, course: PlannedCourse, ear: Ear | None) -> None:
         """The answer has ended; None where it failed, or did not come whole."""
         ...
 
 
 class PlannedCourse:
-    """`call` is `asked` with what `plan` changed; times are Unix seconds."""
+    """`call` is `asked` with what `plan` changed, which the upstream may have `rejected`; times are Unix seconds."""
 
     __slots__ = (
         *("_ear", "_over", "_owner", "asked", "began", "call", "changed"),
-        *("dialect", "keen", "plan", "started", "status"),
+        *("dialect", "keen", "plan", "rejected", "started", "status"),
     )
 
     def __init__(self, owner: Owner, asked: Call, call: Call, plan: Plan | None, dialect: str, started: float) -> None:
@@ -50,6 +54,7 @@ class PlannedCourse:
         self.started = started
         self.began = started
         self.status = 0
+        self.rejected = False
 
     @property
     def planned(self) -> bool:
@@ -58,7 +63,12 @@ class PlannedCourse:
 
     def refused(self, status: int, body: bytes) -> bool:
         """Whether this answer rejects what was changed."""
-        return self._owner.refused(self, status, body)
+        self.rejected = self._owner.refused(self, status, body)
+        return self.rejected
+
+    def bare(self) -> PlannedCourse:
+        """The course of the client's own call, after a rejection."""
+        return self._owner.bare(self)
 
     def begun(self, head: Head) -> None:
         """The answer begins."""

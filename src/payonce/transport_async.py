@@ -116,7 +116,8 @@ class AsyncCaching(Caching):
             rejected = course.changed and response.status_code == REJECTED
             if rejected and course.refused(response.status_code, await response.aread()):
                 await response.aclose()
-                return await self._sent(request, None)
+                course.over(whole=False)
+                return await self._sent(request, course.bare())
         except BaseException:
             course.over(whole=False)
             raise

@@ -109,7 +109,8 @@ class SyncCaching(Caching):
             rejected = course.changed and response.status_code == REJECTED
             if rejected and course.refused(response.status_code, response.read()):
                 response.close()
-                return self._sent(request, None)
+                course.over(whole=False)
+                return self._sent(request, course.bare())
         except BaseException:
             course.over(whole=False)
             raise

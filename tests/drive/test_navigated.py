@@ -28,6 +28,12 @@ class Course:
     refuses: bool = False
     keen: bool = True
     events: list[Any] = field(default_factory=list)
+    again: Course | None = None
+
+    def bare(self) -> Course:
+        assert self.events[-1] is False, "the first answer is over"
+        self.again = Course(BARE, changed=False)
+        return self.again
 
     def refused(self, status: int, body: bytes) -> bool:
         self.events.append((status, body))
@@ -167,7 +173,16 @@ def test_a_rejection_of_what_was_changed_is_sent_again_as_the_client_wrote_it(th
     body, below = drive(threads, Navigator(course), [400, 200])
     assert (body, below.calls) == (WHOLE, [CHANGED, BARE])
     assert course.events == [400, (400, WHOLE), False]
-    assert below.answers[0].closed == 1
+    assert course.again is not None and course.again.events == [200, *PIECES, True], "the second answer is listened to"
+    assert [answer.closed for answer in below.answers] == [1, 1]
+
+
+@PLAYERS
+def test_no_answer_after_a_rejection_ends_the_second_course(threads: bool) -> None:
+    course = Course(CHANGED, refuses=True)
+    body, _ = drive(threads, Navigator(course), [400, None])
+    assert body == why.UPSTREAM_REFUSED
+    assert course.again is not None and course.again.events == [False]
 
 
 @PLAYERS

@@ -227,6 +227,9 @@ async def test_what_the_provider_refuses_is_sent_again_as_the_client_wrote_it(tm
         marked = [b"cache_control" in body for body in refuses.bodies]
         assert sum(marked) == 1, "the planner stood down after the first refusal"
         assert b"session_id" not in refuses.bodies[marked.index(True) + 1]
+        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        spending = await world.gateway.world.tally()
+        assert spending.counts["prompt.calls"] == sim.bill.calls == 6, "the answer that followed is in the books"
 
 
 async def test_a_navigator_that_stumbles_costs_a_plan_and_no_call(tmp_path: Path, caplog: Any) -> None:

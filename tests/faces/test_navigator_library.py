@@ -80,6 +80,71 @@ def test_a_tasks_conversation_reads_its_prefix(face: str, temperature: float, si
     assert sim.bill.cache_read_tokens > 2 * len(POLICY) // 4
 
 
+REFUSAL = b'{"error":{"code":400,"message":"cache_control: Extra inputs are not permitted"}}'
+
+
+def refusing(mod: Any, bodies: list[bytes]) -> tuple[Any, Any]:
+    """A wrapped transport, for threads and for tasks, whose provider takes no markers; `bodies` is told what it was
+    sent."""
+
+    class Refusing(mod.HTTPTransport):  # type: ignore[name-defined, misc]
+        def handle_request(self, request: Any) -> Any:
+            bodies.append(request.read())
+            return mod.Response(400, content=REFUSAL) if marked(bodies[-1]) else super().handle_request(request)
+
+    class AsyncRefusing(mod.AsyncHTTPTransport):  # type: ignore[name-defined, misc]
+        async def handle_async_request(self, request: Any) -> Any:
+            bodies.append(await request.aread())
+            if marked(bodies[-1]):
+                return mod.Response(400, content=REFUSAL)
+            return await super().handle_async_request(request)
+
+    return Refusing(), AsyncRefusing()
+
+
+def marked(content: bytes) -> bool:
+    return b"cache_control" in content
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("temperature", [0.0, 0.7], ids=["kept", "passed on"])
+@pytest.mark.parametrize("kind", ["threads", "tasks"])
+@pytest.mark.parametrize("face", FACES)
+def test_after_a_refused_plan_the_clients_own_call_is_sent_and_billed(
+    face: str, kind: str, temperature: float, stream: bool, sim: SimulatedProvider
+) -> None:
+    ours, mod = FACES[face]
+    sent: list[bytes] = []
+    ways = refusing(mod, sent)
+    asked = [body(said, temperature=temperature, stream=stream) for said in turns(5)]
+    fields = {"content-type": "application/json", "authorization": "Bearer k"}
+    url = f"{sim.base_url}/chat/completions"
+
+    def settled() -> int:
+        (world,) = library._worlds.values()
+        world.settle()
+        world.navigator.await_prices(30.0)
+        world.settle()
+        return int(world.ledger._tally.counts["prompt.calls"])
+
+    async def talk() -> int:
+        async with ours.AsyncClient(store="memory:", transport=ways[1]) as client:
+            for content in asked:
+                assert (await client.post(url, content=content, headers=fields)).status_code == 200
+            return settled()
+
+    if kind == "tasks":
+        billed = asyncio.run(talk())
+    else:
+        with ours.Client(store="memory:", transport=ways[0]) as client:
+            assert {client.post(url, content=content, headers=fields).status_code for content in asked} == {200}
+            billed = settled()
+    refused = [content for content in sent if marked(content)]
+    assert len(refused) == 1, "the planner stands down after the first refusal"
+    assert sent[sent.index(refused[0]) + 1] in asked, "as the client wrote it"
+    assert billed == sim.bill.calls == 5
+
+
 def test_switched_off_the_library_sends_what_the_sdk_wrote(sim: SimulatedProvider) -> None:
     with payonce.httpx2.Client(store="memory:", prompt_cache="off") as client:
         for said in turns(3):

@@ -30,22 +30,26 @@ class NavigatedUpstream:
         course = self._navigator.course(call) if call.steering is not None else None
         if course is None:
             return await self._inner.open(call)
+        answer = await self._by(course)
+        if not course.changed or answer.head.status != REJECTED:
+            return answer
+        try:
+            refused = course.refused(REJECTED, await answer.peek(REFUSAL_BYTES))
+        except BaseException:
+            answer.close()
+            raise
+        if not refused:
+            return answer
+        answer.close()
+        return await self._by(course.bare())
+
+    async def _by(self, course: Course) -> _Answer:
         try:
             answer = await self._inner.open(course.call)
         except BaseException:
             course.over(whole=False)
             raise
-        if not course.changed or answer.head.status != REJECTED:
-            return _Answer(answer, course)
-        heard = _Answer(answer, course)
-        try:
-            if course.refused(answer.head.status, await heard.peek(REFUSAL_BYTES)):
-                heard.close()
-                return await self._inner.open(call)
-        except BaseException:
-            heard.close()
-            raise
-        return heard
+        return _Answer(answer, course)
 
 
 class _Answer:
@@ -107,22 +111,26 @@ class NavigatedSyncUpstream:
         course = self._navigator.course(call) if call.steering is not None else None
         if course is None:
             return self._inner.open(call)
+        answer = self._by(course)
+        if not course.changed or answer.head.status != REJECTED:
+            return answer
+        try:
+            refused = course.refused(REJECTED, answer.peek(REFUSAL_BYTES))
+        except BaseException:
+            answer.close()
+            raise
+        if not refused:
+            return answer
+        answer.close()
+        return self._by(course.bare())
+
+    def _by(self, course: Course) -> _SyncAnswer:
         try:
             answer = self._inner.open(course.call)
         except BaseException:
             course.over(whole=False)
             raise
-        if not course.changed or answer.head.status != REJECTED:
-            return _SyncAnswer(answer, course)
-        heard = _SyncAnswer(answer, course)
-        try:
-            if course.refused(answer.head.status, heard.peek(REFUSAL_BYTES)):
-                heard.close()
-                return self._inner.open(call)
-        except BaseException:
-            heard.close()
-            raise
-        return heard
+        return _SyncAnswer(answer, course)
 
 
 class _SyncAnswer:

@@ -26,6 +26,10 @@ class Course(Protocol):
         """Whether this answer rejects what was changed, so that the client's own call has to be sent instead."""
         ...
 
+    def bare(self) -> Course:
+        """After `refused` and `over`: the course of the client's own call, which changes nothing and listens."""
+        ...
+
     def begun(self, head: Head) -> None:
         """The answer begins."""
         ...
