@@ -17,11 +17,36 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 PLACES = ("", "requests", "entries", "conversations", "findings", "health")
 BROKEN = """() => [...document.querySelectorAll("td.number")].filter((cell) => {
-  const range = document.createRange();
-  range.selectNodeContents(cell);
-  return new Set([...range.getClientRects()].map((box) => Math.round(box.top))).size > 1;
+  const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), range = document.createRange(), tops = new Set();
+  while (texts.nextNode()) {
+    range.selectNodeContents(texts.currentNode);
+    for (const box of range.getClientRects()) tops.add(Math.round(box.top));
+  }
+  return tops.size > 1;
 }).map((cell) => `${cell.dataset.title}: ${cell.innerText}`)"""
 """Figures that stand on several lines."""
+COLOURED = """(canvas) => {
+  const wanted = document.createElement("canvas").getContext("2d");
+  wanted.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--series-1").trim();
+  wanted.fillRect(0, 0, 1, 1);
+  const [r, g, b] = wanted.getImageData(0, 0, 1, 1).data;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  for (let at = 0; at < data.length; at += 4) {
+    if (data[at] === r && data[at + 1] === g && data[at + 2] === b && data[at + 3] === 255) return true;
+  }
+  return false;
+}"""
+"""Whether anything of the first series is drawn."""
+SUMS = """() => {
+  const figures = [...document.querySelectorAll("td.number:not(.none), .card .figure")];
+  const told = figures.filter((e) => /\\d/.test(e.textContent));
+  const ordinal = (e) => e.dataset.title === "Turn";
+  return {
+    bare: told.filter((e) => !e.querySelector("a") && !ordinal(e)).map((e) => e.textContent),
+    links: told.flatMap((e) => [...e.querySelectorAll("a")]).map((a) => a.getAttribute("href")),
+  };
+}"""
+"""The figures that a page adds up: those that lead nowhere, and where the others lead."""
 HOSTILE = (
     "<script>window.hacked = 1</script>",
     '"><img src=x onerror="window.hacked = 1">',
@@ -119,6 +144,18 @@ def test_charts_are_drawn_and_told_in_a_table(at: House, browser: Browser) -> No
         expect(page.get_by_role("table", name="Step by step, in UTC")).to_be_visible()
 
 
+def test_a_lone_point_is_drawn_and_the_latest_figures_are_told_before_any_is_pointed_at(
+    at: House, browser: Browser
+) -> None:
+    with watched(browser, at.gateway.host) as seen:
+        page = seen.open(at.url + "?span=1h")
+        rate = page.locator("section", has=page.get_by_role("heading", name="Hit rate", exact=True))
+        expect(rate.locator("canvas")).to_have_count(1)
+        shown = f"{at.data('overview?span=1h')['total']['hit_rate']:.1%}".removesuffix("%").removesuffix(".0")
+        expect(rate.locator(".u-legend")).to_contain_text(f"{shown} %")
+        page.wait_for_function(COLOURED, arg=rate.locator("canvas").element_handle())
+
+
 def test_every_figure_of_the_overview_leads_to_what_it_is_made_of(at: House, browser: Browser) -> None:
     with watched(browser, at.gateway.host) as seen:
         page = seen.open(at.url + "?span=1h")
@@ -129,6 +166,35 @@ def test_every_figure_of_the_overview_leads_to_what_it_is_made_of(at: House, bro
             assert seen.open(f"http://{at.gateway.host}{link}").locator("table, .findings").count() > 0, link
         shown = at.data("requests?outcome=hit")["requests"]
         assert hits == f"{sum(each['times'] for each in shown)} hit"
+
+
+def test_every_sum_in_a_table_or_on_a_card_leads_to_what_it_is_made_of(at: House, browser: Browser) -> None:
+    talk = at.data("conversations")["conversations"][0]["id"]
+    with watched(browser, at.gateway.host) as seen:
+        for place in ("?span=1h", "conversations", f"conversations/{talk}", "findings"):
+            found = seen.open(at.url + place).evaluate(SUMS)
+            assert len(found["links"]) > 2, place
+            assert found["bare"] == [], place
+            for link in set(found["links"]):
+                page = seen.open(at.url + place)
+                if "#" in link:
+                    assert page.locator(link[link.index("#") :]).count() == 1, link
+                else:
+                    assert seen.open(f"http://{at.gateway.host}{link}").locator("table, .findings").count() > 0, link
+
+
+def test_a_step_of_the_charts_leads_to_its_requests(at: House, browser: Browser) -> None:
+    with watched(browser, at.gateway.host) as seen:
+        page = seen.open(at.url + "?span=1h")
+        page.get_by_text("The figures of the charts as a table").click()
+        steps = page.get_by_role("table", name="Step by step, in UTC").locator("tbody tr").all()
+        shown = [
+            (row.locator("td").nth(1).inner_text(), row.locator("td a").first.get_attribute("href")) for row in steps
+        ]
+        for requests, href in shown:
+            assert href is not None
+            found = at.data(href.partition("/_payonce/")[2])["requests"]
+            assert sum(each["times"] for each in found) == int(requests), href
 
 
 def test_what_was_saved_leads_to_each_of_its_parts(at: House, browser: Browser) -> None:

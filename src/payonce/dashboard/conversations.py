@@ -14,6 +14,7 @@ from payonce.dashboard.backstage import Backstage
 from payonce.dashboard.frame import Framed
 from payonce.dashboard.html import Child, Element, h
 from payonce.dashboard.pieces import (
+    UNKNOWN,
     Column,
     badge,
     card,
@@ -27,6 +28,7 @@ from payonce.dashboard.pieces import (
     section,
     share,
     table,
+    to,
 )
 from payonce.dashboard.receipt_page import findings_of
 from payonce.wording import span
@@ -97,16 +99,23 @@ def list_page(found: Sequence[Conversation], now: float) -> Framed:
 def one_page(talk: Conversation, turns: Sequence[Spent], now: float) -> Framed:
     """One conversation, turn by turn."""
     read = talk.read_tokens / talk.input_tokens if talk.input_tokens else None
+    turns_below = "#turns"
     head = cards(
         card(
             "Saved by the prompt cache",
             price(talk.saving_nano),
             "discount on reads less the premium for writes",
+            href=turns_below,
             look="first",
         ),
-        card("Turns", count(talk.turns), f"in {span(talk.ended - talk.began)}"),
-        card("Read", share(read), f"{count(talk.read_tokens)} of {count(talk.input_tokens)} input tokens"),
-        card("Paid", price(talk.cost_nano)),
+        card("Turns", count(talk.turns), f"in {span(talk.ended - talk.began)}", href=turns_below),
+        card(
+            "Read",
+            share(read),
+            f"{count(talk.read_tokens)} of {count(talk.input_tokens)} input tokens",
+            href=turns_below,
+        ),
+        card("Paid", price(talk.cost_nano), href=turns_below),
         card(
             "Lost",
             price(talk.missed_nano),
@@ -124,38 +133,43 @@ def one_page(talk: Conversation, turns: Sequence[Spent], now: float) -> Framed:
         class_="legend",
     )
     return Framed(
-        "conversations", "Conversation", (head, cut, section("Turns", legend, drawn)), [code(talk.id), " ", talk.model]
+        "conversations",
+        "Conversation",
+        (head, cut, section("Turns", legend, drawn, id="turns")),
+        [code(talk.id), " ", talk.model],
     )
 
 
 def _row(talk: Conversation, now: float) -> tuple[Child, ...]:
     read = talk.read_tokens / talk.input_tokens if talk.input_tokens else None
+    href = link("conversations/" + talk.id)
     return (
         moment(talk.ended, now),
-        h("a", code(talk.id), href=link("conversations/" + talk.id)),
+        h("a", code(talk.id), href=href),
         talk.model,
-        count(talk.turns),
-        count(talk.input_tokens),
-        share(read),
-        price(talk.saving_nano),
-        price(talk.missed_nano) if talk.missed_nano else "–",
-        price(talk.cost_nano),
+        to(href, count(talk.turns)),
+        to(href, count(talk.input_tokens)),
+        to(href, share(read)),
+        to(href, price(talk.saving_nano)),
+        to(href, price(talk.missed_nano)) if talk.missed_nano else UNKNOWN,
+        to(href, price(talk.cost_nano)),
     )
 
 
 def _turn(number: int, turn: Spent, now: float) -> tuple[Child, ...]:
-    lost = f"{count(turn.missed_tokens)}, {price(turn.missed_nano)}" if turn.missed_tokens else "–"
-    when = h("a", moment(turn.at, now), href=link("requests/" + turn.request)) if turn.request else moment(turn.at, now)
+    href = link("requests/" + turn.request) if turn.request else ""
+    lost = f"{count(turn.missed_tokens)}, {price(turn.missed_nano)}" if turn.missed_tokens else UNKNOWN
+    when = moment(turn.at, now)
     return (
         count(number),
-        when,
-        count(turn.input_tokens),
+        h("a", when, href=href) if href else when,
+        to(href, count(turn.input_tokens)),
         _bar(turn),
-        count(turn.read_tokens),
-        count(turn.written_tokens),
-        count(turn.plain_tokens),
-        lost,
-        price(turn.cost_nano),
+        to(href, count(turn.read_tokens)),
+        to(href, count(turn.written_tokens)),
+        to(href, count(turn.plain_tokens)),
+        to(link("findings"), lost),
+        to(href, price(turn.cost_nano)),
         [findings_of(turn.findings), *([badge("lost")] if turn.missed_tokens and not turn.findings else [])],
     )
 

@@ -13,7 +13,7 @@ from payonce.dashboard.asking import link
 from payonce.dashboard.backstage import Backstage
 from payonce.dashboard.frame import Framed
 from payonce.dashboard.html import Child, Element, h
-from payonce.dashboard.pieces import badge, card, cards, code, count, facts, moment, nothing, notice
+from payonce.dashboard.pieces import badge, card, cards, code, count, facts, moment, nothing, notice, to
 from payonce.doctor import Finding, Report, add_up
 from payonce.doctor.pages import PREFIX
 from payonce.wording import money
@@ -48,13 +48,20 @@ def totals(found: Report) -> tuple[int, Decimal | None]:
 def findings_page(found: Report, now: float, *, reads: bool) -> Framed:
     """All of them."""
     tokens, cost = totals(found)
+    below = "#found" if found.findings else ""
     head = cards(
-        card("Cost of what was found", _dollars(cost), "more than reading from the prompt cache would have cost"),
-        card("Tokens paid again", count(tokens)),
+        card(
+            "Cost of what was found",
+            _dollars(cost),
+            "more than reading from the prompt cache would have cost",
+            href=below,
+        ),
+        card("Tokens paid again", count(tokens), href=below),
         card(
             "Requests looked at",
             count(found.counts["seen"]),
             f"{count(found.counts['judged'])} say what was read from the cache",
+            href=link("conversations"),
         ),
     )
     shown = [_one(one, now, reads=reads) for one in found.findings[:SHOWN]]
@@ -64,7 +71,7 @@ def findings_page(found: Report, now: float, *, reads: bool) -> Framed:
     empty = (
         nothing("Nothing was found. The doctor looks at every answer that reports its usage.") if not shown else None
     )
-    return Framed("findings", "Findings", (head, empty, h("div", *shown, class_="findings"), more), lead)
+    return Framed("findings", "Findings", (head, empty, h("div", *shown, class_="findings", id="found"), more), lead)
 
 
 def _one(finding: Finding, now: float, *, reads: bool) -> Element:
@@ -74,7 +81,7 @@ def _one(finding: Finding, now: float, *, reads: bool) -> Element:
         ("Where", code(where) if where else None),
         ("That is", finding.detail if reads else None),
         ("Model", code(finding.model) if finding.model else None),
-        ("Tokens", count(finding.tokens) if finding.tokens else None),
+        ("Tokens", to(link("conversations"), count(finding.tokens)) if finding.tokens else None),
         ("Seen", h("a", _times(finding.times), href=link("conversations"))),
         ("Last", moment(finding.at, now) if finding.at else None),
         ("Before", h("pre", finding.before) if finding.before and reads else None),

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import orjson
 
-from payonce.books.words import Figures, Histogram
+from payonce.books.words import Figures, Histogram, Point
 from payonce.dashboard.asking import link
 from payonce.dashboard.frame import Framed
 from payonce.dashboard.html import Child, Element, h
 from payonce.dashboard.overview import SPANS, Overview
-from payonce.dashboard.pieces import Column, badge, card, cards, count, nothing, price, seconds, section, share, table
+from payonce.dashboard.pieces import (
+    Column,
+    badge,
+    card,
+    cards,
+    count,
+    nothing,
+    price,
+    seconds,
+    section,
+    share,
+    table,
+    to,
+)
 from payonce.model.reason import REASONS
 
 _MODELS: Final = (
@@ -51,12 +64,12 @@ _LENGTHS: Final = {"1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 d
 
 
 def _cards(shown: Overview) -> Element:
-    total, since = shown.total, round(shown.since)
+    total, since, talks = shown.total, round(shown.since), link("conversations")
     hit, miss = _median(shown.latency.get("hit")), _median(shown.latency.get("miss"))
     hits, misses = (link("requests", outcome=outcome, since=since) for outcome in ("hit", "miss"))
     made = _parts(
         (f"{price(total.avoided_nano)} by answers from the cache", hits),
-        (f"{price(shown.prompt_nano)} by prompt caching", link("conversations")),
+        (f"{price(shown.prompt_nano)} by prompt caching", talks),
     )
     calls = _parts((f"{count(total.calls)} upstream calls", misses))
     if total.bypassed:
@@ -71,7 +84,7 @@ def _cards(shown: Overview) -> Element:
         card(
             "Hit rate",
             share(total.hit_rate),
-            f"{count(total.served)} of {count(total.served + total.misses)} cacheable",
+            _parts((f"{count(total.served)} from the cache", hits), (f"{count(total.misses)} misses", misses)),
             href=hits,
         ),
         card("Paid", price(total.paid_nano), calls, href=misses),
@@ -79,15 +92,15 @@ def _cards(shown: Overview) -> Element:
         card(
             "Prompt cache",
             share(total.read_share),
-            f"of input tokens read; {price(total.net_nano)} net{unaided}",
-            href=link("conversations"),
+            _parts(("of input tokens read", talks), (f"{price(total.net_nano)} net{unaided}", talks)),
+            href=talks,
         ),
         card(
             "Lost",
             price(total.missed_nano),
             _parts(
                 ("by avoidable prompt-cache misses", link("findings")),
-                (f"{price(total.unread_nano)} for writes nobody read", link("conversations")),
+                (f"{price(total.unread_nano)} for writes nobody read", talks),
             ),
             href=link("findings"),
         ),
@@ -174,25 +187,8 @@ def _chart(
 
 def _breakdown(shown: Overview) -> Element:
     since = round(shown.since)
-    models = [
-        (
-            h("a", one.by[0], href=link("requests", model=one.by[0], since=since)),
-            count(one.figures.requests),
-            share(one.figures.hit_rate),
-            price(one.figures.paid_nano),
-            price(one.figures.avoided_nano),
-        )
-        for one in shown.models
-    ]
-    reasons = [
-        (
-            badge(one.by[0]),
-            h("a", one.by[1], href=link("requests", outcome=one.by[0], reason=one.by[1], since=since)),
-            count(one.figures.requests),
-            REASONS[one.by[1]].sentence if one.by[1] in REASONS else None,
-        )
-        for one in shown.reasons
-    ]
+    models = [_model(one.by[0], one.figures, since) for one in shown.models]
+    reasons = [_reason(one.by[0], one.by[1], one.figures.requests, since) for one in shown.reasons]
     columns = (Column("Outcome"), Column("Reason"), Column("Requests", number=True), Column("That is", wide=True))
     return h(
         "div",
@@ -202,24 +198,53 @@ def _breakdown(shown: Overview) -> Element:
     )
 
 
+def _model(name: str, figures: Figures, since: int) -> tuple[Child, ...]:
+    every, hits, _ = _lists(figures, model=name, since=since)
+    return (
+        h("a", name, href=every),
+        to(every, count(figures.requests)),
+        to(hits, share(figures.hit_rate)),
+        to(every, price(figures.paid_nano)),
+        to(hits, price(figures.avoided_nano)),
+    )
+
+
+def _lists(figures: Figures, **which: str | int) -> tuple[str, str, str]:
+    """Where requests are listed: all of them, the hits, the misses; all of them where there are none of a kind."""
+    every = link("requests", **which)
+    hits, misses = (link("requests", **which, outcome=outcome) for outcome in ("hit", "miss"))
+    return every, hits if figures.hits else every, misses if figures.misses else every
+
+
+def _reason(outcome: str, reason: str, requests: int, since: int) -> tuple[Child, ...]:
+    href = link("requests", outcome=outcome, reason=reason, since=since)
+    sentence = REASONS[reason].sentence if reason in REASONS else None
+    return badge(outcome), h("a", reason, href=href), to(href, count(requests)), sentence
+
+
 def _steps(shown: Overview) -> Element:
     medians = dict(shown.latency_series)
     rows = [
-        (
-            h("time", _clock(point.at), datetime=_clock(point.at) + "Z"),
-            count(point.figures.requests),
-            share(point.figures.hit_rate),
-            price(point.figures.avoided_nano),
-            price(point.figures.net_nano),
-            price(point.figures.paid_nano),
-            seconds(_median(medians.get(point.at, {}).get("hit"))),
-            seconds(_median(medians.get(point.at, {}).get("miss"))),
-        )
+        _step(point, shown.span.step, medians.get(point.at, {}))
         for point in shown.series
         if point.figures.requests or point.figures.calls
     ]
     return h(
         "details", h("summary", "The figures of the charts as a table"), table("Step by step, in UTC", _STEPS, rows)
+    )
+
+
+def _step(point: Point, length: int, medians: Mapping[str, Histogram]) -> tuple[Child, ...]:
+    every, hits, misses = _lists(point.figures, since=point.at, until=point.at + length)
+    return (
+        h("a", h("time", _clock(point.at), datetime=_clock(point.at) + "Z"), href=every),
+        to(every, count(point.figures.requests)),
+        to(hits, share(point.figures.hit_rate)),
+        to(hits, price(point.figures.avoided_nano)),
+        to(link("conversations"), price(point.figures.net_nano)),
+        to(every, price(point.figures.paid_nano)),
+        to(hits, seconds(_median(medians.get("hit")))),
+        to(misses, seconds(_median(medians.get("miss")))),
     )
 
 

@@ -80,6 +80,11 @@ def facts(pairs: Iterable[tuple[str, Child]]) -> Element:
     )
 
 
+def to(href: str, figure: str) -> Child:
+    """A figure that leads to what it is made of; what is unknown leads nowhere, nor does what `href` is empty for."""
+    return h("a", figure, href=href) if href and figure != UNKNOWN else figure
+
+
 def badge(text: str, look: str = "") -> Element:
     """A word that stands out; outcomes and severities have a colour of their own."""
     return h("span", text, class_=f"badge {look or text.replace(' ', '-')}")

@@ -21,7 +21,11 @@
     const axis = { stroke: style("--soft"), ticks: { show: false }, font: "12px " + style("--text") };
     const grid = { stroke: style("--grid"), width: 1 };
     const days = told.at.at(-1) - told.at[0] > 2 * 86400;
-    const clock = new Intl.DateTimeFormat("en-GB", days ? { day: "numeric", month: "short" } : { hour: "2-digit", minute: "2-digit" });
+    const last = told.at.findLastIndex((_, step) => told.series.some(({ values }) => values[step] != null));
+    const alone = (chart, place) => chart.data[place].flatMap((value, step, all) => value != null && all[step - 1] == null && all[step + 1] == null ? [step] : []);
+    const rest = (chart) => { if (chart.cursor.idx == null && last >= 0) chart.setLegend({ idx: last }); };  // what is latest, until another step is pointed at
+    const day = { day: "numeric", month: "short" }, minute = { hour: "2-digit", minute: "2-digit" };
+    const clock = new Intl.DateTimeFormat("en-GB", days ? day : minute), exactly = new Intl.DateTimeFormat("en-GB", { ...day, ...minute });
     const chart = new uPlot({
       width: Math.max(place.clientWidth, 120),
       height: 200,
@@ -30,10 +34,11 @@
         { ...axis, grid, size: 34, space: 62, values: (_, splits) => splits.map((at) => clock.format(at * 1000)) },
         { ...axis, ...(logs ? { filter: powers, grid: { ...grid, filter: powers } } : { grid }), size: 66, values: (_, values) => values.map((value) => value == null ? "" : write(value)) },
       ],
-      series: [{ label: "at", value: (_, at) => at == null ? "–" : new Date(at * 1000).toLocaleString() }, ...told.series.map((each, place) => {
+      series: [{ label: "at", value: (_, at) => at == null ? "–" : exactly.format(at * 1000) }, ...told.series.map((each, place) => {
         const stroke = style("--series-" + (place + 1));
-        return { label: each.label, stroke, width: 2, value: shown, points: { show: told.at.length < 50, size: 5 }, fill: told.filled ? stroke + "22" : undefined };
+        return { label: each.label, stroke, width: 2, value: shown, points: { show: told.at.length < 50, size: 6, filter: (chart, at, every) => every ? null : alone(chart, at) }, fill: told.filled ? stroke + "22" : undefined };
       })],
+      hooks: { ready: [rest], setCursor: [rest] },
     }, [told.at, ...told.series.map((each) => each.values)], place);
     drawn.get(place)?.destroy();
     drawn.set(place, chart);
