@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from payonce.core.effects import Await, Board, Boarding, Flight
 from payonce.core.tape import COMPLETE, End, Ending, Tape
+from payonce.drive import aio_faces
 from payonce.drive.aio import AsyncPlayer
 from payonce.drive.aio_faces import HeadWait
 from payonce.drive.tiers import Tiers
@@ -28,6 +30,14 @@ from tests.support.on_a_loop import turns
 HEAD = Head(200, ())
 CUT = Ending(End.CUT, why.UPSTREAM_CUT)
 STEPS = ("begin", "feed", "flood", "complete", "cut", "fail", "land", "time")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_time_of_its_own() -> Iterator[None]:
+    """Time is the test's: `Told` says when it is up, however long a turn of the loop takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(aio_faces, "SETTLE_SECONDS", 3600.0)
+        yield
 
 
 class Told:

@@ -16,13 +16,14 @@ import pytest
 from tests.promises.test_one_call import ask, request
 from tests.support.echo_upstream import EchoUpstream, misread
 from tests.support.fault_proxy import fault_proxy
-from tests.support.flights import boarded, landed, metric, reached, until
+from tests.support.flights import boarded, landed, metric, reached, told, until
 from tests.support.process import GatewayProcess
 from tests.support.raw_client import Seen
 from tests.support.servers import Server, memcached, redis_cluster, redis_server
 
 WAIT = 20.0
 GATEWAYS = 3
+BROUGHT = 'payonce_flight_waits_total{outcome="brought"}'
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +92,7 @@ async def settled(
         upstream.gate.set()
         await asyncio.gather(*sent)
         for gateway in gateways:
-            await landed(gateway)
+            await landed(gateway, flights)
         upstream.gate.clear()
         row = row + 1 if upstream.calls == 1 else 0
         upstream.calls = 0
@@ -102,7 +103,7 @@ async def settled(
 
 async def brought(three: list[GatewayProcess]) -> list[float]:
     """How many flights of each waited for another's answer and got it."""
-    return [await metric(gateway, 'payonce_flight_waits_total{outcome="brought"}') for gateway in three]
+    return [await metric(gateway, BROUGHT) for gateway in three]
 
 
 def right(answers: list[Seen]) -> None:
@@ -145,7 +146,7 @@ async def test_a_thousand_identical_requests_over_the_workers_of_one_file_make_o
     async with GatewayProcess(upstream.port, tmp_path, "--workers", "3") as gateway:
         await reached(gateway, "payonce_workers", lambda workers: workers == 3)
         await settled([gateway], upstream, asked=200, flights=3, rounds=1)
-        [before] = await brought([gateway])
+        before = await told(gateway, BROUGHT, workers=3)
         sent = [asyncio.ensure_future(ask(gateway.port, request())) for _ in range(1000)]
         await boarded(gateway, 3)
         upstream.gate.set()
@@ -153,7 +154,7 @@ async def test_a_thousand_identical_requests_over_the_workers_of_one_file_make_o
         assert upstream.calls == 1
         right(answers)
         assert len({answer.body for answer in answers}) == 1
-        await reached(gateway, 'payonce_flight_waits_total{outcome="brought"}', lambda waits: waits == before + 2)
+        await reached(gateway, BROUGHT, lambda waits: waits == before + 2, workers=3)
 
 
 async def test_without_leases_each_gateway_pays(

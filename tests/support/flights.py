@@ -9,6 +9,9 @@ from typing import Any
 
 from tests.support.process import GatewayProcess
 
+VIEWS = 16
+"""So many connections in a row reach each of a few workers."""
+
 
 async def until(true: Callable[[], Any], seconds: float = 20.0) -> None:
     """Until that holds."""
@@ -27,19 +30,37 @@ async def metric(gateway: GatewayProcess, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith(name))
 
 
-async def reached(gateway: GatewayProcess, name: str, true: Callable[[float], bool], seconds: float = 20.0) -> None:
-    """Until that holds of the metric: the workers of a gateway tell each other theirs now and then."""
-    end = time.monotonic() + seconds
-    while not true(await metric(gateway, name)):
-        assert time.monotonic() < end, f"{name} is {await metric(gateway, name)}"
-        await asyncio.sleep(0.02)
+async def reached(
+    gateway: GatewayProcess, name: str, true: Callable[[float], bool], seconds: float = 20.0, workers: int = 1
+) -> None:
+    """Until that holds of the metric; of several workers, whichever is asked: each knows its own to the moment, and
+    what the others posted a second ago."""
+    end, views = time.monotonic() + seconds, 0
+    while views < (1 if workers == 1 else VIEWS):
+        views = views + 1 if true(value := await metric(gateway, name)) else 0
+        if not views:
+            assert time.monotonic() < end, f"{name} is {value}"
+            await asyncio.sleep(0.02)
+
+
+async def told(gateway: GatewayProcess, name: str, workers: int = 1) -> float:
+    """The metric, once all workers say the same of it."""
+    seen: list[float] = []
+
+    def alike(value: float) -> bool:
+        same = not seen or seen[-1] == value
+        seen.append(value)
+        return same
+
+    await reached(gateway, name, alike, workers=workers)
+    return seen[-1]
 
 
 async def boarded(gateway: GatewayProcess, count: int = 1) -> None:
-    """Until so many flights are in the air there."""
-    await reached(gateway, "payonce_flights", lambda flights: flights >= count)
+    """Until so many flights are in the air there, each in a worker of its own."""
+    await reached(gateway, "payonce_flights", lambda flights: flights >= count, workers=count)
 
 
-async def landed(gateway: GatewayProcess) -> None:
+async def landed(gateway: GatewayProcess, workers: int = 1) -> None:
     """Until none is."""
-    await reached(gateway, "payonce_flights", lambda flights: flights == 0)
+    await reached(gateway, "payonce_flights", lambda flights: flights == 0, workers=workers)
