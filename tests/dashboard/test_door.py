@@ -485,6 +485,12 @@ def test_only_the_files_of_the_table_are_served(open_house: House, path: str) ->
     assert open_house.get(path).status in (400, 404)
 
 
+@pytest.mark.parametrize("path", ["api/nowhere", "api/nowhere?field=1"])
+def test_what_is_not_there_is_not_found_whatever_is_asked_of_it(open_house: House, path: str) -> None:
+    reply = open_house.get(path)
+    assert (reply.status, json.loads(reply.body)["error"]["code"]) == (404, 404)
+
+
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH"])
 def test_other_methods_are_refused(open_house: House, method: str) -> None:
     assert open_house.call(method, "entries", b"").status == 405

@@ -47,6 +47,15 @@ def test_every_command_that_takes_a_store_refuses_one_that_can_not_be(
     assert list(Path.cwd().iterdir()) == []
 
 
+@pytest.mark.parametrize("since", ["-5h", "yesterday", "0h", "--json"])
+@pytest.mark.parametrize("command", ["stats", "doctor --live"])
+def test_a_length_of_time_that_is_none_is_refused_with_one_that_is(
+    command: str, since: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(f"{command} --since {since}", capsys)
+    assert f"--since: '{since}' is not a length of time; write, for example, " in said
+
+
 @pytest.mark.parametrize(("url", "said"), USELESS)
 def test_config_check_names_the_line_of_a_store_that_can_not_be(
     url: str, said: str, capsys: pytest.CaptureFixture[str]

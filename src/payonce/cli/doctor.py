@@ -40,7 +40,9 @@ def doctor(
     dialect: Annotated[
         Literal["chat", "messages", "responses"] | None, Parameter(help="The dialect of the file, if it can't be told.")
     ] = None,
-    since: Annotated[str | None, Parameter(help="With --live: only the last 24h, 7d … (in whole days).")] = None,
+    since: Annotated[
+        str | None, Parameter(help="With --live: only the last 24h, 7d … (in whole days).", allow_leading_hyphen=True)
+    ] = None,
     json: AsJson = False,
     store: StoreUrl = None,
     config: ConfigFile = None,

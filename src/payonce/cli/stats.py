@@ -32,7 +32,9 @@ WATCH_SECONDS: Final = 2.0
 
 def stats(
     *,
-    since: Annotated[str | None, Parameter(help="Only the last 30m, 24h, 7d … (tallies in whole hours).")] = None,
+    since: Annotated[
+        str | None, Parameter(help="Only the last 30m, 24h, 7d … (tallies in whole hours).", allow_leading_hyphen=True)
+    ] = None,
     by: Annotated[str | None, Parameter(help=f"Tell figures apart by {', '.join(BY)}; several with commas.")] = None,
     watch: Annotated[bool, Switch, Parameter(help="Print anew every two seconds, until interrupted.")] = False,
     json: AsJson = False,

@@ -70,8 +70,9 @@ class Panel:
             return denied(wait) if request.path.startswith(API) else leads_to("login", to=request.path)
         if request.path.startswith(API):
             place = request.path.removeprefix(API)
+            served = serving(DATA, place)
             check_query(place, request.query)
-            return data(serving(DATA, place)(self._stage, request, visitor))
+            return data(served(self._stage, request, visitor))
         try:
             shown = serving(PAGES, request.path)(self._stage, request, visitor)
         except NoLedgerError as error:
