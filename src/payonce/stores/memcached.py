@@ -136,7 +136,7 @@ class MemcachedMedium:
                 name = words.entry_name(self.place.prefix, generation, slot)
                 on = None if data is None else parcel.label(data)
                 size = 0 if on is None else on.size
-                commands.append(words.drop(name) if data is None else words.put(name, data, ttl, now, size=size))
+                commands.append(words.drop(name) if data is None else words.put(name, data, ttl, now, number=size))
             for slot, answer in zip(mine, node.ask(commands, deadline), strict=True):
                 why = words.refusal(answer)
                 if why is not None and not (parcels[slot].data is None and answer.code == "NF"):

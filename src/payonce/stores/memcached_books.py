@@ -1,7 +1,8 @@
 """The epochs on memcached servers: a book on each, raised on all, and the highest count of any of them holds.
 
 A server's own book answers for its own entries, as they carry its generation in their names. One that was away, or lost
-its book, is told what the others know. This room must never know an entry.
+its book, is told what the others know. A book is known again by the server's version of it and a stamp that its writer
+has put beside it, at random: versions begin anew at every restart. This room must never know an entry.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from payonce.errors import StoreError, StoreUnavailableError
@@ -23,19 +25,47 @@ _TRIES = 30
 Command = tuple[str, bytes]
 
 
+class Mark(NamedTuple):
+    """What a book is known again by: its version on the server, and its stamp. Versions count from the same number after
+    each restart, so one that is the same says nothing by itself."""
+
+    version: int
+    stamp: int
+
+
+class Held(NamedTuple):
+    """A book as it was last read or written; without a mark it has to be read again before anything is made of it."""
+
+    book: Book | None
+    mark: Mark | None
+
+
 class MemcachedNode(Node[MemcachedLink]):
     """One memcached, and its book as it was last read."""
 
     def __init__(self, address: Address, connect_timeout: float) -> None:
         super().__init__(show(address), lambda _deadline: MemcachedLink(*address, connect_timeout))
         self.seed = show(address).encode() + b"/"
-        self.held: tuple[Book | None, int] = (None, -1)
-        """The book and its version, as they were last read or written: in one piece, since several threads do so."""
+        self.held = Held(None, None)
+        """In one piece, since several threads read and write it."""
 
     @property
     def book(self) -> Book | None:
         """The book as it was last read or written."""
-        return self.held[0]
+        return self.held.book
+
+    @contextmanager
+    def doubting(self) -> Iterator[None]:
+        """Where this fails, the server may not be what it was: nothing is written over its book before it is read."""
+        try:
+            yield
+        except StoreError:
+            self.forget_mark()
+            raise
+
+    def forget_mark(self) -> None:
+        """What stands on the server is not the book that is held, for all we know."""
+        self.held = Held(self.held.book, None)
 
     def ask(
         self, commands: Sequence[Command], deadline: float, *, probe: bool = False, idle: bool = False
@@ -133,30 +163,34 @@ class Books:
 
     def _rewrite(self, node: MemcachedNode, change: Callable[[Book], Book], deadline: float) -> None:
         """Change the book of `node`, a new one where there is none. If it is still the one we hold, by one exchange."""
-        book, version = node.held
+        book, mark = node.held
         new: list[Book] = []
+        stamp = _new_stamp()
 
         def changed(value: bytes | None) -> bytes:
             new[:] = [change(words.read_book(value) or self._new_book())]
             return words.write_book(new[0])
 
-        old = None if book is None or version < 0 else Stood(words.write_book(book), version)
-        version = swap(node, self._name, changed, 0.0, deadline, old)
-        node.held = new[0], version
+        old = None if book is None or mark is None else Stood(words.write_book(book), mark.version)
+        with node.doubting():
+            version = swap(node, self._name, changed, 0.0, deadline, old, stamp)
+        node.held = Held(new[0], None if version is None else Mark(version, stamp))
 
     def _poll(self, node: MemcachedNode, deadline: float) -> None:
         """Read the book of `node` if it has changed; make it where there is none."""
-        book, version = node.held
-        [answer] = node.ask([words.get(self._name, "c")], deadline)
-        if answer.code == "HD" and book is not None and words.read_number(answer, "c") == version:
-            return
-        for _ in range(3):
-            [answer] = node.ask([words.get(self._name, "v", "c")], deadline)
-            book = words.read_book(answer.value)
-            if book is not None:
-                node.held = book, words.read_number(answer, "c") or -1
+        book, mark = node.held
+        with node.doubting():
+            [answer] = node.ask([words.get(self._name, "c", "f")], deadline)
+            if answer.code == "HD" and book is not None and mark is not None and _mark(answer) == mark:
                 return
-            self._rewrite(node, lambda book: book, deadline)
+            for _ in range(3):
+                [answer] = node.ask([words.get(self._name, "v", "c", "f")], deadline)
+                book = words.read_book(answer.value)
+                if book is not None:
+                    node.held = Held(book, _mark(answer))
+                    return
+                node.forget_mark()
+                self._rewrite(node, lambda book: book, deadline)
         raise StoreUnavailableError(f"{node.name} forgets the epochs as soon as they are written: look at its memory")
 
     def generation(self, node: MemcachedNode, deadline: float) -> int:
@@ -186,21 +220,32 @@ def swap(
     ttl: float,
     deadline: float,
     old: Stood | None = None,
-) -> int:
-    """Replace an item by what `change` makes of it, unless somebody else was quicker: then again. Its version then, -1
-    where that is not said. `old` is what is believed to stand there; it is read where nothing is. Raises StoreError."""
+    stamp: int = 0,
+) -> int | None:
+    """Replace an item by what `change` makes of it, unless somebody else was quicker: then again. Its version then, None
+    where that is not said. `old` is what is believed to stand there; it is read where nothing is. `stamp` is kept
+    beside it. Raises StoreError."""
     for _ in range(_TRIES):
         if old is None:
             [answer] = node.ask([words.get(name, "v", "c")], deadline)
             old = Stood(answer.value, words.read_number(answer, "c"))
         flags = "c ME" if old.value is None else f"c C{old.version}"
-        [answer] = node.ask([words.put(name, change(old.value), ttl, time.time(), flags=flags)], deadline)
+        [answer] = node.ask([words.put(name, change(old.value), ttl, time.time(), number=stamp, flags=flags)], deadline)
         if answer.code == "HD":
-            return words.read_number(answer, "c") or -1
+            return words.read_number(answer, "c")
         if answer.is_error:
             raise StoreUnavailableError(f"{node.name} refused ({answer.code}): look at its memory")
         old = None
     raise StoreUnavailableError(f"{node.name}: too many change {name} at once: try again")
+
+
+def _mark(answer: Answer) -> Mark | None:
+    version, stamp = words.read_number(answer, "c"), words.read_number(answer, "f")
+    return None if version is None or stamp is None else Mark(version, stamp)
+
+
+def _new_stamp() -> int:
+    return 1 + secrets.randbelow(words.NUMBERS - 1)
 
 
 def _highest(books: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -20,6 +20,8 @@ from payonce.stores.talk import LostError
 
 MOST_KEY_SCOPES = 4000
 """Epochs of single keys in a book: with more than that the oldest half goes, so that it stays below an item's limit."""
+NUMBERS = 1 << 32
+"""What a client may keep beside an item is below this (memcached's protocol.txt: 32 bits)."""
 _KEY = "key:"
 _MONTH = 30 * 86400
 
@@ -58,11 +60,11 @@ def get(name: str, *flags: str) -> tuple[str, bytes]:
     return f"mg {name} {' '.join(flags)}".rstrip(), b""
 
 
-def put(name: str, value: bytes, ttl: float, now: float, *, size: int = 0, flags: str = "") -> tuple[str, bytes]:
-    """Keep `value`; `size` is a number that is kept with it. `now` is Unix time, for a `ttl` of more than a month."""
+def put(name: str, value: bytes, ttl: float, now: float, *, number: int = 0, flags: str = "") -> tuple[str, bytes]:
+    """Keep `value`, and a number below `NUMBERS` beside it. `now` is Unix time, for a `ttl` of more than a month."""
     seconds = max(1, -int(-ttl // 1))
     until = seconds if seconds <= _MONTH else int(now) + seconds
-    return f"ms {name} {len(value)} T{0 if ttl == 0 else until} F{size} {flags}".rstrip(), value
+    return f"ms {name} {len(value)} T{0 if ttl == 0 else until} F{number} {flags}".rstrip(), value
 
 
 def drop(name: str) -> tuple[str, bytes]:

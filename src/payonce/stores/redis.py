@@ -150,7 +150,7 @@ class RedisMedium:
         said = pages.read_poll(reply)
         with self._lock:
             book = self._book
-            if book is not None and said == (book.generation, book.version):
+            if book is not None and said == (book.generation, book.stamp):
                 return book.counts
         return self._read_book(deadline).counts
 
@@ -161,14 +161,14 @@ class RedisMedium:
         forgotten = pages.read_last_forgotten(reply)
         counts: dict[str, int] = {}
         for some in pages.portions(least):
-            commands = pages.raise_epochs(name, some, now, _new_generation(), forgotten)
+            commands = pages.raise_epochs(name, some, now, _random(), _random(), forgotten)
             replies = self.wire.transact(name, commands, deadline)
             counts |= pages.read_counts(some, replies)
         return counts
 
     def carry(self, counts: Mapping[str, int], deadline: float) -> None:
         """Give the book back what it has lost."""
-        commands = pages.carry(self._book_name, counts)
+        commands = pages.carry(self._book_name, counts, _random())
         if commands:
             self.wire.transact(self._book_name, commands, deadline)
 
@@ -216,10 +216,10 @@ class RedisMedium:
             if book is not None:
                 with self._lock:
                     self._book = book
-                if trimmed := pages.trim(name, book.counts):
+                if trimmed := pages.trim(name, book.counts, _random()):
                     self.wire.transact(name, trimmed, deadline)
                 return book
-            self.wire.one(name, [pages.begin(name, _new_generation())], deadline)
+            self.wire.one(name, [pages.begin(name, _random())], deadline)
         raise StoreUnavailableError("the server forgets the epochs as soon as they are written: look at its memory")
 
 
@@ -239,8 +239,8 @@ def _refusal(reply: Exception) -> Reason:
     return reason.WRITE_FAULT
 
 
-def _new_generation() -> int:
-    return 1 + secrets.randbelow(pages.GENERATIONS - 1)
+def _random() -> int:
+    return 1 + secrets.randbelow(pages.STAMPS - 1)
 
 
 def open_redis(
