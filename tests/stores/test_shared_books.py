@@ -65,7 +65,7 @@ def polled(store: Store) -> Mapping[str, int]:
 
 
 def mark(server: Server) -> object:
-    """What an older release has compared: a count of changes, or memcached's version of the item."""
+    """How much stands in the book of Redis; memcached's version of it."""
     if isinstance(server, RedisServer):
         return server.say("ZCARD", "payonce:book")
     return server.say(b"mg payonce:book c\r\n")
@@ -84,7 +84,7 @@ def test_a_purge_is_seen_that_came_after_another_was_lost(server: Server, opened
     if isinstance(server, Memcached):
         operator.raise_epoch("tag:other")
     operator.raise_epoch("tag:bravo")
-    assert mark(server) == before, "the case in question: as many changes as before"
+    assert mark(server) == before, "the case in question: one lost, one gained"
     for store in gateways:
         assert {"tag:alpha", "tag:bravo"} <= polled(store).keys()
     assert {"tag:zero", "tag:alpha", "tag:bravo"} <= polled(operator).keys(), "what was lost is given back"

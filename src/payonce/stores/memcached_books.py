@@ -26,7 +26,7 @@ Command = tuple[str, bytes]
 
 
 class Mark(NamedTuple):
-    """What a book is known again by: its version on the server, and its stamp. Versions count from the same number after
+    """What a book is known again by: its version on the server, and its stamp. Versions begin at the same number after
     each restart, so one that is the same says nothing by itself."""
 
     version: int
@@ -222,9 +222,9 @@ def swap(
     old: Stood | None = None,
     stamp: int = 0,
 ) -> int | None:
-    """Replace an item by what `change` makes of it, unless somebody else was quicker: then again. Its version then, None
-    where that is not said. `old` is what is believed to stand there; it is read where nothing is. `stamp` is kept
-    beside it. Raises StoreError."""
+    """Replace an item by what `change` makes of it, unless somebody else was quicker: then again. Its version then,
+    None where that is not said. `old` is what is believed to stand there; it is read where nothing is. `stamp` is
+    kept beside it. Raises StoreError."""
     for _ in range(_TRIES):
         if old is None:
             [answer] = node.ask([words.get(name, "v", "c")], deadline)
