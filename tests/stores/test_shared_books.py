@@ -91,6 +91,24 @@ def test_a_purge_is_seen_that_came_after_another_was_lost(server: Server, opened
     assert {"tag:zero", "tag:alpha", "tag:bravo"} <= polled(opened()).keys()
 
 
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_purge_is_seen_that_counts_as_the_lost_one_did(server: Server, opened: Opening, lost: int) -> None:
+    """`purge --all` on a server that has lost `lost` of its kind, or, on memcached, all of them."""
+    gateways = [opened(), opened()]
+    gateways[0].raise_epoch("all")
+    save(server)
+    for _ in range(lost):
+        gateways[0].raise_epoch("all")
+    known = [polled(store)["all"] for store in gateways]
+    assert known == [1 + lost] * 2
+    crash(server)
+    opened().raise_epoch("all")
+    for store in gateways:
+        assert polled(store)["all"] > 1 + lost, "what was stored before is dead"
+    counts = {polled(store)["all"] for store in (*gateways, *gateways, opened())}
+    assert len(counts) == 1, "and all agree"
+
+
 def test_those_who_knew_the_lost_book_share_the_new_one(server: Server, opened: Opening) -> None:
     one, two = opened(), opened()
     assert polled(one) == polled(two) == {}

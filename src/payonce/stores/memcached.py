@@ -30,7 +30,7 @@ from payonce.stores.memcached_shares import MemcachedShares
 from payonce.stores.memcached_url import Place, read_place
 from payonce.stores.memcached_words import Answer
 from payonce.stores.shared import SharedStore
-from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
+from payonce.stores.shared_medium import Count, Epochs, Found, Parcel, Puts, StoreFault
 from payonce.stores.talk import LateError
 
 
@@ -169,7 +169,7 @@ class MemcachedMedium:
                     return None
         return why
 
-    def epochs(self, deadline: float) -> Mapping[str, int]:
+    def epochs(self, deadline: float) -> Epochs:
         """The highest count that any server has for each scope."""
         return self.books.epochs(deadline)
 
@@ -177,9 +177,9 @@ class MemcachedMedium:
         """Raise them on every server that answers."""
         return self.books.raise_epochs(least, now, deadline)
 
-    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
+    def carry(self, lost: Epochs, deadline: float) -> None:
         """Tell each server what it has lost."""
-        self.books.carry(counts, deadline)
+        self.books.carry(lost, deadline)
 
     def raised(self, deadline: float) -> Mapping[str, float]:
         """When each scope was last raised."""

@@ -20,6 +20,7 @@ from payonce.stores.memcached_link import MemcachedLink
 from payonce.stores.memcached_words import Answer, Book
 from payonce.stores.node import Node
 from payonce.stores.redis_url import Address, show
+from payonce.stores.shared_medium import Epochs
 
 _TRIES = 30
 Command = tuple[str, bytes]
@@ -80,11 +81,11 @@ class Books:
     def __init__(self, nodes: Sequence[MemcachedNode], name: str) -> None:
         self._nodes, self._name = nodes, name
         self._lock = threading.Lock()
-        self._counts: Mapping[str, int] = {}
+        self._known = Epochs({}, {})
         self._merged: tuple[object, ...] = ()
         self._untold = False
 
-    def epochs(self, deadline: float) -> Mapping[str, int]:
+    def epochs(self, deadline: float) -> Epochs:
         """The highest count that any server has for each scope; those that have less are told."""
         answered = 0
         because: StoreError | None = None
@@ -100,17 +101,17 @@ class Books:
         with self._lock:
             same = bool(self._merged) and all(old is new for old, new in zip(self._merged, books, strict=True))
             if same and not self._untold:
-                return self._counts
-            counts = _highest(book.counts for book in books if book is not None)
-            if counts != self._counts:
-                self._counts = counts
+                return self._known
+            known = _highest(book for book in books if book is not None)
+            if known != self._known:
+                self._known = known
             self._merged = books
-        self.carry(counts, deadline)
-        return self._counts
+        self.carry(known, deadline)
+        return self._known
 
     def raise_epochs(self, least: Mapping[str, int], now: float, deadline: float) -> Mapping[str, int]:
         """Raise them on every server that answers; one that does not has no entries to show until it is told."""
-        known = self.epochs(time.monotonic() + (deadline - time.monotonic()) / 2)
+        known = self.epochs(time.monotonic() + (deadline - time.monotonic()) / 2).counts
         counts = {scope: max(n, known[scope] + 1 if known.get(scope) else 0) for scope, n in least.items()}
         failure: StoreError | None = None
         answered = False
@@ -136,30 +137,24 @@ class Books:
         self._rewrite(node, raised, deadline)
         return counts
 
-    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
+    def carry(self, known: Epochs, deadline: float) -> None:
         """Tell each server what it has lost, or was never told. One that does not answer is told later."""
         self._untold = False
         for node, until in self._turns(deadline):
             book = node.book
-            if book is None or words.carry_in(book, counts) is book:
+            if book is None or words.carry_in(book, known) is book:
                 continue
-
             try:
-                self._rewrite(node, lambda book: words.carry_in(book, counts), until)
+                self._rewrite(node, lambda book: words.carry_in(book, known), until)
             except StoreError:
                 self._untold = True
 
     def raised(self, deadline: float) -> Mapping[str, float]:
         """When each scope was last raised."""
-        self.epochs(deadline)
-        latest: dict[str, float] = {}
-        for node in self._nodes:
-            for scope, at in (words.raised_of(node.book) if node.book is not None else {}).items():
-                latest[scope] = max(at, latest.get(scope, 0.0))
-        return latest
+        return self.epochs(deadline).raised
 
     def _new_book(self) -> Book:
-        return Book(1 + secrets.randbelow((1 << 52) - 1), 0, dict(self._counts), {})
+        return Book(1 + secrets.randbelow((1 << 52) - 1), 0, dict(self._known.counts), {})
 
     def _rewrite(self, node: MemcachedNode, change: Callable[[Book], Book], deadline: float) -> None:
         """Change the book of `node`, a new one where there is none. If it is still the one we hold, by one exchange."""
@@ -248,9 +243,12 @@ def _new_stamp() -> int:
     return 1 + secrets.randbelow(words.NUMBERS - 1)
 
 
-def _highest(books: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _highest(books: Iterable[Book]) -> Epochs:
     highest: dict[str, int] = {}
-    for counts in books:
-        for scope, count in counts.items():
+    latest: dict[str, float] = {}
+    for book in books:
+        for scope, count in book.counts.items():
             highest[scope] = max(count, highest.get(scope, 0))
-    return highest
+        for scope, at in words.raised_of(book).items():
+            latest[scope] = max(at, latest.get(scope, 0.0))
+    return Epochs(highest, latest)

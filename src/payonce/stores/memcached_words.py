@@ -16,6 +16,7 @@ import msgspec
 from payonce.model import reason
 from payonce.model.reason import Reason
 from payonce.model.scopes import KEY_SCOPE_SECONDS
+from payonce.stores.shared_medium import Epochs
 from payonce.stores.talk import LostError
 
 MOST_KEY_SCOPES = 4000
@@ -169,12 +170,17 @@ def raise_in(book: Book, least: Mapping[str, int], now: float) -> tuple[Book, di
     return _forget(changed, at - KEY_SCOPE_SECONDS * 1000), raised_to
 
 
-def carry_in(book: Book, counts: Mapping[str, int]) -> Book:
-    """A book in which no scope counts less than in `counts`; the same one where that holds already."""
-    lost = {scope: count for scope, count in counts.items() if book.counts.get(scope, 0) < count}
+def carry_in(book: Book, known: Epochs) -> Book:
+    """A book in which no scope counts less than is known; the same one where that holds already."""
+    lost = {scope: count for scope, count in known.counts.items() if book.counts.get(scope, 0) < count}
     if not lost:
         return book
-    return _forget(Book(book.generation, book.version + 1, {**book.counts, **lost}, book.raised), 0)
+    times = {
+        scope: max(round(known.raised[scope] * 1000), book.raised.get(scope, 0))
+        for scope in lost
+        if scope in known.raised and not scope.startswith(_KEY)
+    }
+    return _forget(Book(book.generation, book.version + 1, {**book.counts, **lost}, {**book.raised, **times}), 0)
 
 
 def raised_of(book: Book) -> dict[str, float]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from payonce.model.scopes import KEY_SCOPE_SECONDS
 from payonce.stores.redis_words import Command, GarbledError, read_raw
+from payonce.stores.shared_medium import Epochs
 
 MOST_KEY_SCOPES = 100_000
 """Epochs of single keys that are remembered at most; what is purged is deleted too, so the oldest can go."""
@@ -28,12 +29,11 @@ _KEY = "key:"
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """The epochs as a server has them; `raised` in Unix seconds."""
+    """The epochs as a server has them."""
 
     generation: int
     stamp: int
-    counts: Mapping[str, int]
-    raised: Mapping[str, float]
+    epochs: Epochs
 
 
 def book_name(prefix: str) -> bytes:
@@ -87,7 +87,7 @@ def read_book(reply: object) -> Book | None:
         elif kind == "k":
             counts[_KEY + scope] = value + _SHIFT
             raised[_KEY + scope] = (value + _SHIFT) / 1000
-    return None if generation is None else Book(generation, stamp, counts, raised)
+    return None if generation is None else Book(generation, stamp, Epochs(counts, raised))
 
 
 def last_forgotten(book: bytes, now: float) -> Command:
@@ -146,14 +146,16 @@ def _member(scope: str) -> str:
     return "k:" + scope.removeprefix(_KEY) if scope.startswith(_KEY) else "c:" + scope
 
 
-def carry(book: bytes, counts: Mapping[str, int], stamp: int) -> list[Command]:
-    """Give a book what it has lost: no count ever falls."""
+def carry(book: bytes, lost: Epochs, stamp: int) -> list[Command]:
+    """Give a book what it has lost: no count ever falls, no time either."""
     commands: list[Command] = []
-    for scope, count in counts.items():
+    for scope, count in lost.counts.items():
         if scope.startswith(_KEY):
             commands.append(("ZADD", book, "GT", count - _SHIFT, "k:" + scope.removeprefix(_KEY)))
         else:
             commands.append(("ZADD", book, "GT", count, "c:" + scope))
+            if scope in lost.raised:
+                commands.append(("ZADD", book, "GT", round(lost.raised[scope] * 1000), "t:" + scope))
     return [*commands, _stamped(book, stamp)] if commands else []
 
 
