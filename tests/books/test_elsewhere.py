@@ -33,8 +33,9 @@ from tests.books.test_commands import Board
 from tests.support.gateway import RunningGateway, ask, running_gateway, until
 from tests.support.servers import MEMCACHED, REDIS, memcached, redis_server
 
-TYPICAL = 64 << 10
-WORST = 512 << 10
+TYPICAL = 40 << 10
+WORST = 128 << 10
+"""Bytes of a note."""
 _STEPS = st.sampled_from([60, 300, 900, HOUR, 6 * HOUR, 24 * HOUR])
 
 
