@@ -140,6 +140,15 @@ def test_an_hour_does_not_take_in_what_others_had_before_it() -> None:
         assert here.stranger.total(here.clock.now - HOUR, NOON + 35 * 60).requests == 0
 
 
+def test_what_happened_before_the_store_was_first_there_is_told_of() -> None:
+    with house(1) as here:
+        here.happens(0, Outcome.MISS)
+        here.desks[0].clerk.flush()
+        here.clock.now += 3 * HOUR
+        here.publish(0)
+        assert here.stranger.total(NOON).requests == 1
+
+
 def test_the_minutes_of_an_hour_are_told_until_another_has_passed_and_then_are_cleared_away() -> None:
     with house(1) as here:
         for _ in range(5):

@@ -47,7 +47,7 @@ def publish(
     """Note the hours that have changed since this was last done, and have them written by `flush`. False if that was
     done less than `seldom` seconds ago, in whichever process, or if `flush` says that not all was written. Raises what
     `note` raises. What was not written is still to be noted then."""
-    db.execute("INSERT INTO fact VALUES ('published', ?) ON CONFLICT DO NOTHING", (now - SELDOM - 1,)).fetchall()
+    db.execute("INSERT INTO fact VALUES ('published', 0) ON CONFLICT DO NOTHING").fetchall()
     before = float(str(db.execute("SELECT value FROM fact WHERE name = 'published'").get))
     if before <= now < before + seldom or not _set_published(db, before, now):
         return False
