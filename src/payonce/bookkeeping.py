@@ -18,9 +18,9 @@ import apsw
 from blake3 import blake3
 
 from payonce.books.clerk import Clerk, Limits
-from payonce.books.elsewhere import SELDOM, publish
 from payonce.books.file import BooksFile
 from payonce.books.journal import Journal
+from payonce.books.publishing import SELDOM, publish
 from payonce.books.reader import Reader
 from payonce.config import Settings
 from payonce.core.keying import derive

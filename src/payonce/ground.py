@@ -175,6 +175,8 @@ class Ground:
             said.append(f"the store could not be read when it was last asked: {self.tiers.unread}")
         if not self.settings.portable and (unkept := self.tiers.declines(b"", 0)) in _UNWRITTEN:
             said.append(f"nothing new is kept, what the store has is served: {unkept.sentence}; {unkept.fix}")
+        if self.books is not None and (fault := self.books.clerk.fault):
+            said.append(f"the ledger can't be written, so figures are lost and no call is: {fault}")
         if self.clock() - self._lost_at < LOSSES_TELL:
             said.append("entries were lost or could not be read within the last minute; payonce stats says how many")
         return said

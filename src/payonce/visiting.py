@@ -90,9 +90,7 @@ def _avoided(receipt: Receipt | None) -> Spent | None:
         return None
     if receipt.saved is not None:
         return _of(receipt.saved.tokens)
-    if receipt.outcome in (Outcome.HIT, Outcome.STALE) and receipt.entry is not None:
-        return _of(receipt.entry.facts.tokens)
-    return None
+    return _of(receipt.spared.facts.tokens) if receipt.spared is not None else None
 
 
 def _of(tokens: Tokens) -> Spent:

@@ -1,5 +1,8 @@
-"""A server that can be read and not written: full, a replica, or without the right. Each loss is counted once, under its
-own reason; what the server has is served; `/readyz` says what is wrong, and the log says it once a minute."""
+"""A server that can be read and not written: full, a replica, or without the right.
+
+Each loss is counted once, under its own reason; what the server has is served; `/readyz` says what is wrong, and the
+log says it once a minute.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.gateway import RunningGateway, ask, running_gateway, until
-from tests.support.servers import REDIS, Memcached, RedisServer, memcached, redis_server
+from tests.support.servers import REDIS, RedisServer, redis_server
 
 from payonce.drive.tiers import SAY_EVERY, Tiers
 from payonce.errors import StoreError
@@ -27,18 +30,6 @@ ASKED = 60
 
 def full(server: RedisServer) -> None:
     server.say("CONFIG", "SET", "maxmemory", "1")
-
-
-def fill(server: Memcached) -> None:
-    """No room is left in a memcached that evicts nothing, for items of any size up to some hundred bytes."""
-    for size in range(1, 300, 8):
-        told, number = b"", 0
-        while b"SERVER_ERROR" not in told:
-            number += 1000
-            sets = (
-                b"set fill:%d:%d 0 0 %d noreply\r\n%b\r\n" % (size, number + n, size, bytes(size)) for n in range(999)
-            )
-            told = server.say(b"".join(sets) + b"set fill:%d:%d 0 0 %d\r\n%b\r\n" % (size, number, size, bytes(size)))
 
 
 def replica(server: RedisServer) -> None:
@@ -114,19 +105,13 @@ def test_what_is_not_kept_is_counted_once_and_said_once(
         )
 
 
-@pytest.mark.parametrize("kind", ["redis", "memcached"])
-def test_a_lease_that_a_full_server_refuses_makes_nobody_wait_and_tells_what_stands_there(
-    tmp_path: Path, kind: str
-) -> None:
-    options = ("--maxmemory-policy", "noeviction")
-    small = ("-M", "-m", "4")
-    with redis_server(tmp_path, *options) if kind == "redis" else memcached(tmp_path, *small) as server:
-        with closing(open_store(server.url)) as one:
-            one.pace(10.0)
-            one.epochs()
-            full(server) if isinstance(server, RedisServer) else fill(server)
-            claimed = one.leases.claim(slot_of(1))
-            assert (claimed.free, claimed.looked, claimed.found) == (True, True, None)
+def test_a_lease_that_a_full_server_refuses_makes_nobody_wait(server: RedisServer) -> None:
+    with closing(open_store(server.url)) as store:
+        store.pace(10.0)
+        store.epochs()
+        full(server)
+        claimed = store.leases.claim(slot_of(1))
+        assert (claimed.free, claimed.looked, claimed.found) == (True, True, None)
 
 
 def test_a_fault_is_said_once_a_minute_and_counted_each_time(caplog: pytest.LogCaptureFixture) -> None:

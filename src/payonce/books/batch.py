@@ -96,7 +96,8 @@ def answered_row(event: Answered, scene: Scene, parts: bytes | None) -> ReceiptR
     ask = asked if isinstance(asked, Ask) else None
     avoided, size = Tokens(), 0
     if receipt.entry is not None and receipt.outcome in SERVED:
-        avoided, size = receipt.entry.facts.tokens, len(receipt.entry.body)
+        avoided = receipt.spared.facts.tokens if receipt.spared is not None else avoided
+        size = len(receipt.entry.body)
     elif receipt.saved is not None:
         avoided, size = receipt.saved.tokens, receipt.saved.size
     _, number = scene_of(asked)

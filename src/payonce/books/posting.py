@@ -103,7 +103,8 @@ class Posting:
         if entry is not None and receipt.outcome in SERVED:
             sums["converted"] += receipt.converted
             sums["served_bytes"] += len(entry.body)
-            avoid(sums, avoided(entry.facts.tokens, entry.took))
+            if receipt.spared is not None:
+                avoid(sums, avoided(entry.facts.tokens, entry.took))
         elif saved is not None:
             sums["served_bytes"] += saved.size
             avoid(sums, gathered(saved))

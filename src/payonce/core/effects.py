@@ -153,8 +153,9 @@ class Refuse(Effect[None], msgspec.Struct, frozen=True):
     label: Label
 
 
-class Renew(Effect[None], msgspec.Struct, frozen=True):
-    """Let a flight for this key take off that nobody waits for, unless there is one, or one has landed `since`."""
+class Renew(Effect["Flight | None"], msgspec.Struct, frozen=True):
+    """Let a flight for this key take off that nobody waits for, unless there is one, or one has landed `since`: the
+    flight, None where none took off."""
 
     ask: Ask
     since: float

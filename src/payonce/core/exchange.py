@@ -79,8 +79,9 @@ def exchange(ask: Ask, dialect: Dialect, now: float, *, again: bool = False) -> 
         if turned is not None:
             return (yield from _replay(ask, dialect, turned, hit_label(turned, now, converted=True)))
     if stale is not None and usable_stale(stale, ask.terms.stale_while_revalidate, found, now):
-        yield from Renew(ask, now)
-        return (yield from _replay(ask, dialect, stale, stale_label(stale, now, found, renewing=True)))
+        renewal = yield from Renew(ask, now)
+        receipt = yield from _replay(ask, dialect, stale, stale_label(stale, now, found, renewing=True))
+        return receipt if renewal is None else replace(receipt, flight=renewal.number)
     if ask.only_if_cached:
         yield from Refuse(why.ONLY_IF_CACHED, Label(Outcome.REFUSED, why.ONLY_IF_CACHED))
         return Receipt(Outcome.REFUSED, why.ONLY_IF_CACHED)

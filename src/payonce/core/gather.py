@@ -20,6 +20,7 @@ from payonce.core.effects import (
     Board,
     Drop,
     Epochs,
+    Flight,
     Land,
     LookupMany,
     Pause,
@@ -67,9 +68,9 @@ def gather(ask: Ask, dialect: Dialect, now: float, *, again: bool = False) -> St
     if renewing or not stock.lacking:
         body = yield from _from_stock(ask, dialect, stock)
         if body is not None:
-            if renewing:
-                yield from Renew(_narrowed(ask, dialect, stock.lacking), now)
-            return (yield from _serve(ask, stock, body, stock.missed if renewing else None, now, renewing=renewing))
+            renewal = (yield from Renew(_narrowed(ask, dialect, stock.lacking), now)) if renewing else None
+            missed = stock.missed if renewing else None
+            return (yield from _serve(ask, stock, body, missed, now, renewing=renewing, renewal=renewal))
     if stock.held and (not stock.lacking or renewing or not alike(stock.held.values())):
         stock = nothing(batch, why.MODEL_CHANGED)
     if ask.only_if_cached:
@@ -80,8 +81,17 @@ def gather(ask: Ask, dialect: Dialect, now: float, *, again: bool = False) -> St
     return (yield from (_fly_whole if whole else _fly_part)(ask, dialect, stock, now, since))
 
 
-def _serve(ask: Ask, stock: Stock, body: bytes, reason: Reason | None, now: float, *, renewing: bool) -> Story[Receipt]:
-    """Everything from the stock."""
+def _serve(
+    ask: Ask,
+    stock: Stock,
+    body: bytes,
+    reason: Reason | None,
+    now: float,
+    *,
+    renewing: bool = False,
+    renewal: Flight | None = None,
+) -> Story[Receipt]:
+    """Everything from the stock; `renewal` has taken off for what is lacking in it, which is paid for once more."""
     batch = _batch(ask)
     entries = stocked(stock, len(batch.items))
     oldest = max(int(entry.age(now)) for entry in entries)
@@ -99,7 +109,8 @@ def _serve(ask: Ask, stock: Stock, body: bytes, reason: Reason | None, now: floa
     )
     head = Head(200, _fitting(entries[0].headers))
     yield from Relay(head, Tape.finished(head, body), label)
-    return Receipt(label.outcome, reason, saved=saved(batch, entries, (), len(body)))
+    paid, flight = ((), 0) if renewal is None else (stock.lacking, renewal.number)
+    return Receipt(label.outcome, reason, saved=saved(batch, entries, paid, len(body)), flight=flight)
 
 
 def _fly_whole(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since: float = inf) -> Story[Receipt]:
@@ -113,7 +124,7 @@ def _fly_whole(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since:
     head = yield from Await(flight, settle=True)
     failure = head if isinstance(head, Reason) else why.STATUS if head.status >= 500 else None
     if failure is not None and (body := (yield from _despite(ask, dialect, stock, now))) is not None:
-        return (yield from _serve(ask, stock, body, failure, now, renewing=False))
+        return (yield from _serve(ask, stock, body, failure, now))
     outcome, items = Outcome.MISS if boarding.leader else Outcome.COLLAPSED, (0, len(_batch(ask).places))
     if isinstance(head, Reason):
         yield from Refuse(head, Label(outcome, stock.missed, unkept=head, items=items))
@@ -142,7 +153,7 @@ def _fly_part(ask: Ask, dialect: BatchDialect, stock: Stock, now: float, since: 
     too_large = landing.reason is why.TOO_LARGE or (ending is not None and ending.reason is why.TOO_LARGE)
     failed = not (whole or too_large) or (head is not None and head.status >= 500)
     if failed and (body := (yield from _despite(ask, dialect, stock, now))) is not None:
-        return (yield from _serve(ask, stock, body, landing.reason or why.STATUS, now, renewing=False))
+        return (yield from _serve(ask, stock, body, landing.reason or why.STATUS, now))
     outcome, total = Outcome.MISS if boarding.leader else Outcome.COLLAPSED, len(batch.places)
     if head is not None and whole and (head.status != 200 or landing.reason is why.ERROR_INSIDE):
         yield from Relay(head, tape, Label(outcome, stock.missed, unkept=landing.reason, items=(0, total)))

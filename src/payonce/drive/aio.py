@@ -160,8 +160,8 @@ class AsyncPlayer:
     def _board(self, effect: do.Board, dialect: Dialect) -> do.Boarding | Reason | None:
         return self.flights.board(effect, dialect)
 
-    def _renew(self, effect: do.Renew, dialect: Dialect) -> None:
-        self.flights.renew(effect, dialect)
+    def _renew(self, effect: do.Renew, dialect: Dialect) -> do.Flight | None:
+        return self.flights.renew(effect, dialect)
 
     def _declined(self, effect: do.Declined, _dialect: Dialect) -> Reason | None:
         return self.reads.tiers.declines(effect.ask.key.slot, effect.size)

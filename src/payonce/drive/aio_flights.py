@@ -73,12 +73,12 @@ class AsyncFlights:
             return why.FLIGHTS_FULL
         return do.Boarding(self._take_off(effect.ask, dialect), leader=True)
 
-    def renew(self, effect: do.Renew, dialect: Dialect) -> None:
+    def renew(self, effect: do.Renew, dialect: Dialect) -> do.Flight | None:
         """A flight that nobody waits for, as `Renew` has it."""
         tower, ask = self.tower, effect.ask
         if tower.full or tower.find(ask, self.tiers.purges) is not None or tower.landed_since(ask, effect.since):
-            return
-        self._take_off(ask, dialect)
+            return None
+        return self._take_off(ask, dialect)
 
     async def drain(self, seconds: float, which: Callable[[do.Flight], bool]) -> None:
         """Let the flights that `which` names land within `seconds`, and cancel the rest of them."""

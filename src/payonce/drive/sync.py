@@ -129,8 +129,8 @@ class SyncPlayer:
     def _board(self, effect: do.Board, stage: _Stage) -> do.Boarding | Reason | None:
         return self.flights.board(effect, stage.dialect, stage.turn)
 
-    def _renew(self, effect: do.Renew, stage: _Stage) -> None:
-        self.flights.renew(effect, stage.dialect)
+    def _renew(self, effect: do.Renew, stage: _Stage) -> do.Flight | None:
+        return self.flights.renew(effect, stage.dialect)
 
     def _await(self, effect: do.Await, stage: _Stage) -> Head | Reason:
         tape = effect.flight.tape

@@ -117,14 +117,14 @@ class SyncFlights:
             return why.FLIGHTS_FULL
         return boarding
 
-    def renew(self, effect: do.Renew, dialect: Dialect) -> None:
+    def renew(self, effect: do.Renew, dialect: Dialect) -> do.Flight | None:
         """A flight that nobody waits for, as `Renew` has it."""
         tower, ask = self.tower, effect.ask
         with self.lock:
             if tower.full or tower.find(ask, self.tiers.purges) is not None or tower.landed_since(ask, effect.since):
-                return
+                return None
             new = self._new(ask)
-        self._take_off(new, dialect)
+        return new if self._take_off(new, dialect) else None
 
     def drop(self, reader: Reader) -> None:
         """It reads no more; takes no lock, and takes effect at the writer's next step."""

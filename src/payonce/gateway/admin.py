@@ -169,6 +169,7 @@ class _State:
                 "purges": world.tiers.purges,
                 "secret_file": str(secret_path(settings)),
             },
+            "ledger": {"trouble": world.books.clerk.fault if world.books is not None else ""},
             "upstreams": [
                 {"name": name, "url": redact(url), **self._upstreams[name].state()} for name, url in settings.upstream
             ],

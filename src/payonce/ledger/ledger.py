@@ -105,7 +105,7 @@ class Ledger:
             return
         tally.request(outcome.value, "" if receipt.reason is None else receipt.reason.id, seconds)
         if entry is not None and outcome in _SERVED:
-            tally.served(entry, 1, converted=receipt.converted)
+            tally.served(entry, 1, converted=receipt.converted, spared=receipt.spared is not None)
         if receipt.saved is not None:
             tally.gathered(receipt.saved)
         if self.scribe is not None:

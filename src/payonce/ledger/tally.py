@@ -60,13 +60,15 @@ class Tally:
         for name, amount in zip(_AVOIDED, avoided, strict=True):
             self.counts[name] += amount
 
-    def served(self, entry: Entry, times: int, *, converted: bool = False) -> None:
-        """`entry` was served `times` times, as it is stored or `converted` to the other framing."""
+    def served(self, entry: Entry, times: int, *, converted: bool = False, spared: bool = True) -> None:
+        """`entry` was served `times` times, as it is stored or `converted` to the other framing, and `spared` so many
+        upstream calls, or none."""
         if converted:
             self.counts["requests.converted"] += times
         self.counts["bytes.served"] += len(entry.body) * times
         self.models[entry.model] += times
-        self.avoided(avoided(entry.facts.tokens, entry.took, times))
+        if spared:
+            self.avoided(avoided(entry.facts.tokens, entry.took, times))
 
     def hits(self, histogram: list[int], nanoseconds: int) -> None:
         """Hits: so many in each latency bucket, `nanoseconds` in all."""

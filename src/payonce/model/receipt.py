@@ -36,7 +36,7 @@ class Saved(msgspec.Struct, frozen=True):
 class Receipt(msgspec.Struct, frozen=True):
     """One exchange: how the client was answered and why not from the cache. `entry` is what was served, if anything;
     `saved` stands in its place for a batch, `converted` says that it was stored in the other framing. `flight` is the
-    number of the request whose upstream call answered; 0 where none did."""
+    number of the request whose upstream call answered, or renews the stale answer that was served; 0 where none did."""
 
     outcome: Outcome
     reason: Reason | None = None
@@ -44,6 +44,12 @@ class Receipt(msgspec.Struct, frozen=True):
     saved: Saved | None = None
     converted: bool = False
     flight: int = 0
+
+    @property
+    def spared(self) -> Entry | None:
+        """What was served in place of an upstream call; None where one was made all the same, for whatever reason."""
+        served = self.outcome is Outcome.HIT or self.outcome is Outcome.STALE
+        return self.entry if served and not self.flight else None
 
 
 class Hits(NamedTuple):

@@ -30,7 +30,7 @@ from payonce.stores.memcached_shares import MemcachedShares
 from payonce.stores.memcached_url import Place, read_place
 from payonce.stores.memcached_words import Answer
 from payonce.stores.shared import SharedStore
-from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
+from payonce.stores.shared_medium import Count, Epochs, Found, Parcel, Puts, StoreFault
 from payonce.stores.talk import LateError
 
 
@@ -136,7 +136,7 @@ class MemcachedMedium:
                 name = words.entry_name(self.place.prefix, generation, slot)
                 on = None if data is None else parcel.label(data)
                 size = 0 if on is None else on.size
-                commands.append(words.drop(name) if data is None else words.put(name, data, ttl, now, size=size))
+                commands.append(words.drop(name) if data is None else words.put(name, data, ttl, now, number=size))
             for slot, answer in zip(mine, node.ask(commands, deadline), strict=True):
                 why = words.refusal(answer)
                 if why is not None and not (parcels[slot].data is None and answer.code == "NF"):
@@ -169,7 +169,7 @@ class MemcachedMedium:
                     return None
         return why
 
-    def epochs(self, deadline: float) -> Mapping[str, int]:
+    def epochs(self, deadline: float) -> Epochs:
         """The highest count that any server has for each scope."""
         return self.books.epochs(deadline)
 
@@ -177,9 +177,9 @@ class MemcachedMedium:
         """Raise them on every server that answers."""
         return self.books.raise_epochs(least, now, deadline)
 
-    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
+    def carry(self, lost: Epochs, deadline: float) -> None:
         """Tell each server what it has lost."""
-        self.books.carry(counts, deadline)
+        self.books.carry(lost, deadline)
 
     def raised(self, deadline: float) -> Mapping[str, float]:
         """When each scope was last raised."""
