@@ -32,7 +32,7 @@ def open_named(
     that is no store of this version is refused and left as it is. Where servers can't be used, StoreUnavailableError
     says what was tried and what to do.
     """
-    from payonce.stores.registry import redact
+    from payonce.stores.redacted import redact
 
     settings = load({"store": store, "secret_file": secret_file}, os.environ, config).settings
     if settings.store.startswith("memory:"):
