@@ -3,7 +3,8 @@
 Its members are the slots of the tenant's entries, their scores the times at which they expire, so what has expired is
 cut off by score and what is too much by rank: the entries that would expire first. What the server itself evicts is
 counted until it would have expired; a purge of all, or of a tenant's, begins a new set. One set more, the board, has
-the latest counts of the tenants with most entries. This room must never decide what a tenant may hold, nor hold a connection.
+the latest counts of the tenants with most entries. This room must never decide what a tenant may hold, nor hold a
+connection.
 """
 
 from __future__ import annotations
