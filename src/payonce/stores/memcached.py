@@ -129,7 +129,8 @@ class MemcachedMedium:
         now = time.time()
 
         def asked(node: MemcachedNode, mine: list[bytes]) -> None:
-            generation = self.books.generation(node, deadline)
+            until = self._turn(deadline)
+            generation = self.books.generation(node, until)
             commands = []
             for slot in mine:
                 data, ttl = parcels[slot]
@@ -137,7 +138,7 @@ class MemcachedMedium:
                 on = None if data is None else parcel.label(data)
                 size = 0 if on is None else on.size
                 commands.append(words.drop(name) if data is None else words.put(name, data, ttl, now, number=size))
-            for slot, answer in zip(mine, node.ask(commands, deadline), strict=True):
+            for slot, answer in zip(mine, node.ask(commands, until), strict=True):
                 why = words.refusal(answer)
                 if why is not None and not (parcels[slot].data is None and answer.code == "NF"):
                     refused[slot] = why
@@ -163,7 +164,8 @@ class MemcachedMedium:
         why: Reason | None = reason.WRITE_FAULT
         for node in self.nodes:
             with suppress(StoreError):
-                [answer] = node.ask([words.put(f"{self.place.prefix}probe", b"1", 1.0, time.time())], deadline)
+                probe = words.put(f"{self.place.prefix}probe", b"1", 1.0, time.time())
+                [answer] = node.ask([probe], self._turn(deadline))
                 why = words.refusal(answer)
                 if why is None:
                     return None
@@ -214,6 +216,12 @@ class MemcachedMedium:
         """Close every connection."""
         for node in self.nodes:
             node.close()
+
+    def _turn(self, deadline: float) -> float:
+        """Until when one server may be waited for where several are asked in turns: a silent one leaves time for the
+        others."""
+        now = time.monotonic()
+        return now + (deadline - now) / len(self.nodes)
 
     def _gets(self, slots: Sequence[bytes], generation: int) -> list[tuple[str, bytes]]:
         return [words.get(words.entry_name(self.place.prefix, generation, slot), "v") for slot in slots]
