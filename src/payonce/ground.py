@@ -38,7 +38,8 @@ from payonce.reckoning import Books, Reckoning
 from payonce.request_log import RequestLog
 from payonce.secret import SECRET_BYTES, load_secret, secret_path
 from payonce.stores.memory import MemoryStore
-from payonce.stores.registry import open_store, redact
+from payonce.stores.redacted import redact
+from payonce.stores.registry import open_store
 from payonce.telling import Teller
 
 log = logging.getLogger("payonce")
@@ -176,6 +177,8 @@ class Ground:
             said.append(f"the store's server does not answer, so nothing is served from the cache: {trouble}")
         elif self.tiers.unread:
             said.append(f"the store could not be read when it was last asked: {self.tiers.unread}")
+        if self.books is not None and (fault := self.books.clerk.fault):
+            said.append(f"the ledger can't be written, so figures are lost and no call is: {fault}")
         if self.clock() - self._lost_at < LOSSES_TELL:
             said.append("entries were lost or could not be read within the last minute; payonce stats says how many")
         return said

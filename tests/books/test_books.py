@@ -22,6 +22,8 @@ from payonce.books.posting import FILED, PATIENCE, ROWS, Posting
 from payonce.books.reader import Reader, Which
 from payonce.books.schema import Scene
 from payonce.books.words import BY, Figures, Filed, Histogram
+from payonce.cli.why_request import nearest
+from payonce.dashboard.requests import FROM_CACHE, page_of
 from payonce.ledger.hits import SHOWN, HitBook, Told, summed
 from payonce.ledger.money import Bill
 from payonce.ledger.usage import Usage
@@ -118,6 +120,43 @@ def test_a_miss_is_filed_with_what_its_call_cost_and_a_hit_with_what_it_spared(d
     total = desk.reader.total(NOON - 60)
     assert (total.requests, total.hits, total.misses, total.calls, total.kept) == (2, 1, 1, 1, 1)
     assert (total.paid_nano, total.avoided_nano, total.read_saving_nano) == (2_000_000, 5_000, 500_000)
+
+
+def test_what_workers_write_down_late_stands_where_it_belongs_in_time(tmp_path: Path, clock: FakeClock) -> None:
+    """A worker writes once a second what happened in it: the file's order is not that of time."""
+    quick, slow = (Desk(tmp_path / "books.db", clock) for _ in range(2))
+    prompts = ("first", "second", "third")
+    for number, prompt in enumerate(prompts, start=1):
+        clock.advance(0.1)
+        body = b'{"messages":[{"role":"user","content":"%s"}]}' % prompt.encode()
+        ask, desk = ask_for(number, body=body, key=prompt.encode().ljust(32)), slow if number == 1 else quick
+        desk.journal.billed(billed(number, clock()))
+        desk.journal.landed(Landing(entry_of().facts, None, 0.05), 0, ask)
+        desk.journal.exchanged(Receipt(Outcome.MISS, why.ABSENT, flight=number), 0.05, ask)
+    quick.clerk.flush()
+    slow.clerk.flush()
+    found = quick.reader.recent()
+    assert [round(each.at - NOON, 1) for each in found] == [0.1, 0.3, 0.2], "the control: this is how they stand there"
+    page, following = page_of(found)
+    assert [round(each.at - NOON, 1) for each in page] == [0.3, 0.2, 0.1]
+    assert following is None
+    calls = quick.reader.calls(quick.reader.conversations()[0].id)
+    assert [round(each.at - NOON, 1) for each in calls] == [0.3, 0.2, 0.1]
+    third, second, first = page
+    assert nearest(quick.reader, first) is None, "the two that were written down before it came later"
+    assert nearest(quick.reader, second) == (first, ("messages[0]",))
+    assert nearest(quick.reader, third) == (second, ("messages[0]",))
+    for desk in (quick, slow):
+        desk.close()
+
+
+def test_outcomes_are_asked_for_together(desk: Desk) -> None:
+    for number, outcome in enumerate((Outcome.HIT, Outcome.MISS, Outcome.COLLAPSED, Outcome.STALE), start=1):
+        desk.journal.exchanged(Receipt(outcome, entry=entry_of()), 0.1, ask_for(number))
+    desk.clerk.flush()
+    served = {each.outcome for each in desk.reader.recent(Which(outcome=FROM_CACHE))}
+    assert served == {"hit", "stale", "collapsed"}
+    assert [each.outcome for each in desk.reader.recent(Which(outcome="miss"))] == ["miss"]
 
 
 def test_a_hit_told_in_sums_is_filed_as_what_it_was(desk: Desk, clock: FakeClock) -> None:

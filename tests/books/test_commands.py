@@ -15,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from payonce.books.elsewhere import PREFIX, publish
 from payonce.books.journal import Journal
+from payonce.books.note import PREFIX, decode
+from payonce.books.publishing import MINUTE_ROWS, ROWS, publish
 from payonce.books.reader import Reader
 from payonce.cli import main
 from payonce.cli.stats import again
@@ -243,7 +244,8 @@ def test_what_one_machine_publishes_is_bounded_and_loses_no_sum(tmp_path: Path) 
     publish(db, board.note, clock())
     db.close()
     [note] = board.kept.values()
-    assert len(json.loads(note)) == 201
+    assert len(decode(note).rows) == ROWS + 1
+    assert len(decode(note).minutes or ()) == MINUTE_ROWS + 1
     reader = Reader(Desk(tmp_path / "two.db", clock).file, clock, board.notes)
     assert reader.total(NOON - 60).requests == 900
     desk.close()

@@ -204,7 +204,7 @@ def test_what_was_saved_leads_to_each_of_its_parts(at: House, browser: Browser) 
         cache, prompts = saved.locator(".parts a").all()
         assert "outcome=hit" in (cache.get_attribute("href") or "")
         assert "by answers from the cache" in cache.inner_text()
-        assert (prompts.get_attribute("href") or "").endswith("/conversations")
+        assert "/conversations?since=" in (prompts.get_attribute("href") or "")
         assert "by prompt caching" in prompts.inner_text()
         saved.locator(".figure a").click()
         expect(page.locator("#money")).to_be_in_viewport()
@@ -237,12 +237,40 @@ def test_the_tail_shows_a_request_as_it_comes_and_stops_when_told(at: House, bro
         assert rows.first.inner_text() != before
         page.get_by_role("button", name="Pause").click()
         expect(page.get_by_role("button", name="Go on")).to_be_visible()
+        expect(page.locator(".live")).to_contain_text("Paused")
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.wait_for_timeout(2600)  # longer than the tail waits between two looks
         assert asked == []
         with page.expect_request(lambda request: "requests/tail" in request.url):
             page.get_by_role("button", name="Go on").click()
+
+
+def test_what_has_the_focus_keeps_it_when_a_new_request_comes(at: House, browser: Browser) -> None:
+    with watched(browser, at.gateway.host) as seen:
+        page = seen.open(at.url + "requests")
+        link = page.locator("#tail tbody tr a").nth(1)
+        leads_to = link.get_attribute("href")
+        link.focus()
+        at.ask("a question beside the focus", model="openai/gpt-5-nano")
+        expect(page.locator("#tail tbody tr").first).to_contain_text("openai/gpt-5-nano")
+        assert page.evaluate("document.activeElement.getAttribute('href')") == leads_to
+
+
+def test_a_tail_whose_session_has_ended_leads_to_the_login_and_back(browser: Browser, tmp_path: Path) -> None:
+    with house(tmp_path, dashboard="token") as locked:
+        locked.ask("something")
+        locked.settle()
+        with watched(browser, locked.gateway.host) as seen:
+            page = seen.open(locked.url + "requests?outcome=miss")
+            sign_in(page, locked.tokens["view"])
+            expect(page).to_have_url(locked.url + "requests?outcome=miss")
+            page.context.clear_cookies()
+            expect(page.get_by_role("heading", name="Sign in to Payonce")).to_be_visible(timeout=20_000)
+            expect(page.get_by_role("main")).to_have_count(1)
+            sign_in(page, locked.tokens["view"])
+            expect(page).to_have_url(locked.url + "requests?outcome=miss")
+            expect(page.locator("#tail tbody tr")).to_have_count(1)
 
 
 def test_a_request_opens_its_receipt_and_that_its_entry(at: House, browser: Browser) -> None:

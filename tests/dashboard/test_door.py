@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pty
 import re
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
+from blake3 import blake3
 
 from payonce.config import Settings
 from payonce.dashboard.asking import POLICY, Request
 from payonce.dashboard.door import Door
+from payonce.dashboard.login import safe_place
 from payonce.dashboard.sessions import LIFETIME, Attempts, Sessions
 from payonce.dashboard.tokens import Role, make_tokens, read_tokens, tokens_path
 from payonce.errors import SettingsError
 from payonce.testing import FakeClock
 from tests.dashboard.house import House, house
-from tests.support.gateway import Reply
+from tests.support.gateway import Reply, until
 
 PLACES = ("", "requests", "entries", "conversations", "findings", "health", "purge?all=yes")
 DATA = ("api/overview", "api/requests", "api/entries", "api/conversations", "api/findings", "api/health")
@@ -141,7 +146,7 @@ def test_the_dashboard_can_be_switched_off(tmp_path: Path) -> None:
 @pytest.mark.parametrize("place", [place for place in PLACES if place])
 def test_a_page_leads_to_the_login_first(locked: House, place: str) -> None:
     reply = locked.get(place)
-    assert (reply.status, reply["location"]) == (303, f"/_payonce/login?to={place.partition('?')[0]}")
+    assert (reply.status, reply["location"]) == (303, "/_payonce/login?" + urlencode({"to": place}))
 
 
 @pytest.mark.parametrize("place", DATA)
@@ -410,6 +415,7 @@ def test_a_whole_tenant_is_purged(tmp_path: Path) -> None:
     [
         *("requests?before=x", "requests?since=24h", "requests?until=-1", "requests?outcome=won", "overview?span=2h"),
         *("conversations?before=x", "entries?skip=x", "entries?text=hello", "requests?before=" + "9" * 16),
+        *("requests?outcome=hit,won", "requests?outcome=hit,", "conversations?since=x"),
     ],
 )
 def test_a_field_of_a_query_that_says_nothing_is_refused_and_not_passed_over(open_house: House, asked: str) -> None:
@@ -450,7 +456,13 @@ def test_a_purge_is_not_made_where_it_says_more_than_is_known(locked: House) -> 
 @pytest.mark.parametrize(
     "asked",
     [
-        *("requests?before=9&since=1&until=2&outcome=hit", "requests?before=&outcome=", "overview?span=7d"),
+        *(
+            "requests?before=9&since=1&until=2&outcome=hit",
+            "requests?outcome=hit,stale,collapsed",
+            "conversations?since=1",
+            "requests?before=&outcome=",
+            "overview?span=7d",
+        ),
         *("conversations?before=1763771606.25", "entries?skip=3&text="),
     ],
 )
@@ -483,6 +495,82 @@ def test_every_answer_forbids_scripts_frames_and_guessing(open_house: House, pla
 )
 def test_only_the_files_of_the_table_are_served(open_house: House, path: str) -> None:
     assert open_house.get(path).status in (400, 404)
+
+
+def test_after_signing_in_the_page_that_was_asked_for_comes_with_its_query(locked: House) -> None:
+    asked = "requests?outcome=hit%2Cstale&model=anthropic%2Fclaude-sonnet-4.5"
+    reply = locked.get(asked)
+    assert reply.status == 303
+    there = parse_qs(urlsplit(reply["location"]).query)["to"][0]
+    first = locked.get("login?" + urlencode({"to": there}))
+    told = forms(token=locked.tokens["view"], to=there, csrf=csrf_of(first))
+    assert b"outcome=hit%2Cstale" in first.body
+    entered = locked.call("POST", "login", told, cookie=cookie_of(first), origin=f"http://{locked.gateway.host}")
+    assert (entered.status, entered["location"]) == (303, "/_payonce/" + asked)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(
+            "//evil.example",
+            "login",
+            "login?to=requests",
+            "a/../../b",
+            "requests?x=//evil.example",
+            "https://evil.example",
+        ),
+        *("requests?x=\r\nset-cookie:a=b", "requests?<script>", "javascript:alert(1)//", "requests#x"),
+    ],
+)
+def test_nobody_is_led_elsewhere_after_signing_in(place: str) -> None:
+    assert safe_place(place) == ""
+
+
+def test_a_part_of_a_page_whose_session_has_ended_says_that_the_page_is_to_be_opened_again(locked: House) -> None:
+    reply = locked.get("requests/tail", hx_request="true")
+    assert (reply.status, reply["hx-refresh"], reply.body) == (204, "true", b"")
+    assert locked.get("requests/tail").status == 303, "who asks for it as a page is led to the login"
+
+
+def test_an_entry_is_found_by_the_beginning_of_its_key_where_no_other_begins_so(open_house: House) -> None:
+    open_house.ask("an entry to be found")
+    open_house.settle()
+    key = open_house.data("entries")["entries"][0]["key"]
+    for shown in (key, key[:15], key[3:15], key[:15].upper()):
+        assert [each["key"] for each in open_house.data("entries/" + shown)["entries"]] == [key], shown
+    assert open_house.get("entries/" + key[:15]).status == 200
+    absent = ("0" if key[3] != "0" else "1") * 12
+    assert open_house.get("api/entries/" + absent).status == 404
+    alike = (f"text {number}" for number in itertools.count())
+    seen: dict[bytes, str] = {}
+    for text in alike:
+        begins = blake3(text.encode()).digest()[:2]
+        if begins in seen:
+            break
+        seen[begins] = text
+    open_house.plant(text)
+    open_house.plant(seen[begins])
+    reply = open_house.get("api/entries/b3:" + begins.hex())
+    assert reply.status == 400
+    assert "several keys begin" in json.loads(reply.body)["error"]["message"]
+
+
+def test_a_ledger_that_can_not_be_written_is_told_wherever_figures_are_missed(tmp_path: Path) -> None:
+    foreign = tmp_path / "other.db"
+    with closing(sqlite3.connect(foreign)) as other:
+        other.execute("CREATE TABLE mine (x)")
+    with house(tmp_path, store="memory:", ledger=str(foreign)) as at:
+        at.ask("whatever")
+        books = at.gateway.gateway.world.books
+        assert books is not None
+        assert until(lambda: bool(books.clerk.fault), 30)
+        [note] = [each for each in at.data("health")["notes"] if "ledger" in each]
+        assert note.startswith("the ledger can't be written, so figures are lost and no call is: ")
+        assert at.data("health")["status"] == "degraded"
+        assert note.partition(": ")[2] == at.data("overview")["trouble"]
+        assert b"can&#x27;t be written" in at.get().body or b"can't be written" in at.get().body
+        assert at.ask("whatever").hit, "and answers go on"
 
 
 @pytest.mark.parametrize("path", ["api/nowhere", "api/nowhere?field=1"])

@@ -47,8 +47,8 @@ class Reader:
         with self._lock:
             self._drop()
 
-    # Sums. Times are Unix seconds; what is read is widened to whole minutes, or to whole hours where it is older than
-    # two days or comes from another machine.
+    # Sums, of all machines. Times are Unix seconds; what is read is widened to whole minutes, or to whole hours where
+    # it is older than two days or, on another machine, than the hour before this one.
 
     def total(self, since: float, until: float | None = None) -> Figures:
         """All figures of that time as one."""
@@ -69,14 +69,15 @@ class Reader:
         return sorted(told, key=lambda one: (-one.figures.requests, -one.figures.paid_nano, one.by))
 
     def series(self, since: float, until: float | None = None, step: int = 60) -> list[Point]:
-        """Figures by steps of `step` seconds (whole minutes), from the step in which `since` lies; every step has a
-        point. What other machines published has steps of an hour, and is left out of shorter ones."""
-        end = self._until(until)
-        origin, step = int(since) // step * step, max(60, step // 60 * 60)
+        """Figures by steps of `step` seconds (whole minutes); every step has a point, and the first holds what was in
+        it from `since` on, so that all of them together are the total of this time. Hours stand in the step in which
+        they begin, where there is nothing shorter (`finest`)."""
+        end, step = self._until(until), max(60, step // 60 * 60)
+        origin = int(since) // step * step
         held: dict[int, Figures] = {at: Figures() for at in range(origin, int(end) + 1, step)}
         with self._open() as db:
-            found = list(sums.series(db, self._spans(origin, end, step), step, origin)) if db is not None else []
-            found += self._elsewhere.series(db, origin, end, step)
+            found = list(sums.series(db, self._spans(since, end, step), step, origin)) if db is not None else []
+            found += self._elsewhere.series(db, since, end, step)
         for point in found:
             held[point.at] = held[point.at].plus(point.figures) if point.at in held else point.figures
         return [Point(at, figures) for at, figures in sorted(held.items())]
@@ -90,15 +91,21 @@ class Reader:
     def latency_series(
         self, since: float, until: float | None = None, step: int = 60
     ) -> list[tuple[int, dict[str, Histogram]]]:
-        """The same by steps, as in `series`; steps without a request are left out. Of this machine's books alone."""
+        """The same by steps, as in `series`; steps without a request are left out."""
         end = self._until(until)
         origin = int(since) // step * step
         held: dict[int, dict[str, Histogram]] = {}
         with self._open() as db:
-            spans = self._spans(since, end, step)
-            for at, outcome, histogram in sums.latency(db, spans, step, origin) if db is not None else ():
-                held.setdefault(at, {})[outcome] = histogram
+            found = list(sums.latency(db, self._spans(since, end, step), step, origin)) if db is not None else []
+            found += self._elsewhere.latency(db, since, end, step)
+        for at, outcome, histogram in found:
+            at_step = held.setdefault(at, {})
+            at_step[outcome] = at_step.get(outcome, Histogram()).plus(histogram)
         return sorted(held.items())
+
+    def finest(self, since: float) -> int:
+        """The seconds of the shortest steps that a series since then has on all machines: 60 or 3600."""
+        return self._elsewhere.finest(since, self._clock())
 
     # Single receipts, of this machine's books.
 

@@ -29,8 +29,8 @@ _CALL_NAMES: Final = ("n", *(name for name in CALL_COLUMNS if name != "scene"), 
 
 @dataclass(frozen=True, slots=True)
 class Which:
-    """Which receipts are asked for: what is not None must be so. `after` and `before` are numbers of receipts, `since`
-    and `until` Unix seconds."""
+    """Which receipts are asked for: what is not None must be so. `outcome` may be several, with commas between them;
+    `after` and `before` are numbers of receipts, `since` and `until` Unix seconds."""
 
     outcome: str | None = None
     reason: str | None = None
@@ -53,10 +53,13 @@ def recent(db: apsw.Connection, which: Which, limit: int) -> list[Filed]:
         same = " AND ".join(f"{name} = ?" for name in scenes)
         wanted.append(f"scene IN (SELECT scene FROM scene WHERE {same})")
         args += scenes.values()
-    for name in ("outcome", "reason"):
-        if getattr(which, name) is not None:
-            wanted.append(f"{name} = ?")
-            args.append(getattr(which, name))
+    if which.reason is not None:
+        wanted.append("reason = ?")
+        args.append(which.reason)
+    if which.outcome is not None:
+        outcomes = which.outcome.split(",")
+        wanted.append(f"outcome IN ({', '.join('?' * len(outcomes))})")
+        args += outcomes
     index = "INDEXED BY receipt_kind" if wanted else ""
     for condition, bound in (
         ("n > ?", which.after),
@@ -90,12 +93,14 @@ def of_key(db: apsw.Connection, digest: bytes, limit: int) -> list[Filed]:
 
 
 def calls(db: apsw.Connection, conversation: bytes | None, before: int | None, limit: int) -> list[Spent]:
-    """The newest upstream calls, or those of a conversation, newest first."""
+    """The newest upstream calls, or those of a conversation, newest first. They are chosen in the order in which the
+    workers wrote them down, within a second or two of that in which they ended."""
     wanted = {"c.conversation = ?": conversation, "c.n < ?": before}
     given = {condition: value for condition, value in wanted.items() if value is not None}
     where = f"WHERE {' AND '.join(given)}" if given else ""
     query = f"SELECT {_CALL} FROM call c JOIN scene s USING (scene) {where} ORDER BY c.n DESC LIMIT ?"
-    return [_spent(row) for row in db.execute(query, (*given.values(), limit))]
+    found = [_spent(row) for row in db.execute(query, (*given.values(), limit))]
+    return sorted(found, key=lambda call: call.at, reverse=True)
 
 
 def slowest(db: apsw.Connection, since: float, limit: int) -> list[Spent]:

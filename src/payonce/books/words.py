@@ -156,6 +156,10 @@ class Histogram:
         """How many there are."""
         return sum(self.counts)
 
+    def plus(self, other: Histogram) -> Histogram:
+        """Both together."""
+        return Histogram(tuple(ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)))
+
     def quantile(self, share: float) -> float | None:
         """The seconds within which this share of them was answered, interpolated in its bucket as Prometheus does; the
         last bound for what took longer, None where there are none."""

@@ -118,7 +118,9 @@ def _trend(reader: Reader, now: float, since: float) -> list[dict[str, Any]]:
     if not since:
         busy = [point.at for point in reader.series(start, step=86400) if point.figures.requests]
         start = max(busy[0], now - 400 * 86400) if busy else now
-    step = next((length for length in _LENGTHS if (now - start) / length <= STEPS), _LENGTHS[-1])
+    finest = reader.finest(start)
+    fitting = (length for length in _LENGTHS if length >= finest and (now - start) / length <= STEPS)
+    step = next(fitting, _LENGTHS[-1])
     return [
         {
             "at": point.at,

@@ -6,6 +6,7 @@ This room must never decide what a reason means; the table of reasons does.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -55,11 +56,13 @@ def nearest(reader: Reader, filed: Filed) -> tuple[Filed, tuple[str, ...]] | Non
     differ; None where there is none to compare it with."""
     if not filed.parts:
         return None
-    earlier = Which(tenant=filed.tenant, endpoint=filed.endpoint, before=filed.n)
-    found = [one for one in reader.recent(earlier, COMPARED) if one.parts and one.key != filed.key]
+    until = math.nextafter(filed.at, math.inf)  # several workers do not write down in the order of time
+    recent = reader.recent(Which(tenant=filed.tenant, endpoint=filed.endpoint, until=until), COMPARED)
+    place = filed.at, filed.n
+    found = [one for one in recent if one.parts and one.key != filed.key and (one.at, one.n) < place]
     if not found:
         return None
-    best = min(found, key=lambda one: (distance(filed.parts, one.parts), -one.n))
+    best = min(found, key=lambda one: (distance(filed.parts, one.parts), -one.at, -one.n))
     beside = [name for name in ("namespace", "stream") if getattr(best, name) != getattr(filed, name)]
     return best, (*differing(filed.parts, best.parts), *beside)
 

@@ -62,9 +62,12 @@ _TURN_COLUMNS: Final = (
 
 def listed(stage: Backstage, query: Mapping[str, str]) -> list[Conversation]:
     """The latest conversations, one more than a page has if there are more. Raises StoreError."""
-    before = query.get("before", "")
-    known = before.replace(".", "", 1).isdecimal() and len(before) < 24
-    return stage.books.conversations(before=float(before) if known else None, limit=PAGE + 1)
+    since = _time(query.get("since", ""))
+    return stage.books.conversations(since or 0.0, _time(query.get("before", "")), PAGE + 1)
+
+
+def _time(text: str) -> float | None:
+    return float(text) if text.replace(".", "", 1).isdecimal() and len(text) < 24 else None
 
 
 def turns_of(stage: Backstage, name: str) -> tuple[Conversation, list[Spent]] | None:
@@ -73,7 +76,7 @@ def turns_of(stage: Backstage, name: str) -> tuple[Conversation, list[Spent]] | 
     return None if found is None else (found, stage.books.calls(name, limit=TURNS)[::-1])
 
 
-def list_page(found: Sequence[Conversation], now: float) -> Framed:
+def list_page(found: Sequence[Conversation], query: Mapping[str, str], now: float) -> Framed:
     """The latest conversations."""
     rows = [_row(each, now) for each in found[:PAGE]]
     drawn = table("Conversations", _COLUMNS, rows) if rows else nothing("No conversation has been followed yet.")
@@ -84,7 +87,7 @@ def list_page(found: Sequence[Conversation], now: float) -> Framed:
             h(
                 "a",
                 "Older conversations",
-                href=link("conversations", before=str(found[PAGE - 1].ended)),
+                href=link("conversations", since=query.get("since"), before=str(found[PAGE - 1].ended)),
                 class_="button",
             ),
             class_="more",
@@ -93,7 +96,13 @@ def list_page(found: Sequence[Conversation], now: float) -> Framed:
         else None
     )
     lead = "Calls that continue one another: what the provider's prompt cache gave of each, and what was paid again."
-    return Framed("conversations", "Conversations", (drawn, older), lead)
+    since = _time(query.get("since", ""))
+    part = (
+        h("p", "Those that went on after ", moment(since, now), ". ", h("a", "Show all", href=link("conversations")))
+        if since
+        else None
+    )
+    return Framed("conversations", "Conversations", (part, drawn, older), lead)
 
 
 def one_page(talk: Conversation, turns: Sequence[Spent], now: float) -> Framed:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from payonce.dashboard.backstage import Backstage
 from payonce.dashboard.door import Visitor
+from payonce.errors import SettingsError
 from payonce.listing import Listed, fitting, key_digits
 from payonce.model.ports import Distant
 
@@ -20,6 +22,8 @@ LOOKED_AT: Final = 20_000
 """So many entries are looked at for one page, and of these no more than `READ` are opened to look for a text."""
 READ: Final = 4_000
 SECONDS: Final = 1.5
+DIGITS: Final = 64
+"""So many digits a whole key has."""
 LISTABLE: Final = 100_000
 """A shared store lists all or nothing: with more entries than that it is left to `payonce ls`."""
 
@@ -85,11 +89,28 @@ def search(stage: Backstage, wanted: Search) -> Found:
 
 
 def one(stage: Backstage, key: str) -> tuple[Listed, ...]:
-    """Both framings of a key; empty where nothing is stored. Raises SettingsError where it is none, StoreError."""
+    """Both framings of a key, or of the only one that begins so; empty where nothing is stored. Raises SettingsError
+    where it is none or several begin so, StoreError."""
     digits = key_digits(key)
-    if len(digits) != 64:
-        return ()
-    return tuple(stage.shelf.under(bytes.fromhex(digits)))
+    keys = {digits} if len(digits) == DIGITS else _beginning(stage, digits)
+    if len(keys) > 1:
+        raise SettingsError(f"{key[:80]!r} is how several keys begin: write more of its digits")
+    return tuple(listed for whole in keys for listed in stage.shelf.under(bytes.fromhex(whole)))
+
+
+def _beginning(stage: Backstage, digits: str) -> set[str]:
+    """The keys that begin so, two at most, among as many entries as a search looks at."""
+    if isinstance(stage.shelf.store, Distant) and stage.volume().entries > LISTABLE:
+        raise SettingsError(f"this shared store has too many entries to look for a key: write all {DIGITS} digits")
+    found: set[str] = set()
+    until = time.monotonic() + SECONDS
+    for row in islice(stage.shelf.store.rows(), LOOKED_AT):
+        whole = row.slot[:-1].hex()
+        if whole.startswith(digits):
+            found.add(whole)
+        if len(found) > 1 or time.monotonic() > until:
+            break
+    return found
 
 
 def facts(listed: Listed, now: float) -> dict[str, Any]:

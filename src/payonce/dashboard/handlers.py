@@ -54,17 +54,13 @@ def _requests(stage: Backstage, request: Request, _visitor: Visitor) -> Framed:
 
 
 def _tail(stage: Backstage, request: Request, _visitor: Visitor) -> Answer:
-    found = requests.listed(stage, request.query)[: requests.PAGE]
-    return part(request_pages.table_of(found, stage.clock()))
+    page, _ = requests.page_of(requests.listed(stage, request.query))
+    return part(request_pages.table_of(page, stage.clock()))
 
 
 def _requests_data(stage: Backstage, request: Request, _visitor: Visitor) -> Any:
-    found = requests.listed(stage, request.query)
-    page = found[: requests.PAGE]
-    return {
-        "requests": [requests.as_json(each) for each in page],
-        "next": page[-1].n if len(found) > len(page) else None,
-    }
+    page, following = requests.page_of(requests.listed(stage, request.query))
+    return {"requests": [requests.as_json(each) for each in page], "next": following}
 
 
 def _receipt_at(stage: Backstage, request: Request) -> Filed:
@@ -161,7 +157,7 @@ PAGES: Final[Mapping[str, Page]] = {
     "requests/tail": _tail,
     "requests/": lambda stage, request, _visitor: receipt_page(_receipt_at(stage, request), stage.clock()),
     "conversations": lambda stage, request, _visitor: conversations.list_page(
-        conversations.listed(stage, request.query), stage.clock()
+        conversations.listed(stage, request.query), request.query, stage.clock()
     ),
     "conversations/": lambda stage, request, _visitor: conversations.one_page(
         *_conversation_at(stage, request), stage.clock()

@@ -22,6 +22,7 @@ from payonce.dashboard.pieces import (
     seconds,
     section,
     table,
+    to,
 )
 from payonce.errors import StoreError
 from payonce.model.reason import REASONS
@@ -52,11 +53,12 @@ def health_page(state: Mapping[str, Any], now: float) -> Framed:
             f"up for {span(now - worker['started'])}",
         ),
         card("Entries", count(store.get("entries")), href=link("entries")),
-        card("Space", size(store.get("bytes", 0)), _limit(store)),
+        card("Space", size(store.get("bytes", 0)), _limit(store), href=link("entries")),
         card("Calls under way", count(worker["flights"]), "in this worker"),
     )
     notes = [notice(note, look="warning") for note in state["notes"]]
-    parts = (_store(store), _upstreams(state["upstreams"]), _worker(worker, now), _lost(state["dropped"]))
+    upstreams = _upstreams(state["upstreams"], worker["started"])
+    parts = (_store(store), upstreams, _worker(worker, now), _lost(state["dropped"]))
     return Framed("health", "Health", (head, *notes, *parts))
 
 
@@ -79,7 +81,8 @@ def _store(store: Mapping[str, Any]) -> Element:
     return section("Store", facts(pairs), id="store")
 
 
-def _upstreams(upstreams: list[Mapping[str, Any]]) -> Element:
+def _upstreams(upstreams: list[Mapping[str, Any]], started: float) -> Element:
+    made = link("requests", since=round(started))
     columns = (
         *(Column("Name"), Column("Address"), Column("Calls", number=True), Column("Failed", wide=True)),
         *(Column("Until the answer began", number=True), Column("Open connections", number=True)),
@@ -89,7 +92,7 @@ def _upstreams(upstreams: list[Mapping[str, Any]]) -> Element:
         (
             h("em", "unnamed") if not each["name"] else each["name"],
             code(each["url"]),
-            count(each["calls"]),
+            to(made, count(each["calls"])),
             _failed(each["failed"]),
             seconds(each["seconds"]),
             count(each["open"]),
@@ -103,7 +106,7 @@ def _upstreams(upstreams: list[Mapping[str, Any]]) -> Element:
 def _failed(counts: Mapping[str, int]) -> str:
     """How many calls brought no answer, or an error, and which."""
     worst = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count(number)} {reason}" for reason, number in worst) or "none"
+    return ", ".join(f"{reason} × {count(number)}" for reason, number in worst) or "none"
 
 
 def _worker(worker: Mapping[str, Any], now: float) -> Element:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import re
 from typing import Final
+from urllib.parse import urlencode
 
-from payonce.dashboard.asking import Answer, trouble
+from payonce.dashboard.asking import Answer, Request, trouble
 from payonce.dashboard.door import Visitor
 from payonce.dashboard.frame import bare, form
 from payonce.dashboard.html import h
 from payonce.dashboard.pieces import notice
 
-_PLACE: Final = re.compile(r"[a-z0-9/:_.-]{0,120}", re.ASCII)
+_PLACE: Final = re.compile(r"[a-z0-9/:_.-]{0,120}(\?[A-Za-z0-9=&%+,:_.~-]{0,400})?", re.ASCII)
+AGAIN: Final = Answer(204, b"", fields=(("hx-refresh", "true"),))
+"""For a part of a page that is asked for when its session has ended: the page is to be opened again."""
+
+
+def place_of(request: Request) -> str:
+    """The page that is asked for, with its query, to come back to."""
+    return request.path + ("?" + urlencode(request.query) if request.query else "")
 
 
 def safe_place(place: str) -> str:
     """The page to lead to after signing in: one of ours, else the first."""
-    return place if _PLACE.fullmatch(place) and "//" not in place and ".." not in place and place != "login" else ""
+    safe = _PLACE.fullmatch(place) and "//" not in place and ".." not in place
+    return place if safe and place.partition("?")[0] != "login" else ""
 
 
 def login_page(visitor: Visitor, place: str, *, has_tokens: bool, wrong: str = "", status: int = 200) -> Answer:

@@ -53,6 +53,8 @@ class Overview:
     latency_series: tuple[tuple[int, Mapping[str, Histogram]], ...]
     models: tuple[Total, ...]
     reasons: tuple[Total, ...]
+    trouble: str = ""
+    """Why figures are missing at the moment; empty where none are."""
 
     @property
     def saved_nano(self) -> int:
@@ -82,6 +84,7 @@ def overview(stage: Backstage, name: str) -> Overview:
         latency_series=tuple(latency),
         models=tuple(models[:MODELS]),
         reasons=tuple(reasons[:REASONS]),
+        trouble=stage.state()["ledger"]["trouble"],
     )
 
 
@@ -110,6 +113,7 @@ def as_json(shown: Overview) -> dict[str, Any]:
     return {
         "span": shown.span.name,
         "since": shown.since,
+        "trouble": shown.trouble,
         "saved_dollars": dollars(shown.saved_nano),
         "total": figures_json(shown.total),
         "series": [{"at": point.at, **figures_json(point.figures)} for point in shown.series],

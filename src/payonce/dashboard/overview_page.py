@@ -20,6 +20,7 @@ from payonce.dashboard.pieces import (
     cards,
     count,
     nothing,
+    notice,
     price,
     seconds,
     section,
@@ -27,6 +28,7 @@ from payonce.dashboard.pieces import (
     table,
     to,
 )
+from payonce.dashboard.requests import FROM_CACHE
 from payonce.model.reason import REASONS
 
 _MODELS: Final = (
@@ -56,7 +58,9 @@ def overview_page(shown: Overview) -> Framed:
     ]
     chosen = h("ul", *spans, class_="spans", aria_label="Time shown")
     empty = None if shown.total.requests or shown.total.calls else nothing("Nothing was asked in this time.")
-    parts = (chosen, _cards(shown), empty, _charts(shown), _breakdown(shown), _steps(shown))
+    trouble = f"The ledger can't be written, so figures are missing, and no answer is: {shown.trouble}"
+    said = notice(trouble, look="warning") if shown.trouble else None
+    parts = (said, chosen, _cards(shown), empty, _charts(shown), _breakdown(shown), _steps(shown))
     return Framed("", "Overview", parts, f"The last {_LENGTHS[shown.span.name]}, all gateways that share the store.")
 
 
@@ -64,30 +68,28 @@ _LENGTHS: Final = {"1h": "hour", "24h": "24 hours", "7d": "7 days", "30d": "30 d
 
 
 def _cards(shown: Overview) -> Element:
-    total, since, talks = shown.total, round(shown.since), link("conversations")
+    total, since = shown.total, round(shown.since)
+    talks = link("conversations", since=since)
     hit, miss = _median(shown.latency.get("hit")), _median(shown.latency.get("miss"))
-    hits, misses = (link("requests", outcome=outcome, since=since) for outcome in ("hit", "miss"))
+    every = link("requests", since=since)
+    hits, misses = (link("requests", outcome=outcome, since=since) for outcome in (FROM_CACHE, "miss"))
     made = _parts(
         (f"{price(total.avoided_nano)} by answers from the cache", hits),
         (f"{price(shown.prompt_nano)} by prompt caching", talks),
     )
-    calls = _parts((f"{count(total.calls)} upstream calls", misses))
-    if total.bypassed:
-        calls = _parts(
-            (f"{count(total.calls)} upstream calls", misses),
-            (f"{count(total.bypassed)} past the cache", link("requests", outcome="bypass", since=since)),
-        )
+    past = (f"{count(total.bypassed)} requests past the cache", link("requests", outcome="bypass", since=since))
+    calls = _parts((f"{count(total.calls)} upstream calls", every), *([past] if total.bypassed else []))
     unaided = f", {price(total.unaided_nano)} of it unaided" if total.unaided_nano else ""
     return cards(
         card("Saved", price(shown.saved_nano), made, href=link("", span=shown.span.name) + "#money", look="first"),
-        card("Requests", count(total.requests), _outcomes(total, since), href=link("requests", since=since)),
+        card("Requests", count(total.requests), _outcomes(total, since), href=every),
         card(
             "Hit rate",
             share(total.hit_rate),
             _parts((f"{count(total.served)} from the cache", hits), (f"{count(total.misses)} misses", misses)),
             href=hits,
         ),
-        card("Paid", price(total.paid_nano), calls, href=misses),
+        card("Paid", price(total.paid_nano), calls, href=every),
         card("Median answer", seconds(hit), _parts(("hits", hits), (f"misses {seconds(miss)}", misses)), href=hits),
         card(
             "Prompt cache",
@@ -139,7 +141,7 @@ def _charts(shown: Overview) -> Element:
             at,
             {
                 "answers from the cache": _each(shown, lambda one: one.avoided_nano / 1e9),
-                "prompt caching, net": _each(shown, lambda one: one.net_nano / 1e9),
+                "prompt caching": _each(shown, lambda one: (one.net_nano - one.unaided_nano) / 1e9),
             },
             filled=True,
             id_="money",
@@ -212,8 +214,8 @@ def _model(name: str, figures: Figures, since: int) -> tuple[Child, ...]:
 def _lists(figures: Figures, **which: str | int) -> tuple[str, str, str]:
     """Where requests are listed: all of them, the hits, the misses; all of them where there are none of a kind."""
     every = link("requests", **which)
-    hits, misses = (link("requests", **which, outcome=outcome) for outcome in ("hit", "miss"))
-    return every, hits if figures.hits else every, misses if figures.misses else every
+    hits, misses = (link("requests", **which, outcome=outcome) for outcome in (FROM_CACHE, "miss"))
+    return every, hits if figures.served else every, misses if figures.misses else every
 
 
 def _reason(outcome: str, reason: str, requests: int, since: int) -> tuple[Child, ...]:
@@ -241,7 +243,7 @@ def _step(point: Point, length: int, medians: Mapping[str, Histogram]) -> tuple[
         to(every, count(point.figures.requests)),
         to(hits, share(point.figures.hit_rate)),
         to(hits, price(point.figures.avoided_nano)),
-        to(link("conversations"), price(point.figures.net_nano)),
+        to(link("conversations", since=point.at), price(point.figures.net_nano)),
         to(every, price(point.figures.paid_nano)),
         to(hits, seconds(_median(medians.get("hit")))),
         to(misses, seconds(_median(medians.get("miss")))),

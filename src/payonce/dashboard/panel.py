@@ -17,7 +17,7 @@ from payonce.dashboard.door import CSRF_FIELD, Door, Visitor, strange
 from payonce.dashboard.frame import Framed, bare, framed
 from payonce.dashboard.handlers import DATA, PAGES, ForbiddenError, MissingError, only_admin, serving
 from payonce.dashboard.html import h
-from payonce.dashboard.login import denied, login_page, safe_place
+from payonce.dashboard.login import AGAIN, denied, login_page, place_of, safe_place
 from payonce.dashboard.pieces import notice
 from payonce.dashboard.queries import PURGE, check_names, check_query
 from payonce.errors import SettingsError, StoreError
@@ -66,8 +66,9 @@ class Panel:
             place = safe_place(request.query.get("to", ""))
             return login_page(visitor, place, has_tokens=self._door.has_tokens())
         if visitor.role is None:
-            wait = self._door.wait(request)
-            return denied(wait) if request.path.startswith(API) else leads_to("login", to=request.path)
+            if request.path.startswith(API):
+                return denied(self._door.wait(request))
+            return AGAIN if "hx-request" in request.headers else leads_to("login", to=place_of(request))
         if request.path.startswith(API):
             place = request.path.removeprefix(API)
             served = serving(DATA, place)

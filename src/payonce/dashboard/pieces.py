@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Final
 
 from payonce.dashboard.html import Child, Element, h
@@ -40,17 +41,18 @@ def table(
     columns: Sequence[Column],
     rows: Iterable[Sequence[Child]],
     *,
-    id: str = "",  # noqa: A002
+    names: Sequence[str] = (),
     dense: bool = False,
 ) -> Element:
     """A table with a caption and headed columns; it scrolls by itself where it is too wide for the page. A `dense` one
-    has many columns: on a phone its first three speak for themselves, and its texts behind the figures are left out."""
+    has many columns: on a phone its first three speak for themselves, and its texts behind the figures are left out.
+    Rows with `names` stay what they are when others come before them: what has the focus keeps it."""
     drawn = [
-        h("tr", *(_cell(column, cell) for column, cell in zip(columns, row)))  # noqa: B905 - a row may be shorter
-        for row in rows
+        h("tr", *(_cell(column, cell) for column, cell in zip(columns, row)), id=name)  # noqa: B905 - may be shorter
+        for row, name in zip(rows, names or repeat(None))  # noqa: B905 - without end
     ]
     heads = h("tr", *(h("th", column.title, scope="col", class_=column.look) for column in columns))
-    body = h("tbody", *drawn, id=id or None)
+    body = h("tbody", *drawn)
     inner = h("table", h("caption", caption), h("thead", heads), body)
     return h("div", inner, class_="table dense" if dense else "table", role="region", aria_label=caption, tabindex="0")
 

@@ -26,16 +26,20 @@ class Field(NamedTuple):
 
 _ANY: Final = Field("(?s:.*)", "a text")
 _TIME: Final = Field(r"\d{1,15}", "a Unix time in whole seconds")
+_OUTCOMES: Final = "|".join(Outcome)
 _FIELDS: Final[Mapping[str, Mapping[str, Field]]] = {
     "overview": {"span": Field("|".join(SPANS), f"one of {', '.join(SPANS)}")},
     "requests": dict.fromkeys(FILTERS, _ANY)
     | {
-        "outcome": Field("|".join(Outcome), f"one of {', '.join(Outcome)}"),
+        "outcome": Field(rf"({_OUTCOMES})(,({_OUTCOMES}))*", f"one of {', '.join(Outcome)}, or several with commas"),
         "since": _TIME,
         "until": _TIME,
         "before": Field(r"\d{1,15}", "the number of a receipt (next of the page before)"),
     },
-    "conversations": {"before": Field(r"\d{1,15}(\.\d{1,7})?", "a Unix time in seconds (next of the page before)")},
+    "conversations": {
+        "since": _TIME,
+        "before": Field(r"\d{1,15}(\.\d{1,7})?", "a Unix time in seconds (next of the page before)"),
+    },
     "entries": dict.fromkeys(("model", "tag", "namespace", "text"), _ANY)
     | {"skip": Field(r"\d{1,9}", "a number of entries (next of the page before)")},
 }

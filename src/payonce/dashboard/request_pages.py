@@ -18,7 +18,7 @@ from payonce.dashboard.pieces import (
     price,
     table,
 )
-from payonce.dashboard.requests import FILTERS, PAGE, SERVED, asked, place_of, took_of
+from payonce.dashboard.requests import FILTERS, FROM_CACHE, SERVED, asked, page_of, place_of, took_of
 from payonce.model.receipt import Outcome
 
 _COLUMNS: Final = (
@@ -40,17 +40,16 @@ def list_page(receipts: Sequence[Filed], query: Mapping[str, str], now: float) -
     """The newest receipts that fit; the first page follows what happens."""
     told = asked(query)
     tail = not query.get("before") and not query.get("until")
-    page = receipts[:PAGE]
+    page, following = page_of(receipts)
     rows = h("div", table_of(page, now), **_following(told) if tail else {}, id=TAIL)
     live = _live() if tail else None
-    more = len(receipts) > PAGE
     older = (
         h(
             "p",
-            h("a", "Older requests", href=link("requests", **told, before=page[-1].n), class_="button"),
+            h("a", "Older requests", href=link("requests", **told, before=following), class_="button"),
             class_="more",
         )
-        if more
+        if following is not None
         else None
     )
     lead = "Receipts of this machine's gateways, newest first. Neither prompts nor answers are in them."
@@ -61,7 +60,8 @@ def table_of(receipts: Sequence[Filed], now: float) -> Element:
     """The table alone: what the live tail asks for."""
     if not receipts:
         return nothing("No request fits, or none has come yet.")
-    return table("Requests", _COLUMNS, [_row(receipt, now) for receipt in receipts], dense=True)
+    names = [f"r{receipt.n}" for receipt in receipts]
+    return table("Requests", _COLUMNS, [_row(receipt, now) for receipt in receipts], names=names, dense=True)
 
 
 def _row(receipt: Filed, now: float) -> tuple[Child, ...]:
@@ -93,16 +93,16 @@ def _following(told: Mapping[str, str]) -> dict[str, str]:
 
 def _live() -> Element:
     dot = h("span", class_="dot", aria_hidden="true")
-    button = h(
-        "button", "Pause", type="button", class_="plain", data_live="yes", aria_pressed="true", aria_controls=TAIL
-    )
+    button = h("button", "Pause", type="button", class_="plain", data_live="yes", aria_controls=TAIL)
     return h("p", dot, h("span", "Follows new requests"), button, class_="live")
 
 
 def _search(query: Mapping[str, str]) -> Element:
     chosen = query.get("outcome", "")
-    outcomes = [h("option", each, value=each, selected=each == chosen) for each in Outcome]
-    select = h("select", h("option", "any", value=""), *outcomes, name="outcome")
+    kinds = [("any", ""), ("from the cache", FROM_CACHE), *((each.value, each.value) for each in Outcome)]
+    select = h(
+        "select", *(h("option", name, value=kind, selected=kind == chosen) for name, kind in kinds), name="outcome"
+    )
     fields = [
         h(
             "label",

@@ -6,7 +6,7 @@ Neither prompt nor answer is in a receipt. This room must never add anything up.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -18,6 +18,8 @@ from payonce.dashboard.pieces import seconds
 PAGE: Final = 50
 SERVED: Final = ("hit", "collapsed")
 """Outcomes of requests for which nothing was paid; what is told of a call then is another's."""
+FROM_CACHE: Final = "hit,stale,collapsed"
+"""Outcomes that count into the hit rate, as a filter."""
 FILTERS: Final = ("outcome", "reason", "model", "namespace", "tenant", "endpoint")
 _TIMES: Final = ("since", "until")
 _PLACE: Final = re.compile(r"n(\d{1,15})", re.ASCII)
@@ -42,6 +44,14 @@ def asked(query: Mapping[str, str]) -> dict[str, str]:
 def listed(stage: Backstage, query: Mapping[str, str]) -> list[Filed]:
     """The newest receipts that fit, one more than a page has if there are more. Raises StoreError."""
     return stage.books.recent(which(query), PAGE + 1)
+
+
+def page_of(found: Sequence[Filed]) -> tuple[list[Filed], int | None]:
+    """A page of what `listed` found, newest first, and the number before which the next one begins, if there is more.
+    Several workers write receipts down in another order than they came in, by up to a second or two."""
+    chosen = found[:PAGE]
+    following = chosen[-1].n if len(found) > PAGE else None
+    return sorted(chosen, key=lambda receipt: (receipt.at, receipt.n), reverse=True), following
 
 
 def one(stage: Backstage, place: str) -> Filed | None:

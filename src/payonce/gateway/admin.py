@@ -31,7 +31,7 @@ from payonce.model.key import Key
 from payonce.model.ports import Head, Notebook
 from payonce.purging import Selection, purge
 from payonce.secret import SECRET_BYTES, load_secret, secret_path
-from payonce.stores.registry import redact
+from payonce.stores.redacted import redact
 
 PATH: Final = ROOT.encode()
 THREADS: Final = 2
@@ -169,6 +169,7 @@ class _State:
                 "purges": world.tiers.purges,
                 "secret_file": str(secret_path(settings)),
             },
+            "ledger": {"trouble": world.books.clerk.fault if world.books is not None else ""},
             "upstreams": [
                 {"name": name, "url": redact(url), **self._upstreams[name].state()} for name, url in settings.upstream
             ],

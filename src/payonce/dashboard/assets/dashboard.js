@@ -54,12 +54,10 @@
       addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawAll(); } });
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
     }
-    document.querySelector("[data-live]")?.addEventListener("click", (event) => {
-      const button = event.currentTarget;
-      const going = button.getAttribute("aria-pressed") !== "true";
-      button.setAttribute("aria-pressed", String(going));
-      button.textContent = going ? "Pause" : "Go on";
-      document.documentElement.classList.toggle("paused", !going);
+    document.querySelector("[data-live]")?.addEventListener("click", ({ currentTarget: button }) => {
+      const paused = document.documentElement.classList.toggle("paused");
+      button.textContent = paused ? "Go on" : "Pause";
+      button.previousElementSibling.textContent = paused ? "Paused" : "Follows new requests";
     });
   });
   // A paused tail asks for nothing.
