@@ -27,7 +27,8 @@ from payonce.core.keying import derive
 from payonce.errors import StoreError
 from payonce.model.ports import Clock, Distant, Notebook
 from payonce.stores.local_url import read_path
-from payonce.stores.registry import is_shared, redact
+from payonce.stores.redacted import UNREAD, redact
+from payonce.stores.registry import is_shared
 
 FLUSH_SECONDS = 2.0
 IN_MEMORY = 20_000
@@ -143,5 +144,11 @@ def books_file(settings: Settings) -> BooksFile | None:
     if settings.portable:
         return None
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    name = blake3(redact(settings.store).encode()).hexdigest(6)
+    name = blake3(_place(settings.store).encode()).hexdigest(6)
     return BooksFile(Path(base) / "payonce" / f"ledger-{name}.db")
+
+
+def _place(url: str) -> str:
+    """What tells a store from others, whatever the login: another password is no other store."""
+    shown = redact(url)
+    return url.rpartition("@")[2].partition("?")[0] if UNREAD in shown else shown

@@ -31,6 +31,7 @@ from payonce.model.policy import (
     quotas_of,
 )
 from payonce.model.quota import Quota, Quotas
+from payonce.stores.redacted import redact
 from payonce.stores.registry import check_url, is_shared
 
 __all__ = ["Loaded", "Problem", "Settings", "check", "default_store", "load"]
@@ -124,16 +125,21 @@ class Settings:
         values = {name: getattr(self, name) for name in OPTIONS}
         for name, value in values.items():
             try:
-                OPTIONS[name].read(value)
+                values[name] = OPTIONS[name].read(value)
             except Wrong as wrong:
                 raise _error(name, wrong, "Settings") from None
+        object.__setattr__(self, "store", values["store"])  # its scheme may have been spelled in capitals
         for name, conflict in _conflicts(values):
             raise _error(name, conflict, "Settings")
+
+    def __repr__(self) -> str:
+        values = {item.name: getattr(self, item.name) for item in fields(self)} | {"store": redact(self.store)}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     @property
     def portable(self) -> bool:
         """Whether what is stored must mean the same on every machine and with every API key: a cassette."""
-        return self.store.partition(":")[0].lower() == "cassette"
+        return self.store.startswith("cassette:")
 
     @property
     def policy(self) -> Policy:

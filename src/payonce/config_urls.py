@@ -20,7 +20,7 @@ TAKEN = frozenset(("api", "v1", "healthz", "readyz", "metrics", "_payonce"))
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}", re.ASCII)
 _NAMED = re.compile(r"([^=/:?#]*)=(.*)", re.DOTALL)
 _BAD_CHARACTER = re.compile(r"[\s\x00-\x1f\x7f\\]")
-_STORE = re.compile(r"[a-z][a-z0-9+.-]*:[^\x00-\x1f\x7f]*", re.ASCII)
+_STORE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):([^\x00-\x1f\x7f]*)", re.ASCII)
 _HOST = re.compile(r"(?:[a-z0-9*](?:[a-z0-9._*-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 _EXAMPLE = 'write, for example, "https://openrouter.ai/api/v1"'
 
@@ -28,14 +28,14 @@ _EXAMPLE = 'write, for example, "https://openrouter.ai/api/v1"'
 def base_url(text: str) -> str:
     """An upstream's base URL, without a slash at its end."""
     if _BAD_CHARACTER.search(text):
-        raise Wrong(f"{shown(text)} holds a blank, a backslash or a control character", _EXAMPLE)
+        raise Wrong(f"{_public(text)} holds a blank, a backslash or a control character", _EXAMPLE)
     try:
         split = urlsplit(text)
         port = split.port
     except ValueError:
-        raise Wrong(f"{shown(text)} is not a URL", _EXAMPLE) from None
+        raise Wrong(f"{_public(text)} is not a URL", _EXAMPLE) from None
     if split.scheme not in ("http", "https"):
-        raise Wrong(f"{shown(text)} is neither an http nor an https URL", _EXAMPLE)
+        raise Wrong(f"{_public(text)} is neither an http nor an https URL", _EXAMPLE)
     _plain(split, text)
     if port == 0:
         raise Wrong(f"{shown(text)} names port 0", "name the port that the upstream listens on")
@@ -47,9 +47,14 @@ def _plain(split: SplitResult, text: str) -> None:
     if "@" in split.netloc:
         raise Wrong("the URL holds a user name or password", "leave it out: the client's own API key goes upstream")
     if not split.hostname:
-        raise Wrong(f"{shown(text)} names no host", _EXAMPLE)
+        raise Wrong(f"{_public(text)} names no host", _EXAMPLE)
     if "?" in text or "#" in text:
-        raise Wrong(f"{shown(text)} holds a query or a fragment", "end the URL with its path, for example /v1")
+        raise Wrong(f"{_public(text)} holds a query or a fragment", "end the URL with its path, for example /v1")
+
+
+def _public(text: str) -> str:
+    """What may be said of a URL that is wrong: nothing where a password or a key may stand in it."""
+    return "the URL" if re.search("[@?#]", text) else shown(text)
 
 
 def upstreams(value: object) -> Upstreams:
@@ -101,12 +106,19 @@ def _pairs(value: object) -> Iterator[tuple[int | str, str, object]]:
 
 
 def store_url(value: object) -> str:
-    """`SCHEME:...`; which schemes there are is the registry's to say."""
-    if not isinstance(value, str) or not _STORE.fullmatch(value):
-        raise Wrong(
-            f"{shown(value)} is not a store", 'write, for example, "sqlite:/var/lib/payonce/cache.db" or "memory:"'
-        )
-    return value
+    """`SCHEME:...`, the scheme in small letters; which schemes there are is the registry's to say. A value that is none
+    is not shown: a password may stand anywhere in it."""
+    found = _STORE.fullmatch(value) if isinstance(value, str) else None
+    if found is not None:
+        return f"{found[1].lower()}:{found[2]}"
+    example = 'write, for example, "sqlite:/var/lib/payonce/cache.db" or "memory:"'
+    if not isinstance(value, str):
+        raise Wrong(f"a value of type {type(value).__name__} is not a store", example)
+    if value.strip(" \t\r\n'\"") != value:
+        raise Wrong("the store's URL begins or ends with a blank, a line's end or a quote", "leave that out")
+    if ":" in value:
+        raise Wrong("the store's URL holds a control character, or has no scheme before its colon", example)
+    raise Wrong("what is named is not a store", example)
 
 
 def listen_host(value: object) -> str:

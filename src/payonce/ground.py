@@ -37,7 +37,8 @@ from payonce.reckoning import Books, Reckoning
 from payonce.request_log import RequestLog
 from payonce.secret import SECRET_BYTES, load_secret, secret_path
 from payonce.stores.memory import MemoryStore
-from payonce.stores.registry import open_store, redact
+from payonce.stores.redacted import redact
+from payonce.stores.registry import open_store
 from payonce.telling import Teller
 
 log = logging.getLogger("payonce")

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,16 @@ async def gateways(upstream: EchoUpstream, folder: Path, store: str) -> AsyncIte
             upstream.gate.set()  # else they would wait for answers before they end
 
 
+def asking(
+    gateways: list[GatewayProcess], each: int, body: bytes, sent: list[asyncio.Future[Seen]] | None = None
+) -> list[asyncio.Future[Seen]]:
+    """So many requests to each, under way; also in `sent`, where it is given."""
+    under_way = [asyncio.ensure_future(ask(gateway.port, body)) for gateway in gateways for _ in range(each)]
+    if sent is not None:
+        sent += under_way
+    return under_way
+
+
 async def settled(
     gateways: list[GatewayProcess], upstream: EchoUpstream, *, asked: int = 1, flights: int = 1, rounds: int = 2
 ) -> None:
@@ -86,9 +97,9 @@ async def settled(
     for number in range(100):
         upstream.calls = 0
         body = request(f"settling {number}")
-        sent = [asyncio.ensure_future(ask(gateway.port, body)) for gateway in gateways for _ in range(asked)]
+        sent = asking(gateways, asked, body)
         for gateway in gateways:
-            await boarded(gateway, flights)
+            await boarded(gateway, flights, partial(asking, [gateway], asked, body, sent))
         upstream.gate.set()
         await asyncio.gather(*sent)
         for gateway in gateways:
@@ -147,8 +158,8 @@ async def test_a_thousand_identical_requests_over_the_workers_of_one_file_make_o
         await reached(gateway, "payonce_workers", lambda workers: workers == 3)
         await settled([gateway], upstream, asked=200, flights=3, rounds=1)
         before = await told(gateway, BROUGHT, workers=3)
-        sent = [asyncio.ensure_future(ask(gateway.port, request())) for _ in range(1000)]
-        await boarded(gateway, 3)
+        sent = asking([gateway], 1000, request())
+        await boarded(gateway, 3, partial(asking, [gateway], 100, request(), sent))
         upstream.gate.set()
         answers = await asyncio.gather(*sent)
         assert upstream.calls == 1

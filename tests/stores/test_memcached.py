@@ -101,6 +101,27 @@ def test_a_server_that_dies_takes_only_its_share_and_purges_go_on(servers: list[
         assert found(store, 300) == 300
 
 
+@pytest.mark.parametrize("fault", ["kill", "freeze"])
+def test_a_server_that_does_not_answer_costs_the_others_no_write(servers: list[Memcached], fault: str) -> None:
+    with closing(open_store(url(servers))) as store, closing(open_store(url(servers))) as reader:
+        fill(store, 30)
+        assert found(reader, 30) == 30
+        owner = store._live.medium._node  # type: ignore[attr-defined]
+        lost, healthy = (
+            owner(slot_of(0)),
+            [slot_of(n) for n in range(300) if owner(slot_of(n)) is not owner(slot_of(0))],
+        )
+        getattr(servers[[server.port for server in servers].index(int(lost.name.split(":")[1]))], fault)()
+        for turn in range(3):
+            store.put(slot_of(0), b"lost", about_now(time.time()))
+            store.flush()
+            for slot in healthy[:20]:
+                assert store.put(slot, b"turn %d" % turn, about_now(time.time())), "it is taken at once"
+            assert until(lambda turn=turn: {reader.get(slot) for slot in healthy[:20]} == {b"turn %d" % turn}, 30)
+        assert set(store.dropped()) <= {"write-fault", "store-down"}
+        assert sum(store.dropped().values()) == 3
+
+
 def test_a_server_that_missed_a_purge_is_told_of_it(servers: list[Memcached], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared, "_CALL_SECONDS", 2.0)  # it is waited for so long
     with closing(open_store(url(servers))) as store:

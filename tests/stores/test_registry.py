@@ -17,7 +17,7 @@ from payonce.config import Settings, check
 from payonce.errors import MissingExtraError, SettingsError, StoreUnavailableError, StoreUnknownError, StoreUrlError
 from payonce.stores import registry
 from payonce.stores.memory import MemoryStore
-from payonce.stores.registry import check_url, open_store, redact, schemes
+from payonce.stores.registry import check_url, open_store, schemes
 from payonce.stores.sqlite import SqliteStore
 from payonce.testing import FakeClock
 
@@ -95,7 +95,7 @@ def test_a_scheme_of_an_extra_names_the_extra(url: str, extra: str, monkeypatch:
         ("redis://h:port", "address can't be read: write  host:port"),
         ("redis://h:99999", "address can't be read"),
         ("redis://h/abc", "a database that is not a number"),
-        ("redis://h?foo=1", "unknown option 'foo'"),
+        ("redis://h?foo=1", "unknown option behind its [?]"),
         ("redis://h?ca=", "so for a rediss URL"),
         ("rediss://h?ca=", "an empty ca="),
         ("redis://u:hunter2@a,b:2", r"write  redis\+cluster://\S+  for a cluster, or  redis\+sentinel://"),
@@ -230,9 +230,11 @@ def test_a_guest_that_could_open_no_store_is_refused_before_anything_starts(sche
 
 @pytest.mark.usefixtures("guests")
 def test_a_guest_that_fails_or_gives_no_store_is_named() -> None:
-    with pytest.raises(StoreUnavailableError, match=r"drawers 1\.0 failed \(ValueError: there is no table …") as caught:
+    with pytest.raises(StoreUnavailableError, match=r"drawers 1\.0 failed \(ValueError: there is no table …\)"):
+        open_store("raising:drawer")
+    with pytest.raises(StoreUnavailableError, match=r"drawers 1\.0 failed \(ValueError\)") as caught:
         open_store("raising://u:hunter2@h")
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(caught.value) and caught.value.__suppress_context__
     with pytest.raises(StoreUnknownError, match="drawers:empty gives something of type object, which lacks get, put"):
         open_store("empty:")
 
@@ -241,22 +243,6 @@ def test_a_guest_that_fails_or_gives_no_store_is_named() -> None:
 def test_a_scheme_that_two_packages_bring_is_refused() -> None:
     with pytest.raises(StoreUnknownError, match=r"bring stores for twice: \(drawers 1\.0, other 1\.0\): uninstall all"):
         check_url("twice:")
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("redis://user:secret@host:1/0", "redis://user:***@host:1/0"),
-        ("redis://:secret@host", "redis://:***@host"),
-        ("redis://u:se/cr@et@host", "redis://u:***@host"),
-        ("redis://host/0?password=secret&db=1", "redis://host/0?password=***&db=1"),
-        ("redis+sentinel://h/s?sentinel_password=secret", "redis+sentinel://h/s?sentinel_password=***"),
-        ("sqlite:a/b:c.db", "sqlite:a/b:c.db"),
-        ("memory:", "memory:"),
-    ],
-)
-def test_passwords_are_not_said_aloud(url: str, shown: str) -> None:
-    assert redact(url) == shown
 
 
 def test_a_store_is_imported_only_when_it_is_opened() -> None:

@@ -20,6 +20,7 @@ from payonce.stores.breaker import Breaker
 from payonce.stores.links import Pool
 from payonce.stores.redis_url import Login, read_place
 from payonce.stores.shared_book import merge
+from payonce.stores.shared_medium import Epochs
 from payonce.testing import FakeClock
 
 TEXT = st.text(max_size=30)
@@ -206,13 +207,47 @@ COUNTS = st.dictionaries(
 def test_no_count_ever_falls_but_those_of_old_keys_may_go(
     known: dict[str, int], found: dict[str, int], forget_before: int
 ) -> None:
-    holds, lost = merge(known, found, forget_before)
-    for scope, count in holds.items():
+    holds, lost = merge(Epochs(known, {}), Epochs(found, {}), forget_before, Epochs({}, {}))
+    for scope, count in holds.counts.items():
         assert count >= found.get(scope, 0)
-        assert count == max(found.get(scope, 0), known.get(scope, 0)) or (scope.startswith("key:"))
+        assert count in (found.get(scope, 0), known.get(scope, 0), known.get(scope, 0) + 1)
     for scope, count in known.items():
-        assert holds.get(scope, 0) >= count or (scope.startswith("key:") and count < forget_before)
-    assert all(found.get(scope, 0) < count == holds[scope] for scope, count in lost.items())
+        assert holds.counts.get(scope, 0) >= count or (scope.startswith("key:") and count < forget_before)
+    assert all(found.get(scope, 0) < count == holds.counts[scope] for scope, count in lost.counts.items())
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["purge", "purge", "save", "lose", "poll", "begin anew"]), st.sampled_from(["a", "b"])),
+    max_size=40,
+)
+
+
+@given(STEPS, st.booleans())
+def test_a_poll_never_misses_a_purge_whatever_was_lost_before_it(steps: list[tuple[str, str]], takes: bool) -> None:
+    """A book that is rolled back, emptied and raised by others between the polls of one process. What was alive at one
+    poll and purged after the last loss is dead at the next one; what is given back is taken, or is not."""
+    book = saved = known = said = Epochs({}, {})
+    purged: set[str] = set()
+    for at, (step, scope) in enumerate([*steps, ("poll", "")]):
+        if step == "purge":
+            book = Epochs({**book.counts, scope: book.counts.get(scope, 0) + 1}, {**book.raised, scope: float(at)})
+            purged.add(scope)
+        elif step == "save":
+            saved = book
+        elif step in ("lose", "begin anew"):
+            book = saved if step == "lose" else Epochs({}, {})
+            purged = set()
+        else:
+            before, found = known.counts, book
+            known, lost = merge(known, found, 0, said)
+            assert all(known.counts[scope] > before.get(scope, 0) for scope in purged)
+            said, purged = found, set()
+            if takes:
+                book = Epochs({**found.counts, **lost.counts}, {**found.raised, **lost.raised})
+            again, more = merge(known, book, 0, said)
+            assert again.counts == known.counts, "nobody has purged anything since"
+            assert more.counts == ({} if takes else lost.counts)
+            known, said = again, book
 
 
 @given(st.integers(0, 2**52 - 1), st.binary(min_size=33, max_size=33).filter(lambda slot: slot[32] < 128))

@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote
 
 import httpx2
 import pytest
@@ -17,7 +19,10 @@ from store_faults import about_now
 from tests.support.gateway import PATIENCE, GatewayChild, ask, running_gateway, until
 from tests.support.servers import Memcached, RedisServer, free_ports, memcached, redis_server
 
+from payonce.cli import main
 from payonce.config import Settings, load
+from payonce.dashboard.handlers import DATA, PAGES
+from payonce.errors import PayonceError
 from payonce.httpx2 import Client
 from payonce.stores.registry import open_store
 from payonce.testing.contract import slot_of
@@ -176,16 +181,73 @@ def test_a_forked_child_has_connections_of_its_own(any_server: RedisServer | Mem
         assert dict(store.epochs()) == {"all": 1}
 
 
-def test_a_password_is_in_no_log_page_or_message(sim: SimulatedProvider, server: RedisServer, tmp_path: Path) -> None:
-    server.say("CONFIG", "SET", "requirepass", "hunter2-canary")
-    for user in (":hunter2-canary", "nobody:hunter2-canary-wrong"):
-        url = f"redis://{user}@127.0.0.1:{server.port}"
-        options = ("--store", url, "--upstream", sim.base_url, "--cache", "all", "--port", "0")
-        with GatewayChild(tmp_path, *options) as gateway:
-            for number in range(30):
-                assert gateway.post(ask(f"{user} {number}")).status == 200
-            pages = [gateway.get(path).body for path in ("/readyz", "/metrics", "/healthz")]
-        assert not any(b"canary" in page for page in pages)
-        assert b"canary" not in gateway.out + gateway.err
-    shown = payonce(tmp_path, "config", "--store", url)
-    assert "canary" not in shown.stdout + shown.stderr
+CANARY = "kAnArYkAnArY"
+LOOKS = ("ls", "stats --json", "show b3:abcdef", "purge --all --yes", "doctor --live", "config", "config --json")
+
+
+@pytest.mark.parametrize("login", ["me@corp:{}", "user:my {}", ":{}@", "nobody:{}-wrong", "user:{}%2F%3F"])
+def test_a_password_is_in_no_log_page_or_message_of_a_gateway(
+    sim: SimulatedProvider, server: RedisServer, tmp_path: Path, login: str
+) -> None:
+    """Whether it is the right one or not: spelled so that it is accepted, and easily overlooked."""
+    user, _, password = unquote(login.format(CANARY)).partition(":")
+    if "wrong" not in login:
+        server.say("ACL", "SETUSER", user or "default", "on", f">{password}", "~*", "&*", "+@all")
+    else:
+        server.say("CONFIG", "SET", "requirepass", "another")
+    url = f"redis://{login.format(CANARY)}@127.0.0.1:{server.port}"
+    options = ("--upstream", sim.base_url, "--cache", "all", "--port", "0")
+    with GatewayChild(tmp_path, *options, PAYONCE_STORE=url, PAYONCE_LOG_LEVEL="debug") as gateway:
+        banner = gateway.process.stdout.readline()
+        for number in range(10):
+            assert gateway.post(ask(f"{number}")).status == 200
+        if "wrong" not in login:
+            assert until(lambda: gateway.post(ask("0")).hit), "it is the right password"
+        places = ["/readyz", "/metrics", "/healthz", *(f"/_payonce/{page}" for page in PAGES if "/" not in page)]
+        places += [f"/_payonce/api/{page}" for page in DATA if "/" not in page]
+        pages = {place: gateway.get(place).body for place in places}
+    assert b"127.0.0.1:%d" % server.port in pages["/_payonce/api/health"], "it is shown where the store is"
+    for page in pages.values():
+        assert CANARY.encode() not in page
+    assert banner.startswith(b"store redis://***@127.0.0.1:")
+    assert CANARY.encode() not in banner + gateway.out + gateway.err
+
+
+def test_a_password_is_in_nothing_that_a_command_or_a_client_says(
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("DEBUG")
+    [port] = free_ports(1)
+    rest = f"{{}}@127.0.0.1:{port}"
+    logins = ("me@corp:{}", "u:my {}", ":pa?{}", ":pa/{}", "u:{}#", "u:{}%2", "u:1?ca={}")
+    urls = [f"redis://{rest.format(login.format(CANARY))}" for login in logins]
+    schemes = ("Redis", "valkey", "memcached", '"redis', " redis")
+    urls += [f"{scheme}://{rest.format(f'u:{CANARY}')}" for scheme in schemes]
+    urls += [f"{urls[0]}\n", f"{urls[0]}'"]
+    urls += [f"redis+sentinel://127.0.0.1:{port}/m?sentinel{mark}password={CANARY}" for mark in ("_", "%5F")]
+    urls += [f"{urls[-1]} &{CANARY}", f"memcached://127.0.0.1:{port}?{CANARY}"]
+    for url in urls:
+        monkeypatch.setenv("PAYONCE_STORE", url)
+        for words in LOOKS:
+            main(words.split())
+        main(["ls", url])
+        main(["ls", "--stor", url])
+        main([url])
+        written = "".join(f"\\u{ord(letter):04x}" for letter in url)
+        (own_home / "x.toml").write_text(f'store = "{written}"\n')
+        (own_home / "x.toml").chmod(0o600)
+        main(["config", "--check", "x.toml"])
+        main(["config", "--check", "x.toml", "--json"])
+        main(["config", "--config", "x.toml"])
+        try:
+            with Client(store=url) as client:
+                assert CANARY not in repr(client)
+                client.post("http://127.0.0.1:9/v1/chat/completions", json=ask())
+        except (PayonceError, httpx2.ConnectError) as error:
+            assert CANARY not in "".join(traceback.format_exception(error))
+        said = capfd.readouterr()
+        assert "payonce:" in said.err
+        assert CANARY not in said.out + said.err + caplog.text, url

@@ -75,9 +75,14 @@ def _run(arguments: list[str]) -> int:
             arguments or ["--help"], exit_on_error=False, print_error=False, result_action="return_value"
         )
     except UnusedCliTokensError as error:
-        return _fail(f"{(error.unused_tokens or [''])[0]!r} is one word too many  (payonce {arguments[0]} --help)")
+        return _fail(
+            f"{_public((error.unused_tokens or [''])[0])!r} is one word too many  (payonce {arguments[0]} --help)"
+        )
     except CycloptsError as error:
-        return _fail(f"{error}  (payonce {arguments[0]} --help)" if arguments else str(error))
+        said = str(error)
+        for word in arguments:
+            said = said.replace(repr(word)[1:-1], _public(word)).replace(word, _public(word))
+        return _fail(f"{said}  (payonce {arguments[0]} --help)" if arguments else said)
     return result if isinstance(result, int) else 0
 
 
@@ -119,11 +124,21 @@ def _version() -> str:
     return version("payonce")
 
 
+def _public(word: str) -> str:
+    """A word of the command line, as it may be shown: one that may hold a store's password is not."""
+    from payonce.stores.redacted import redact
+
+    if "://" not in word and "@" not in word:
+        return word
+    name, sign, url = word.partition("=") if word.startswith("-") else ("", "", word)
+    return f"{name}{sign}{redact(url)}"
+
+
 def _unknown(word: str) -> str:
     from payonce.config_types import did_you_mean
 
     what = "option" if word.startswith("-") else "command"
-    return f"there is no {what} {word!r}; {did_you_mean(word, VERBS) or 'payonce --help lists the commands'}"
+    return f"there is no {what} {_public(word)!r}; {did_you_mean(word, VERBS) or 'payonce --help lists the commands'}"
 
 
 def _fail(message: str) -> int:

@@ -19,7 +19,7 @@ from payonce.config_environ import strangers
 from payonce.config_file import read_file
 from payonce.config_options import OPTIONS
 from payonce.model.policy import Rule
-from payonce.stores.registry import redact
+from payonce.stores.redacted import redact
 
 _UNKNOWN = "there is no such setting"
 
@@ -39,9 +39,11 @@ def config(
     if json:
         print_json(_document(loaded))
         return 0
-    rows = [(name, _text(getattr(loaded.settings, name)), loaded.origins[name], OPTIONS[name].note) for name in OPTIONS]
+    settings = loaded.settings
+    values = {name: getattr(settings, name) for name in OPTIONS} | {"store": redact(settings.store)}
+    rows = [(name, _text(value), loaded.origins[name], OPTIONS[name].note) for name, value in values.items()]
     table(("setting", "value", "origin", ""), rows)
-    for number, rule in enumerate(loaded.settings.rules, start=1):
+    for number, rule in enumerate(settings.rules, start=1):
         say(f"rule {number}: {_rule_text(rule)}")
     for warning in loaded.warnings:
         complain(warning)
@@ -92,4 +94,4 @@ def _text(value: object) -> str:
     if isinstance(value, tuple):
         named = ["=".join(part for part in item if part) if isinstance(item, tuple) else str(item) for item in value]
         return ", ".join(named) or "(none)"
-    return redact(str(value)) if value != "" else "(empty)"
+    return str(value) if value != "" else "(empty)"

@@ -16,7 +16,10 @@ from payonce.cli.output import complain
 from payonce.config import Settings, load
 from payonce.errors import SettingsError, StoreError, StoreUnknownError
 from payonce.listing import Shelf
-from payonce.model.ports import Clock, Rationing, Store
+from payonce.model.ports import Clock, Distant, Rationing, Store
+
+READ_SECONDS = 5.0
+"""A read of a command may take so long: nobody waits for an answer behind it, and the server may be far away."""
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def open_named(
     no entries, which is said. A file that is no store of this version is refused and left as it is. Where servers can't
     be used, StoreUnavailableError says what was tried and what to do.
     """
-    from payonce.stores.registry import redact
+    from payonce.stores.redacted import redact
 
     settings = load({"store": store, "secret_file": secret_file}, os.environ, config).settings
     if settings.store.startswith("memory:"):
@@ -51,6 +54,8 @@ def _opened(settings: Settings, clock: Clock, *, there: bool) -> Iterator[Store]
     from payonce.stores.registry import open_store
 
     opened = open_store(settings.store if there else "memory:", clock=clock, max_bytes=settings.max_bytes)
+    if isinstance(opened, Distant):
+        opened.pace(max(READ_SECONDS, settings.read_budget))
     if isinstance(opened, Rationing):
         opened.ration(settings.quotas)
     try:

@@ -63,15 +63,10 @@ def _write(shelf: Shelf, wanted: Callable[[Row], bool], limit: int, output: Bina
     seen = written = amount = 0
     mark = seal_name(shelf.secret)
 
-    def counted(row: Row) -> bool:
-        nonlocal seen
-        fits = wanted(row)
-        seen += fits
-        return fits
-
     with progress("exporting", shelf.store.volume().entries) as gauge:
-        for listed in shelf.listed(counted):
-            if fresh(listed.entry, shelf.clock()):
+        for listed in shelf.looked_at(wanted):
+            seen += 1
+            if listed is not None and fresh(listed.entry, shelf.clock()):
                 line = to_line(Key(listed.row.slot[:-1], listed.framing == "stream"), listed.entry, mark)
                 output.write(line)
                 written, amount = written + 1, amount + len(line)

@@ -31,7 +31,7 @@ from payonce.model.key import Key
 from payonce.model.ports import Head, Notebook
 from payonce.purging import Selection, purge
 from payonce.secret import SECRET_BYTES, load_secret, secret_path
-from payonce.stores.registry import redact
+from payonce.stores.redacted import redact
 
 PATH: Final = ROOT.encode()
 THREADS: Final = 2

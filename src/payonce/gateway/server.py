@@ -23,7 +23,8 @@ from payonce.dashboard.door import asks_nobody
 from payonce.dashboard.tokens import make_tokens, tokens_path, told
 from payonce.errors import MissingExtraError, SettingsError
 from payonce.secret import load_secret
-from payonce.stores.registry import open_store, redact
+from payonce.stores.redacted import redact
+from payonce.stores.registry import open_store
 
 try:
     import uvicorn

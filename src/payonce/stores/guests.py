@@ -49,11 +49,9 @@ def guest(scheme: str) -> Factory | None:
         except PayonceError:
             raise
         except Exception as error:
-            said = _said(error).replace(rest, "…") if rest else _said(error)
-            raise StoreUnavailableError(
-                f"a {scheme}: store could not be opened, {_package(point)} failed ({said}): correct the URL, or report "
-                "it to who made that package"
-            ) from error
+            if "@" in rest or "?" in rest:  # what is said may hold some of a password
+                raise _failed(point, type(error).__name__) from None
+            raise _failed(point, _said(error).replace(rest or "\0", "…")) from error
         if missing := [name for name in _METHODS if not callable(getattr(store, name, None))]:
             raise _unfit(point, f"gives something of type {type(store).__name__}, which lacks {', '.join(missing)}")
         return store  # type: ignore[no-any-return]  # it has what a store has
@@ -73,6 +71,13 @@ def _loaded(point: EntryPoint) -> Factory:
     except ValueError:
         pass  # it does not say how it is called
     return make  # type: ignore[no-any-return]  # it is called like one
+
+
+def _failed(point: EntryPoint, said: str) -> StoreUnavailableError:
+    return StoreUnavailableError(
+        f"a {point.name}: store could not be opened, {_package(point)} failed ({said}): correct the URL, or report it "
+        "to who made that package"
+    )
 
 
 def _unfit(point: EntryPoint, what: str) -> StoreUnknownError:

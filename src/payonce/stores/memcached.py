@@ -30,7 +30,7 @@ from payonce.stores.memcached_shares import MemcachedShares
 from payonce.stores.memcached_url import Place, read_place
 from payonce.stores.memcached_words import Answer
 from payonce.stores.shared import SharedStore
-from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
+from payonce.stores.shared_medium import Count, Epochs, Found, Parcel, Puts, StoreFault
 from payonce.stores.talk import LateError
 
 
@@ -129,15 +129,16 @@ class MemcachedMedium:
         now = time.time()
 
         def asked(node: MemcachedNode, mine: list[bytes]) -> None:
-            generation = self.books.generation(node, deadline)
+            until = self._turn(deadline)
+            generation = self.books.generation(node, until)
             commands = []
             for slot in mine:
                 data, ttl = parcels[slot]
                 name = words.entry_name(self.place.prefix, generation, slot)
                 on = None if data is None else parcel.label(data)
                 size = 0 if on is None else on.size
-                commands.append(words.drop(name) if data is None else words.put(name, data, ttl, now, size=size))
-            for slot, answer in zip(mine, node.ask(commands, deadline), strict=True):
+                commands.append(words.drop(name) if data is None else words.put(name, data, ttl, now, number=size))
+            for slot, answer in zip(mine, node.ask(commands, until), strict=True):
                 why = words.refusal(answer)
                 if why is not None and not (parcels[slot].data is None and answer.code == "NF"):
                     refused[slot] = why
@@ -163,13 +164,14 @@ class MemcachedMedium:
         why: Reason | None = reason.WRITE_FAULT
         for node in self.nodes:
             with suppress(StoreError):
-                [answer] = node.ask([words.put(f"{self.place.prefix}probe", b"1", 1.0, time.time())], deadline)
+                probe = words.put(f"{self.place.prefix}probe", b"1", 1.0, time.time())
+                [answer] = node.ask([probe], self._turn(deadline))
                 why = words.refusal(answer)
                 if why is None:
                     return None
         return why
 
-    def epochs(self, deadline: float) -> Mapping[str, int]:
+    def epochs(self, deadline: float) -> Epochs:
         """The highest count that any server has for each scope."""
         return self.books.epochs(deadline)
 
@@ -177,9 +179,9 @@ class MemcachedMedium:
         """Raise them on every server that answers."""
         return self.books.raise_epochs(least, now, deadline)
 
-    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
+    def carry(self, lost: Epochs, deadline: float) -> None:
         """Tell each server what it has lost."""
-        self.books.carry(counts, deadline)
+        self.books.carry(lost, deadline)
 
     def raised(self, deadline: float) -> Mapping[str, float]:
         """When each scope was last raised."""
@@ -214,6 +216,12 @@ class MemcachedMedium:
         """Close every connection."""
         for node in self.nodes:
             node.close()
+
+    def _turn(self, deadline: float) -> float:
+        """Until when one server may be waited for where several are asked in turns: a silent one leaves time for the
+        others."""
+        now = time.monotonic()
+        return now + (deadline - now) / len(self.nodes)
 
     def _gets(self, slots: Sequence[bytes], generation: int) -> list[tuple[str, bytes]]:
         return [words.get(words.entry_name(self.place.prefix, generation, slot), "v") for slot in slots]

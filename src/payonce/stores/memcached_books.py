@@ -1,7 +1,8 @@
 """The epochs on memcached servers: a book on each, raised on all, and the highest count of any of them holds.
 
 A server's own book answers for its own entries, as they carry its generation in their names. One that was away, or lost
-its book, is told what the others know. This room must never know an entry.
+its book, is told what the others know. A book is known again by the server's version of it and a stamp that its writer
+has put beside it, at random: versions begin anew at every restart. This room must never know an entry.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from payonce.errors import StoreError, StoreUnavailableError
@@ -18,9 +20,25 @@ from payonce.stores.memcached_link import MemcachedLink
 from payonce.stores.memcached_words import Answer, Book
 from payonce.stores.node import Node
 from payonce.stores.redis_url import Address, show
+from payonce.stores.shared_medium import Epochs
 
 _TRIES = 30
 Command = tuple[str, bytes]
+
+
+class Mark(NamedTuple):
+    """What a book is known again by: its version on the server, and its stamp. Versions begin at the same number after
+    each restart, so one that is the same says nothing by itself."""
+
+    version: int
+    stamp: int
+
+
+class Held(NamedTuple):
+    """A book as it was last read or written; without a mark it has to be read again before anything is made of it."""
+
+    book: Book | None
+    mark: Mark | None
 
 
 class MemcachedNode(Node[MemcachedLink]):
@@ -29,13 +47,26 @@ class MemcachedNode(Node[MemcachedLink]):
     def __init__(self, address: Address, connect_timeout: float) -> None:
         super().__init__(show(address), lambda _deadline: MemcachedLink(*address, connect_timeout))
         self.seed = show(address).encode() + b"/"
-        self.held: tuple[Book | None, int] = (None, -1)
-        """The book and its version, as they were last read or written: in one piece, since several threads do so."""
+        self.held = Held(None, None)
+        """In one piece, since several threads read and write it."""
 
     @property
     def book(self) -> Book | None:
         """The book as it was last read or written."""
-        return self.held[0]
+        return self.held.book
+
+    @contextmanager
+    def doubting(self) -> Iterator[None]:
+        """Where this fails, the server may not be what it was: nothing is written over its book before it is read."""
+        try:
+            yield
+        except StoreError:
+            self.forget_mark()
+            raise
+
+    def forget_mark(self) -> None:
+        """What stands on the server is not the book that is held, for all we know."""
+        self.held = Held(self.held.book, None)
 
     def ask(
         self, commands: Sequence[Command], deadline: float, *, probe: bool = False, idle: bool = False
@@ -50,11 +81,11 @@ class Books:
     def __init__(self, nodes: Sequence[MemcachedNode], name: str) -> None:
         self._nodes, self._name = nodes, name
         self._lock = threading.Lock()
-        self._counts: Mapping[str, int] = {}
+        self._known = Epochs({}, {})
         self._merged: tuple[object, ...] = ()
         self._untold = False
 
-    def epochs(self, deadline: float) -> Mapping[str, int]:
+    def epochs(self, deadline: float) -> Epochs:
         """The highest count that any server has for each scope; those that have less are told."""
         answered = 0
         because: StoreError | None = None
@@ -70,17 +101,17 @@ class Books:
         with self._lock:
             same = bool(self._merged) and all(old is new for old, new in zip(self._merged, books, strict=True))
             if same and not self._untold:
-                return self._counts
-            counts = _highest(book.counts for book in books if book is not None)
-            if counts != self._counts:
-                self._counts = counts
+                return self._known
+            known = _highest(book for book in books if book is not None)
+            if known != self._known:
+                self._known = known
             self._merged = books
-        self.carry(counts, deadline)
-        return self._counts
+        self.carry(known, deadline)
+        return self._known
 
     def raise_epochs(self, least: Mapping[str, int], now: float, deadline: float) -> Mapping[str, int]:
         """Raise them on every server that answers; one that does not has no entries to show until it is told."""
-        known = self.epochs(time.monotonic() + (deadline - time.monotonic()) / 2)
+        known = self.epochs(time.monotonic() + (deadline - time.monotonic()) / 2).counts
         counts = {scope: max(n, known[scope] + 1 if known.get(scope) else 0) for scope, n in least.items()}
         failure: StoreError | None = None
         answered = False
@@ -106,57 +137,55 @@ class Books:
         self._rewrite(node, raised, deadline)
         return counts
 
-    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
+    def carry(self, known: Epochs, deadline: float) -> None:
         """Tell each server what it has lost, or was never told. One that does not answer is told later."""
         self._untold = False
         for node, until in self._turns(deadline):
             book = node.book
-            if book is None or words.carry_in(book, counts) is book:
+            if book is None or words.carry_in(book, known) is book:
                 continue
-
             try:
-                self._rewrite(node, lambda book: words.carry_in(book, counts), until)
+                self._rewrite(node, lambda book: words.carry_in(book, known), until)
             except StoreError:
                 self._untold = True
 
     def raised(self, deadline: float) -> Mapping[str, float]:
         """When each scope was last raised."""
-        self.epochs(deadline)
-        latest: dict[str, float] = {}
-        for node in self._nodes:
-            for scope, at in (words.raised_of(node.book) if node.book is not None else {}).items():
-                latest[scope] = max(at, latest.get(scope, 0.0))
-        return latest
+        return self.epochs(deadline).raised
 
     def _new_book(self) -> Book:
-        return Book(1 + secrets.randbelow((1 << 52) - 1), 0, dict(self._counts), {})
+        return Book(1 + secrets.randbelow((1 << 52) - 1), 0, dict(self._known.counts), {})
 
     def _rewrite(self, node: MemcachedNode, change: Callable[[Book], Book], deadline: float) -> None:
         """Change the book of `node`, a new one where there is none. If it is still the one we hold, by one exchange."""
-        book, version = node.held
+        book, mark = node.held
         new: list[Book] = []
+        stamp = _new_stamp()
 
         def changed(value: bytes | None) -> bytes:
             new[:] = [change(words.read_book(value) or self._new_book())]
             return words.write_book(new[0])
 
-        old = None if book is None or version < 0 else Stood(words.write_book(book), version)
-        version = swap(node, self._name, changed, 0.0, deadline, old)
-        node.held = new[0], version
+        old = None if book is None or mark is None else Stood(words.write_book(book), mark.version)
+        with node.doubting():
+            version = swap(node, self._name, changed, 0.0, deadline, old, stamp)
+        node.held = Held(new[0], None if version is None else Mark(version, stamp))
 
     def _poll(self, node: MemcachedNode, deadline: float) -> None:
         """Read the book of `node` if it has changed; make it where there is none."""
-        book, version = node.held
-        [answer] = node.ask([words.get(self._name, "c")], deadline)
-        if answer.code == "HD" and book is not None and words.read_number(answer, "c") == version:
-            return
-        for _ in range(3):
-            [answer] = node.ask([words.get(self._name, "v", "c")], deadline)
-            book = words.read_book(answer.value)
-            if book is not None:
-                node.held = book, words.read_number(answer, "c") or -1
+        book, mark = node.held
+        with node.doubting():
+            [answer] = node.ask([words.get(self._name, "c", "f")], deadline)
+            if answer.code == "HD" and book is not None and mark is not None and _mark(answer) == mark:
                 return
-            self._rewrite(node, lambda book: book, deadline)
+            for _ in range(3):
+                [answer] = node.ask([words.get(self._name, "v", "c", "f")], deadline)
+                book = words.read_book(answer.value)
+                if book is not None:
+                    node.held = Held(book, _mark(answer))
+                    return
+                node.forget_mark()
+                self._rewrite(node, lambda book: book, deadline)
         raise StoreUnavailableError(f"{node.name} forgets the epochs as soon as they are written: look at its memory")
 
     def generation(self, node: MemcachedNode, deadline: float) -> int:
@@ -186,26 +215,40 @@ def swap(
     ttl: float,
     deadline: float,
     old: Stood | None = None,
-) -> int:
-    """Replace an item by what `change` makes of it, unless somebody else was quicker: then again. Its version then, -1
-    where that is not said. `old` is what is believed to stand there; it is read where nothing is. Raises StoreError."""
+    stamp: int = 0,
+) -> int | None:
+    """Replace an item by what `change` makes of it, unless somebody else was quicker: then again. Its version then,
+    None where that is not said. `old` is what is believed to stand there; it is read where nothing is. `stamp` is
+    kept beside it. Raises StoreError."""
     for _ in range(_TRIES):
         if old is None:
             [answer] = node.ask([words.get(name, "v", "c")], deadline)
             old = Stood(answer.value, words.read_number(answer, "c"))
         flags = "c ME" if old.value is None else f"c C{old.version}"
-        [answer] = node.ask([words.put(name, change(old.value), ttl, time.time(), flags=flags)], deadline)
+        [answer] = node.ask([words.put(name, change(old.value), ttl, time.time(), number=stamp, flags=flags)], deadline)
         if answer.code == "HD":
-            return words.read_number(answer, "c") or -1
+            return words.read_number(answer, "c")
         if answer.is_error:
             raise StoreUnavailableError(f"{node.name} refused ({answer.code}): look at its memory")
         old = None
     raise StoreUnavailableError(f"{node.name}: too many change {name} at once: try again")
 
 
-def _highest(books: Iterable[Mapping[str, int]]) -> dict[str, int]:
+def _mark(answer: Answer) -> Mark | None:
+    version, stamp = words.read_number(answer, "c"), words.read_number(answer, "f")
+    return None if version is None or stamp is None else Mark(version, stamp)
+
+
+def _new_stamp() -> int:
+    return 1 + secrets.randbelow(words.NUMBERS - 1)
+
+
+def _highest(books: Iterable[Book]) -> Epochs:
     highest: dict[str, int] = {}
-    for counts in books:
-        for scope, count in counts.items():
+    latest: dict[str, float] = {}
+    for book in books:
+        for scope, count in book.counts.items():
             highest[scope] = max(count, highest.get(scope, 0))
-    return highest
+        for scope, at in words.raised_of(book).items():
+            latest[scope] = max(at, latest.get(scope, 0.0))
+    return Epochs(highest, latest)

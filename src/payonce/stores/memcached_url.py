@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import parse_qsl
 
 from payonce.errors import StoreUrlError
 from payonce.stores.redis_url import PREFIX, Address, addresses, seconds, show
+from payonce.stores.server_url import take_apart
 
 _OPTIONS = ("prefix", "item_bytes", "connect_timeout")
 _EXAMPLE = "memcached://host:11211,host:11211"
@@ -35,23 +35,21 @@ def read_url(scheme: str, rest: str) -> Place:  # noqa: ARG001 - there is one
 
 def read_place(rest: str) -> Place:
     """What stands behind the scheme of a URL. Raises StoreUrlError, which says what to write."""
-    main, _, query = rest.partition("?")
-    hosts = main.removeprefix("//").rstrip("/")
-    if not main.startswith("//") or "/" in hosts:
-        raise StoreUrlError("the memcached URL names no server", f"write  {_EXAMPLE}")
-    if "@" in hosts:
+    if "@" in rest:
         raise StoreUrlError("memcached has no users and passwords here", f"write  {_EXAMPLE}")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    for name in options:
-        if name not in _OPTIONS:
-            raise StoreUrlError(f"the memcached URL has an unknown option {name[:40]!r}", f"use {', '.join(_OPTIONS)}")
+    parts = take_apart(rest)
+    if parts is None or parts.path.strip("/"):
+        raise StoreUrlError("the memcached URL names no server", f"write  {_EXAMPLE}")
+    options = dict(parts.options)
+    if not options.keys() <= set(_OPTIONS):
+        raise StoreUrlError("the memcached URL has an unknown option behind its ?", f"use {', '.join(_OPTIONS)}")
     prefix = options.get("prefix", "payonce:")
     if not PREFIX.fullmatch(prefix):
         raise StoreUrlError("prefix is not 1 to 64 of A-Z a-z 0-9 . _ : -", "write, for example,  prefix=payonce:")
     size = options.get("item_bytes", "1000000")
     if not re.fullmatch(r"\d{4,9}", size, re.ASCII):
         raise StoreUrlError("item_bytes is not a number of bytes", "write, for example,  item_bytes=1000000")
-    found = tuple(addresses(hosts, 11211))
+    found = tuple(addresses(parts.hosts, 11211))
     if len(set(found)) < len(found):
         raise StoreUrlError("the memcached URL names a server twice", "write each once")
     return Place(found, prefix, int(size), seconds(options.get("connect_timeout", "0.5")))

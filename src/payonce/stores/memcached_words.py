@@ -16,10 +16,13 @@ import msgspec
 from payonce.model import reason
 from payonce.model.reason import Reason
 from payonce.model.scopes import KEY_SCOPE_SECONDS
+from payonce.stores.shared_medium import Epochs
 from payonce.stores.talk import LostError
 
 MOST_KEY_SCOPES = 4000
 """Epochs of single keys in a book: with more than that the oldest half goes, so that it stays below an item's limit."""
+NUMBERS = 1 << 32
+"""What a client may keep beside an item is below this (memcached's protocol.txt: 32 bits)."""
 _KEY = "key:"
 _MONTH = 30 * 86400
 
@@ -58,11 +61,11 @@ def get(name: str, *flags: str) -> tuple[str, bytes]:
     return f"mg {name} {' '.join(flags)}".rstrip(), b""
 
 
-def put(name: str, value: bytes, ttl: float, now: float, *, size: int = 0, flags: str = "") -> tuple[str, bytes]:
-    """Keep `value`; `size` is a number that is kept with it. `now` is Unix time, for a `ttl` of more than a month."""
+def put(name: str, value: bytes, ttl: float, now: float, *, number: int = 0, flags: str = "") -> tuple[str, bytes]:
+    """Keep `value`, and a number below `NUMBERS` beside it. `now` is Unix time, for a `ttl` of more than a month."""
     seconds = max(1, -int(-ttl // 1))
     until = seconds if seconds <= _MONTH else int(now) + seconds
-    return f"ms {name} {len(value)} T{0 if ttl == 0 else until} F{size} {flags}".rstrip(), value
+    return f"ms {name} {len(value)} T{0 if ttl == 0 else until} F{number} {flags}".rstrip(), value
 
 
 def drop(name: str) -> tuple[str, bytes]:
@@ -167,12 +170,17 @@ def raise_in(book: Book, least: Mapping[str, int], now: float) -> tuple[Book, di
     return _forget(changed, at - KEY_SCOPE_SECONDS * 1000), raised_to
 
 
-def carry_in(book: Book, counts: Mapping[str, int]) -> Book:
-    """A book in which no scope counts less than in `counts`; the same one where that holds already."""
-    lost = {scope: count for scope, count in counts.items() if book.counts.get(scope, 0) < count}
+def carry_in(book: Book, known: Epochs) -> Book:
+    """A book in which no scope counts less than is known; the same one where that holds already."""
+    lost = {scope: count for scope, count in known.counts.items() if book.counts.get(scope, 0) < count}
     if not lost:
         return book
-    return _forget(Book(book.generation, book.version + 1, {**book.counts, **lost}, book.raised), 0)
+    times = {
+        scope: max(round(known.raised[scope] * 1000), book.raised.get(scope, 0))
+        for scope in lost
+        if scope in known.raised and not scope.startswith(_KEY)
+    }
+    return _forget(Book(book.generation, book.version + 1, {**book.counts, **lost}, {**book.raised, **times}), 0)
 
 
 def raised_of(book: Book) -> dict[str, float]:

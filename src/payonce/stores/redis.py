@@ -30,7 +30,7 @@ from payonce.stores.redis_tls import read_checked
 from payonce.stores.redis_url import Place
 from payonce.stores.redis_wire import RedisWire
 from payonce.stores.shared import SharedStore
-from payonce.stores.shared_medium import Count, Found, Parcel, Puts, StoreFault
+from payonce.stores.shared_medium import Count, Epochs, Found, Parcel, Puts, StoreFault
 from payonce.stores.talk import LateError
 
 LARGEST = 32 << 20
@@ -144,15 +144,15 @@ class RedisMedium:
             found |= words.read_notes(reply)
         return found
 
-    def epochs(self, deadline: float) -> Mapping[str, int]:
+    def epochs(self, deadline: float) -> Epochs:
         """Every epoch: two numbers are read, and the whole book only where they have changed."""
         [reply] = self.wire.one(self._book_name, [pages.poll(self._book_name)], deadline)
         said = pages.read_poll(reply)
         with self._lock:
             book = self._book
-            if book is not None and said == (book.generation, book.version):
-                return book.counts
-        return self._read_book(deadline).counts
+            if book is not None and said == (book.generation, book.stamp):
+                return book.epochs
+        return self._read_book(deadline).epochs
 
     def raise_epochs(self, least: Mapping[str, int], now: float, deadline: float) -> Mapping[str, int]:
         """One transaction (of many scopes, several); what is too old goes with it."""
@@ -161,20 +161,20 @@ class RedisMedium:
         forgotten = pages.read_last_forgotten(reply)
         counts: dict[str, int] = {}
         for some in pages.portions(least):
-            commands = pages.raise_epochs(name, some, now, _new_generation(), forgotten)
+            commands = pages.raise_epochs(name, some, now, _random(), _random(), forgotten)
             replies = self.wire.transact(name, commands, deadline)
             counts |= pages.read_counts(some, replies)
         return counts
 
-    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
+    def carry(self, lost: Epochs, deadline: float) -> None:
         """Give the book back what it has lost."""
-        commands = pages.carry(self._book_name, counts)
+        commands = pages.carry(self._book_name, lost, _random())
         if commands:
             self.wire.transact(self._book_name, commands, deadline)
 
     def raised(self, deadline: float) -> Mapping[str, float]:
         """When each scope was last raised."""
-        return self._read_book(deadline).raised
+        return self._read_book(deadline).epochs.raised
 
     def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
         """Every entry: names step by step, then the head of each; the nodes in turns."""
@@ -216,10 +216,10 @@ class RedisMedium:
             if book is not None:
                 with self._lock:
                     self._book = book
-                if trimmed := pages.trim(name, book.counts):
+                if trimmed := pages.trim(name, book.epochs.counts, _random()):
                     self.wire.transact(name, trimmed, deadline)
                 return book
-            self.wire.one(name, [pages.begin(name, _new_generation())], deadline)
+            self.wire.one(name, [pages.begin(name, _random())], deadline)
         raise StoreUnavailableError("the server forgets the epochs as soon as they are written: look at its memory")
 
 
@@ -239,8 +239,8 @@ def _refusal(reply: Exception) -> Reason:
     return reason.WRITE_FAULT
 
 
-def _new_generation() -> int:
-    return 1 + secrets.randbelow(pages.GENERATIONS - 1)
+def _random() -> int:
+    return 1 + secrets.randbelow(pages.STAMPS - 1)
 
 
 def open_redis(

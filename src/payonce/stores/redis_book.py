@@ -1,9 +1,9 @@
 """The book of epochs on Redis, and what is said about it: one sorted set, so it is kept or lost as a whole.
 
-`g` is its generation (a random number, made with it), `v` counts its changes, `c:SCOPE` is a count, `t:SCOPE` when it
-was last raised (Unix milliseconds), and `k:DIGEST` the epoch of a single key: the time of its purge, shifted below zero
-so that old ones can be cut off. When the book is lost, everything older can't be found any more. All pure; this room
-must never do I/O.
+`g` is its generation (a random number, made with it), `v` the stamp of its last change (a random number, made with each
+change), `c:SCOPE` is a count, `t:SCOPE` when it was last raised (Unix milliseconds), and `k:DIGEST` the epoch of a
+single key: the time of its purge, shifted below zero so that old ones can be cut off. When the book is lost, everything
+older can't be found any more. All pure; this room must never do I/O.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from typing import Any
 
 from payonce.model.scopes import KEY_SCOPE_SECONDS
 from payonce.stores.redis_words import Command, GarbledError, read_raw
+from payonce.stores.shared_medium import Epochs
 
 MOST_KEY_SCOPES = 100_000
 """Epochs of single keys that are remembered at most; what is purged is deleted too, so the oldest can go."""
 AT_ONCE = 500
 """Scopes that are raised in one transaction."""
-GENERATIONS = 1 << 52
-"""Generations are below this: a score is exact up to 2**53."""
+STAMPS = 1 << 52
+"""Generations and stamps are below this: a score is exact up to 2**53."""
 _SHIFT = 1 << 52
 _KEY = "key:"
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """The epochs as a server has them; `raised` in Unix seconds."""
+    """The epochs as a server has them."""
 
     generation: int
-    version: int
-    counts: Mapping[str, int]
-    raised: Mapping[str, float]
+    stamp: int
+    epochs: Epochs
 
 
 def book_name(prefix: str) -> bytes:
@@ -42,12 +42,12 @@ def book_name(prefix: str) -> bytes:
 
 
 def poll(book: bytes) -> Command:
-    """Ask whether anything was purged: generation and version."""
+    """Ask whether anything was purged: generation and stamp."""
     return ("ZMSCORE", book, "g", "v")
 
 
 def read_poll(reply: object) -> tuple[int, int] | None:
-    """Generation and version; None where there is no book."""
+    """Generation and stamp; None where there is no book."""
     if not isinstance(reply, list) or len(reply) != 2:
         raise GarbledError("ZMSCORE was answered with something else")
     if reply[0] is None:
@@ -70,7 +70,7 @@ def read_book(reply: object) -> Book | None:
     if not isinstance(reply, list) or len(reply) % 2:
         raise GarbledError("ZRANGE was answered with something else")
     generation: int | None = None
-    version = 0
+    stamp = 0
     counts: dict[str, int] = {}
     raised: dict[str, float] = {}
     for member, score in zip(reply[::2], reply[1::2], strict=True):
@@ -79,7 +79,7 @@ def read_book(reply: object) -> Book | None:
         if kind == "g":
             generation = value
         elif kind == "v":
-            version = value
+            stamp = value
         elif kind == "c":
             counts[scope] = value
         elif kind == "t":
@@ -87,7 +87,7 @@ def read_book(reply: object) -> Book | None:
         elif kind == "k":
             counts[_KEY + scope] = value + _SHIFT
             raised[_KEY + scope] = (value + _SHIFT) / 1000
-    return None if generation is None else Book(generation, version, counts, raised)
+    return None if generation is None else Book(generation, stamp, Epochs(counts, raised))
 
 
 def last_forgotten(book: bytes, now: float) -> Command:
@@ -110,7 +110,7 @@ def portions(least: Mapping[str, int]) -> Iterator[Mapping[str, int]]:
 
 
 def raise_epochs(
-    book: bytes, least: Mapping[str, int], now: float, generation: int, forgotten: int | None
+    book: bytes, least: Mapping[str, int], now: float, generation: int, stamp: int, forgotten: int | None
 ) -> list[Command]:
     """One transaction that counts scopes up by one, or to what is given, and cuts off epochs of single keys that are
     too old (`forgotten`: the latest of them). Its last replies are the new counts."""
@@ -126,7 +126,7 @@ def raise_epochs(
             if at_least > 0:
                 commands.append(("ZADD", book, "GT", at_least, member))
             commands.append(("ZADD", book, "GT", at, "t:" + scope))
-    commands.append(("ZINCRBY", book, 1, "v"))
+    commands.append(_stamped(book, stamp))
     if forgotten is not None:
         commands.append(("ZADD", book, "GT", forgotten, "t:" + _KEY))
         commands.append(("ZREMRANGEBYSCORE", book, "-inf", _cutoff(now)))
@@ -146,18 +146,20 @@ def _member(scope: str) -> str:
     return "k:" + scope.removeprefix(_KEY) if scope.startswith(_KEY) else "c:" + scope
 
 
-def carry(book: bytes, counts: Mapping[str, int]) -> list[Command]:
-    """Give a book what it has lost: no count ever falls."""
+def carry(book: bytes, lost: Epochs, stamp: int) -> list[Command]:
+    """Give a book what it has lost: no count ever falls, no time either."""
     commands: list[Command] = []
-    for scope, count in counts.items():
+    for scope, count in lost.counts.items():
         if scope.startswith(_KEY):
             commands.append(("ZADD", book, "GT", count - _SHIFT, "k:" + scope.removeprefix(_KEY)))
         else:
             commands.append(("ZADD", book, "GT", count, "c:" + scope))
-    return [*commands, ("ZINCRBY", book, 1, "v")] if commands else []
+            if scope in lost.raised:
+                commands.append(("ZADD", book, "GT", round(lost.raised[scope] * 1000), "t:" + scope))
+    return [*commands, _stamped(book, stamp)] if commands else []
 
 
-def trim(book: bytes, counts: Mapping[str, int]) -> list[Command]:
+def trim(book: bytes, counts: Mapping[str, int], stamp: int) -> list[Command]:
     """Cut off the oldest epochs of single keys where there are too many of them."""
     times = sorted(count for scope, count in counts.items() if scope.startswith(_KEY))
     if len(times) <= MOST_KEY_SCOPES:
@@ -166,8 +168,14 @@ def trim(book: bytes, counts: Mapping[str, int]) -> list[Command]:
     return [
         ("ZADD", book, "GT", oldest, "t:" + _KEY),
         ("ZREMRANGEBYSCORE", book, "-inf", oldest - _SHIFT),
-        ("ZINCRBY", book, 1, "v"),
+        _stamped(book, stamp),
     ]
+
+
+def _stamped(book: bytes, stamp: int) -> Command:
+    """Mark a change, in its own transaction: a server that has lost one change and gained another shows another stamp.
+    A count would be the same again, and the poll would believe that nothing happened."""
+    return ("ZADD", book, stamp, "v")
 
 
 def _cutoff(now: float) -> int:

@@ -103,7 +103,7 @@ class RedisLink:
             self._connect()
         except (RedisError, OSError, ValueError) as error:
             self.close()
-            raise LostError(f"{show(address)}: {error}") from None
+            raise LostError(f"{show(address)}: {_harmless(error, login)}") from None
         except BaseException:
             self.close()
             raise
@@ -164,3 +164,9 @@ class RedisLink:
     def close(self) -> None:
         """Destroy it."""
         self._connection.disconnect()
+
+
+def _harmless(error: Exception, login: Login) -> str:
+    """What went wrong at the login. A server that knows no AUTH repeats the beginning of what it was told."""
+    said = str(error).partition("with args")[0].rstrip(", ")
+    return type(error).__name__ if login.password and login.password in said else said

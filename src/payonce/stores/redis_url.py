@@ -2,23 +2,25 @@
 
 `redis[s]://[user[:password]@]host[:port][/db]`, `redis[s]+cluster://…host:port,host:port`,
 `redis[s]+sentinel://…host:port,host:port/service[/db]`; options behind `?`: prefix, db, connect_timeout, ca, cert, key,
-sentinel_user, sentinel_password. This room must never put a password into a message.
+sentinel_user, sentinel_password. This room must never put anything of a URL into a message that it does not know.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 from payonce.errors import StoreUrlError
+from payonce.stores.server_url import ESCAPES, take_apart
 
 Address = tuple[str, int]
 
 _PORT = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 _OPTIONS = ("prefix", "db", "connect_timeout", "ca", "cert", "key", "sentinel_user", "sentinel_password")
 PREFIX = re.compile(r"[A-Za-z0-9._:-]{1,64}", re.ASCII)
-_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:/,@\s]+))(?::(\d{1,5}))?")
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+))(?::([0-9]{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,13 @@ def read_place(rest: str, kind: str, *, tls: bool) -> Place:
     """What stands behind the scheme of a URL. Raises StoreUrlError, which says what to write."""
     if not rest.startswith("//"):
         raise _wrong(kind, tls, "names no server")
-    main, _, query = rest[2:].partition("?")
-    authority, _, path = main.partition("/")
-    credentials, at, hosts = authority.rpartition("@")
-    user, _, password = credentials.partition(":") if at else ("", "", "")
-    options = _options(query, kind, tls)
-    parts = [unquote(part) for part in path.strip("/").split("/") if part]
-    if kind == "single" and "," in hosts:
+    found = take_apart(rest)
+    if found is None:
+        raise _wrong(kind, tls, "has an @ behind its hosts", ESCAPES)
+    user, _, password = found.login.partition(":")
+    options = _options(found.options, kind, tls)
+    parts = [unquote(part) for part in found.path.strip("/").split("/") if part]
+    if kind == "single" and "," in found.hosts:
         raise _several(tls)
     service = ""
     if kind == "sentinel":
@@ -92,7 +94,7 @@ def read_place(rest: str, kind: str, *, tls: bool) -> Place:
     return Place(
         kind=kind,
         tls=tls,
-        addresses=tuple(addresses(hosts, _PORT[kind])),
+        addresses=tuple(addresses(found.hosts, _PORT[kind])),
         login=Login(unquote(user), unquote(password)),
         sentinel_login=Login(options.get("sentinel_user", ""), options.get("sentinel_password", "")),
         db=db,
@@ -107,13 +109,13 @@ def read_place(rest: str, kind: str, *, tls: bool) -> Place:
 
 def addresses(hosts: str, port: int) -> list[Address]:
     """`host:port,host:port`; `port` where none is said."""
-    fix = f"write  host:port  with a port from 1 to 65535, or  host  alone for {port}"
+    fix = f"write  host:port  with a port from 1 to 65535, or  host  alone for {port}; {ESCAPES}"
     found = []
     for text in hosts.split(","):
         match = _HOST.fullmatch(text.strip())
         if match is None or not 0 < int(match[3] or port) < 65536:
             raise StoreUrlError("a server's address can't be read", fix)
-        found.append((unquote(match[1] or match[2]), int(match[3] or port)))
+        found.append((match[1] or match[2], int(match[3] or port)))
     return found
 
 
@@ -124,15 +126,15 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 30:
-        raise StoreUrlError(f"connect_timeout={text[:20]!r} is not a number of seconds", "write, for example,  0.5")
+        raise StoreUrlError("connect_timeout is not a number of seconds from 0 to 30", "write, for example,  0.5")
     return value
 
 
-def _options(query: str, kind: str, tls: bool) -> dict[str, str]:
-    options = dict(parse_qsl(query, keep_blank_values=True))
+def _options(pairs: Sequence[tuple[str, str]], kind: str, tls: bool) -> dict[str, str]:
+    options = dict(pairs)
     for name, value in options.items():
         if name not in _OPTIONS:
-            raise _wrong(kind, tls, f"has an unknown option {name[:40]!r} (known: {', '.join(_OPTIONS)})")
+            raise _wrong(kind, tls, f"has an unknown option behind its ? (known: {', '.join(_OPTIONS)})", ESCAPES)
         if name in ("ca", "cert", "key") and not tls:
             raise _wrong(kind, tls, f"has {name}=, which is for TLS, so for a rediss URL")
         if name in ("ca", "cert", "key") and not value:
@@ -155,11 +157,11 @@ def _several(tls: bool) -> StoreUrlError:
     )
 
 
-def _wrong(kind: str, tls: bool, what: str) -> StoreUrlError:
+def _wrong(kind: str, tls: bool, what: str, more: str = "") -> StoreUrlError:
     scheme = f"redis{'s' * tls}{'' if kind == 'single' else '+' + kind}"
     example = {
         "single": f"{scheme}://user:password@host:6379/0",
         "cluster": f"{scheme}://user:password@host:6379,host:6379",
         "sentinel": f"{scheme}://user:password@host:26379,host:26379/mymaster",
     }[kind]
-    return StoreUrlError(f"the {scheme} URL {what}", f"write  {example}")
+    return StoreUrlError(f"the {scheme} URL {what}", f"write  {example}{'; ' if more else ''}{more}")

@@ -5,7 +5,6 @@ Guests (stores/guests.py) bring further ones. This room must never import a stor
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Collection
@@ -17,6 +16,7 @@ from payonce.errors import StoreExtraError, StoreUnavailableError, StoreUnknownE
 from payonce.model.ports import Clock, Store
 from payonce.stores import guests
 from payonce.stores.guests import Factory
+from payonce.stores.redacted import redact
 
 DEFAULT_MAX_BYTES = 1 << 30
 
@@ -65,7 +65,7 @@ def open_store(url: str, *, clock: Clock = time.time, max_bytes: int = DEFAULT_M
     """The store that `url` names: `memory:`, `sqlite:PATH`, `cassette:DIR`, or one that an installed package brings."""
     scheme, colon, rest = url.partition(":")
     if not colon:
-        raise StoreUnknownError(f"{redact(url)!r} is not a store URL", f"write SCHEME:…; known schemes: {_known()}")
+        raise StoreUnknownError("that is no store's URL", f"write SCHEME:…; known schemes: {_known()}")
     return _factory(scheme.lower(), url)(rest, clock=clock, max_bytes=max_bytes)
 
 
@@ -78,12 +78,6 @@ def schemes() -> tuple[str, ...]:
     """Every scheme that can be opened here, sorted."""
     ours = {scheme for scheme in _BUILT_IN if not _lacks(scheme)}
     return tuple(sorted({*ours, *guests.schemes()}))
-
-
-def redact(url: str) -> str:
-    """`url` without its passwords, for messages and logs."""
-    url = re.sub(r"(//[^/@:\s]*):\S*@", r"\1:***@", url)
-    return re.sub(r"(?i)([?&][\w-]*(?:password|passwd|secret|token|auth)=)[^&#\s]*", r"\1***", url)
 
 
 def _factory(scheme: str, url: str) -> Factory:

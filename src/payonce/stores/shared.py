@@ -53,7 +53,7 @@ class SharedStore:
     ) -> None:
         self._clock = clock
         self._name = name
-        self._budget = 0.05
+        self._budget, self._poll = 0.05, _POLL_SECONDS
         self._most_rows = queue_rows
         self._quotas = Quotas()
         self._build: Callable[[], Live] = lambda: Live(build, clock, name, queue_rows, queue_bytes)
@@ -64,8 +64,9 @@ class SharedStore:
         forks.tell(self)
 
     def pace(self, read_budget: float) -> None:
-        """A read has so many seconds."""
+        """A read has so many seconds, and a poll no less, up to what any call has."""
         self._budget = self.leases.budget = read_budget
+        self._poll = min(max(_POLL_SECONDS, read_budget), _CALL_SECONDS)
         self._live.medium.pace(read_budget)
 
     def ration(self, quotas: Quotas) -> None:
@@ -189,7 +190,7 @@ class SharedStore:
         """Every epoch; one short question where nobody has raised one since the last call."""
         live = self._open()
         live.keeper.start()
-        return live.book.read(time.monotonic() + _POLL_SECONDS)
+        return live.book.read(time.monotonic() + self._poll)
 
     def raise_epoch(self, scope: str, at_least: int = 0) -> int:
         """Count `scope` up; the server has it on return."""

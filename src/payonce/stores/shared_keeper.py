@@ -173,7 +173,7 @@ class Keeper:
         if why is not reason.ENTRY_TOO_LARGE:
             self._say(why.id, why.sentence)
             if all_of_it:
-                self._hold(why)
+                self._works_again()  # it may have been one server of several
 
     def _note(self, batch: Batch, deadline: float) -> None:
         try:

@@ -33,6 +33,13 @@ Puts = Mapping[str, Mapping[bytes, float]]
 """What is put, by tenant: the slots, and when they expire (Unix seconds)."""
 
 
+class Epochs(NamedTuple):
+    """What a book of epochs says: the counts, and when each was last raised (Unix seconds)."""
+
+    counts: Mapping[str, int]
+    raised: Mapping[str, float]
+
+
 class Count(NamedTuple):
     """How many entries there are, and their bytes; an estimate where there are many."""
 
@@ -107,7 +114,7 @@ class Medium(Protocol):
         """What the `most` tenants hold that have most of the counted entries, and those in `named`, largest first."""
         ...
 
-    def epochs(self, deadline: float) -> Mapping[str, int]:
+    def epochs(self, deadline: float) -> Epochs:
         """Every epoch; the same object as before where nothing was raised since."""
         ...
 
@@ -115,8 +122,8 @@ class Medium(Protocol):
         """Count scopes up by one, or to what is given: their counts. Those of single keys count in milliseconds."""
         ...
 
-    def carry(self, counts: Mapping[str, int], deadline: float) -> None:
-        """Raise each scope to this count, where it is lower."""
+    def carry(self, lost: Epochs, deadline: float) -> None:
+        """Raise each scope to this count and this time, where they are lower."""
         ...
 
     def raised(self, deadline: float) -> Mapping[str, float]:
