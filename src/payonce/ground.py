@@ -29,7 +29,7 @@ from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Tally, add_up
 from payonce.model.ports import Clock, Distant, Notebook, Patience, Rationing, Store, Volume
 from payonce.model.quota import SHOWN_TENANTS, Holding
-from payonce.model.reason import ROUTINE
+from payonce.model.reason import ROUTINE, STORE_FULL, STORE_READ_ONLY
 from payonce.navigator import PrefixNavigator
 from payonce.optimise import Planner
 from payonce.optimise.traits import Catalogue
@@ -47,6 +47,7 @@ POLL_SECONDS = 0.25
 """How often a worker looks for purges of others, and notes its figures; a purge is seen within a second."""
 LOSSES_TELL = 60.0
 """For so many seconds after an entry was lost, the store is not called well."""
+_UNWRITTEN = (STORE_FULL, STORE_READ_ONLY)
 SEAL_NOTE = "seal/"
 """Under such names stand the secrets (not themselves) that entries on a shared store were sealed with."""
 Leaves = tuple[tuple[str, bytes], ...]
@@ -172,6 +173,8 @@ class Ground:
             said.append(f"the store's server does not answer, so nothing is served from the cache: {trouble}")
         elif self.tiers.unread:
             said.append(f"the store could not be read when it was last asked: {self.tiers.unread}")
+        if not self.settings.portable and (unkept := self.tiers.declines(b"", 0)) in _UNWRITTEN:
+            said.append(f"nothing new is kept, what the store has is served: {unkept.sentence}; {unkept.fix}")
         if self.books is not None and (fault := self.books.clerk.fault):
             said.append(f"the ledger can't be written, so figures are lost and no call is: {fault}")
         if self.clock() - self._lost_at < LOSSES_TELL:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -432,6 +434,23 @@ def test_what_the_store_does_not_take_is_no_success(
     monkeypatch.setenv("PAYONCE_MAX_BYTES", "256KiB")
     code, figures = told(capsys, "import", "out.jsonl", "--store", "sqlite:small.db")
     assert (code, figures["imported"], figures["refused"], figures["lost"]) == (1, 1, 1, 0)
+
+
+def test_a_pipe_or_a_device_is_written_to_and_stays_what_it_is(a: Shop, capsys: pytest.CaptureFixture[str]) -> None:
+    a.put(1)
+    os.mkfifo("pipe")
+    end = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    assert main(["export", "pipe", "--store", a.url]) == 0
+    assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
+    assert json.loads(os.read(end, 1 << 16))["key"] == f"b3:{key_of(1).digest.hex()}"
+    os.close(end)
+    main_end, device = os.openpty()
+    name = os.ttyname(device)
+    assert main(["export", name, "--store", a.url]) == 0
+    assert stat.S_ISCHR(Path(name).stat().st_mode)
+    assert b'"key":"b3:' in os.read(main_end, 1 << 12)
+    os.close(main_end)
+    os.close(device)
 
 
 def test_an_export_that_fails_leaves_the_old_file(

@@ -15,6 +15,7 @@ from tests.support.servers import REDIS, VALKEY, RedisServer, memcached, redis_c
 
 from payonce.model.ports import Notebook, Rationing, Store
 from payonce.model.quota import Holding, Quota, Quotas
+from payonce.model.scopes import of_tenant
 from payonce.stores.breaker import Breaker
 from payonce.stores.memcached_shares import Counts, bucket, living, moved
 from payonce.stores.registry import open_store
@@ -106,6 +107,25 @@ def test_what_has_expired_makes_room(opening: Opening) -> None:
     put(store, range(10, 20), "t", ttl=600.0)
     assert held(store, range(10, 20), "t") == list(range(10, 20))
     assert store.dropped() == {}
+
+
+@pytest.mark.parametrize("scope", ["all", of_tenant("t")])
+def test_a_purge_of_all_or_of_a_tenant_makes_room_for_as_many_as_before(opening: Opening, scope: str) -> None:
+    store, operator = opening(), opening()
+    put(store, range(10), "t")
+    put(store, range(100, 104), "u")
+    for first in (10, 20, 10):  # the last are those of the first purge once more, which still stand there
+        operator.raise_epoch(scope)
+        assert store.epochs() == operator.epochs()
+        assert holdings(store).get("t") is None
+        put(store, range(first, first + 10), "t")
+        assert held(store, range(first, first + 10), "t") == list(range(first, first + 10))
+        assert holdings(store)["t"] == 10
+        assert store.dropped() == {}
+    put(store, range(20, 40), "t", ttl=7200.0)
+    assert holdings(store)["t"] == 10, "and no more"
+    assert sum(store.dropped().values()) == 20
+    assert holdings(store).get("u") == (None if scope == "all" else 4)
 
 
 def test_several_processes_that_write_at_once_leave_exactly_the_quota(opening: Opening) -> None:

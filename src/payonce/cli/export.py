@@ -45,7 +45,8 @@ def export(
     Parameters
     ----------
     file
-        Where to write; it appears whole or not at all. Without it, to standard output.
+        Where to write; it appears whole or not at all. A pipe or a device is written to as it is. Without a file, to
+        standard output.
     """
     wanted = fitting(model, tag, namespace)
     with open_shelf(store, config, secret_file=secret_file) as shelf, _output(file) as output:
@@ -85,6 +86,10 @@ def _output(file: Path | None) -> Iterator[BinaryIO]:
         return
     draft = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
+        if file.exists() and not (file.is_file() or file.is_dir()):  # /dev/null is not to become a file
+            with file.open("wb") as output:
+                yield output
+            return
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(descriptor, "wb") as output:  # noqa: PTH123 - a descriptor with its mode from the start
             yield output

@@ -32,6 +32,8 @@ from payonce.model.scopes import alive, of_key
 
 log = logging.getLogger("payonce.drive")
 
+SAY_EVERY = 60.0
+"""Seconds between two warnings of one kind."""
 _BOOT: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _KEY = of_key(b"")
 
@@ -56,7 +58,7 @@ class Tiers:
         self.dropped: Counter[str] = Counter()
         self.on_change: list[Callable[[bytes], None]] = []
         self.changes = Changes(self, clock, self.complain)
-        self._complained = False
+        self._said_at: dict[str, float] = {}
         self._newest = Newest()
         self._clock = clock
         self._absent = absence(behind)
@@ -211,7 +213,7 @@ class Tiers:
             if self.behind is not None:
                 self.behind.delete(slot)
         except StoreError as error:
-            self.complain(error)
+            self.complain(error, why.WRITE_FAULT)
         self._changed(slot)
 
     def drop(self, keys: Sequence[Key]) -> None:
@@ -227,7 +229,7 @@ class Tiers:
                 for scope in scopes:
                     self.keeper.raise_epoch(scope)
         except StoreError as error:
-            self.complain(error)
+            self.complain(error, why.WRITE_FAULT)
         self.refresh()
 
     def refresh(self, teller: Flight | None = None) -> bool:
@@ -254,8 +256,6 @@ class Tiers:
         current = self.keeper.epochs()
         self.unread = ""
         self._read_at = started
-        if self._distant is not None:
-            self._complained = False
         if current == self.current:
             return False
         if teller is not None and teller.purges == self.purges:
@@ -265,7 +265,6 @@ class Tiers:
             self._clear_keys(current)
         self.current = dict(current)
         self.purges += 1
-        self._complained = False
         return True
 
     def _clear_keys(self, current: Mapping[str, int]) -> None:
@@ -284,11 +283,12 @@ class Tiers:
         return tuple([current.get(scope, 0) for scope in scopes])
 
     def complain(self, error: Exception, as_: Reason = why.STORE_FAULT) -> None:
-        """Count a fault; one warning a burst."""
+        """Count a fault; one warning a minute of each kind."""
         self.dropped[as_.id] += 1
-        if not self._complained:
-            self._complained = True
-            log.warning("the store failed and is treated as empty until it recovers: %s", error)
+        now = self._now()
+        if now - self._said_at.get(as_.id, -inf) >= SAY_EVERY:
+            self._said_at[as_.id] = now
+            log.warning("%s, which costs misses and no answer: %s", as_.sentence, error)
 
     def _changed(self, slot: bytes) -> None:
         for listener in self.on_change:

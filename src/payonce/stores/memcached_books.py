@@ -85,6 +85,10 @@ class Books:
         self._merged: tuple[object, ...] = ()
         self._untold = False
 
+    def known(self, deadline: float) -> Epochs:
+        """The epochs as they were last read, if ever."""
+        return self._known if self._merged else self.epochs(deadline)
+
     def epochs(self, deadline: float) -> Epochs:
         """The highest count that any server has for each scope; those that have less are told."""
         answered = 0

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from payonce.errors import StoreUnavailableError
 from payonce.stores import memcached_words as words
 from payonce.stores.memcached_books import Books, MemcachedNode
-from payonce.stores.shared_leases import Seen
+from payonce.stores.shared_leases import UNKEPT, Seen
 
 
 class MemcachedLeases:
@@ -28,9 +28,11 @@ class MemcachedLeases:
             [words.put(lease, owner, seconds, time.time(), flags="ME"), words.get(lease, "v"), words.get(entry, "v")],
             deadline,
         )
-        for answer in (taken, holder, parcel):
+        for answer in (holder, parcel):
             if answer.is_error:
                 raise StoreUnavailableError(f"{node.name} refused ({answer.code}): look at its memory")
+        if taken.is_error:  # nothing is written: nobody has an answer to wait for
+            return Seen(holder.value or UNKEPT, parcel.value)
         return Seen(owner if taken.code == "HD" else holder.value or b"", parcel.value)
 
     def turn(self, slot: bytes, owner: bytes, into: bytes | None, seconds: float, deadline: float) -> bool:

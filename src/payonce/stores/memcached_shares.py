@@ -1,7 +1,8 @@
 """How many entries each tenant has on memcached servers, where that is bounded: one small item for each tenant.
 
 memcached can't say which entries a tenant has, so they are counted by when they expire: to the minute for those that
-live up to three hours, else to the hour. What the server evicts is counted until then. An index has the latest counts
+live up to three hours, else to the hour. What the server evicts is counted until then; a purge
+of all, or of a tenant's, begins a new item. An index has the latest counts
 of the tenants with most entries. This room must never decide what a tenant may hold.
 """
 
@@ -14,6 +15,7 @@ import msgspec
 
 from payonce.model.quota import Holding, Quotas
 from payonce.stores import memcached_words as words
+from payonce.stores import parcel
 from payonce.stores.memcached_books import Books, MemcachedNode, swap
 from payonce.stores.shared_medium import Puts
 
@@ -59,11 +61,13 @@ class MemcachedShares:
         """Count what each tenant is about to put; the slots for which it has no room. Raises StoreError."""
         refused: set[bytes] = set()
         held: dict[str, int] = {}
+        epochs = self._books.known(deadline)
         for tenant, slots in puts.items():
             most = quotas.of(tenant).entries
             if most:
-                before = self._expiries(list(slots), now, deadline)
-                excess, held[tenant] = self._enter(tenant, slots, before, most, now, deadline)
+                before = self._expiries(list(slots), now, epochs.era_began(tenant), deadline)
+                name = self._place(_title(tenant), deadline, epochs.era(tenant))
+                excess, held[tenant] = self._enter(name, slots, before, most, now, deadline)
                 refused |= excess
         if held:
             self._post(held, deadline)
@@ -73,26 +77,28 @@ class MemcachedShares:
         """The tenants with most entries in the index, and those in `named`, as they are counted now."""
         listed = sorted(self._index(self._read("index", deadline)).items(), key=lambda item: -item[1])
         found = []
+        epochs = self._books.known(deadline)
         for tenant in dict.fromkeys((*(tenant for tenant, _ in listed[:most]), *named)):
-            count = sum(living(self._counts(self._read(_title(tenant), deadline)), now).values())
+            count = sum(living(self._counts(self._read(_title(tenant), deadline, epochs.era(tenant))), now).values())
             found += [Holding(tenant, count)] if count else []
         return sorted(found, key=lambda holding: -holding.entries)
 
-    def _expiries(self, slots: Sequence[bytes], now: float, deadline: float) -> dict[bytes, float]:
-        """When the entries expire that are there already."""
+    def _expiries(self, slots: Sequence[bytes], now: float, since: float, deadline: float) -> dict[bytes, float]:
+        """When the entries expire that are there already, and were stored after `since` (0: whenever)."""
+        flags = ("t", "v") if since else ("t",)
         found: dict[bytes, float] = {}
         for node, mine in self._by_node(slots):
             generation = self._books.generation(node, deadline)
-            asked = [words.get(words.entry_name(self._prefix, generation, slot), "t") for slot in mine]
+            asked = [words.get(words.entry_name(self._prefix, generation, slot), *flags) for slot in mine]
             for slot, answer in zip(mine, node.ask(asked, deadline), strict=True):
                 left = words.read_number(answer, "t")
-                if left is not None:
+                if left is not None and (not since or _stored_at(answer.value) > since):
                     found[slot] = now + left
         return found
 
     def _enter(
         self,
-        tenant: str,
+        place: tuple[MemcachedNode, str],
         slots: Mapping[bytes, float],
         before: Mapping[bytes, float],
         most: int,
@@ -115,7 +121,7 @@ class MemcachedShares:
                     total += slot not in before
             return msgspec.msgpack.encode(counts)
 
-        node, name = self._place(_title(tenant), deadline)
+        node, name = place
         swap(node, name, entered, _KEEP_SECONDS, deadline)
         return refused, total
 
@@ -128,14 +134,14 @@ class MemcachedShares:
         node, name = self._place("index", deadline)
         swap(node, name, posted, _KEEP_SECONDS, deadline)
 
-    def _read(self, title: str, deadline: float) -> bytes | None:
-        node, name = self._place(title, deadline)
+    def _read(self, title: str, deadline: float, era: str = "") -> bytes | None:
+        node, name = self._place(title, deadline, era)
         [answer] = node.ask([words.get(name, "v")], deadline)
         return answer.value
 
-    def _place(self, title: str, deadline: float) -> tuple[MemcachedNode, str]:
+    def _place(self, title: str, deadline: float, era: str = "") -> tuple[MemcachedNode, str]:
         node = self._owner(title.encode())
-        return node, f"{self._prefix}q:{self._books.generation(node, deadline):013x}:{title}"
+        return node, f"{self._prefix}q:{self._books.generation(node, deadline):013x}{era}:{title}"
 
     def _by_node(self, slots: Sequence[bytes]) -> Iterator[tuple[MemcachedNode, list[bytes]]]:
         groups: dict[int, tuple[MemcachedNode, list[bytes]]] = {}
@@ -165,3 +171,9 @@ _index = msgspec.msgpack.Decoder(dict[str, int])
 
 def _title(tenant: str) -> str:
     return "t:" + hashlib.sha256(tenant.encode("utf-8", "replace")).hexdigest()[:32]
+
+
+def _stored_at(value: bytes | None) -> float:
+    on = None if value is None else parcel.label(value)
+    about = None if value is None or on is None else parcel.about(value, on)
+    return 0.0 if about is None else about.stored_at

@@ -117,11 +117,11 @@ class RedisMedium:
 
     def trim(self, puts: Puts, quotas: Quotas, now: float, deadline: float) -> int:
         """Count the entries of each tenant in a set of its own."""
-        return self.shares.trim(puts, quotas, self._generation(deadline), now, deadline)
+        return self.shares.trim(puts, quotas, self._known(deadline), now, deadline)
 
     def holdings(self, most: int, named: Iterable[str], now: float, deadline: float) -> Sequence[Holding]:
         """What those sets hold."""
-        return self.shares.holdings(most, named, self._generation(deadline), now, deadline)
+        return self.shares.holdings(most, named, self._known(deadline), now, deadline)
 
     def can_write(self, deadline: float) -> Reason | None:
         """Set one byte, for a second."""
@@ -204,8 +204,10 @@ class RedisMedium:
         return words.entry_name(self.place.prefix, self._generation(deadline), slot)
 
     def _generation(self, deadline: float) -> int:
-        book = self._book
-        return (book or self._read_book(deadline)).generation
+        return self._known(deadline).generation
+
+    def _known(self, deadline: float) -> pages.Book:
+        return self._book or self._read_book(deadline)
 
     def _read_book(self, deadline: float) -> pages.Book:
         """The whole book, made where there is none; too many single keys are cut off."""

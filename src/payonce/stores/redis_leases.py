@@ -15,7 +15,7 @@ from payonce.stores import redis_words as words
 from payonce.stores.redis_link import RedisLink
 from payonce.stores.redis_wire import RedisWire
 from payonce.stores.redis_words import Command
-from payonce.stores.shared_leases import Seen
+from payonce.stores.shared_leases import UNKEPT, Seen
 
 
 class RedisLeases:
@@ -28,10 +28,15 @@ class RedisLeases:
         """Taken if nobody has it; then who has it, and the parcel."""
         entry = self._name_of(slot, deadline)
         lease = words.lease_name(self._wire.place.prefix, entry)
-        taken, holder, parcel = self._wire.one(
-            lease, [words.claim(lease, owner, seconds), words.get(lease), words.get(entry)], deadline
-        )
-        return Seen(owner if taken is not None else words.read_get(holder) or b"", words.read_get(parcel))
+        asked = [words.claim(lease, owner, seconds), words.get(lease), words.get(entry)]
+        taken, *seen = self._wire.ask([(lease, command) for command in asked], deadline)
+        for reply in seen:
+            if isinstance(reply, Exception):
+                raise words.refused(reply)
+        holder, parcel = [words.read_get(reply) for reply in seen]
+        if isinstance(taken, Exception):  # nothing is written: nobody has an answer to wait for
+            return Seen(holder or UNKEPT, parcel)
+        return Seen(owner if taken is not None else holder or b"", parcel)
 
     def turn(self, slot: bytes, owner: bytes, into: bytes | None, seconds: float, deadline: float) -> bool:
         """Changed if `owner` has it, and nobody was quicker."""

@@ -2,8 +2,9 @@
 
 Its members are the slots of the tenant's entries, their scores the times at which they expire, so what has expired is
 cut off by score and what is too much by rank: the entries that would expire first. What the server itself evicts is
-counted until it would have expired. One set more, the board, has the latest counts of the tenants with most entries.
-This room must never decide what a tenant may hold, nor hold a connection.
+counted until it would have expired; a purge of all, or of a tenant's, begins a new set. One set more, the board, has
+the latest counts of the tenants with most entries. This room must never decide what a tenant may hold, nor hold a
+connection.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from payonce.errors import StoreError
 from payonce.model.quota import Holding, Quotas
+from payonce.stores.redis_book import Book
 from payonce.stores.redis_wire import RedisWire
 from payonce.stores.redis_words import Command, drop, entry_name, read_count, read_raw
 from payonce.stores.shared_medium import Puts
@@ -31,7 +33,7 @@ class RedisShares:
     def __init__(self, wire: RedisWire, prefix: str) -> None:
         self._wire, self._prefix = wire, prefix
 
-    def trim(self, puts: Puts, quotas: Quotas, generation: int, now: float, deadline: float) -> int:
+    def trim(self, puts: Puts, quotas: Quotas, book: Book, now: float, deadline: float) -> int:
         """Count what was put, and unlink what a tenant then has too much. After it was written, so that whoever unlinks
         an entry finds it. How many entries went. Raises StoreError."""
         counts: dict[str, int] = {}
@@ -39,26 +41,26 @@ class RedisShares:
         for tenant, slots in puts.items():
             most = quotas.of(tenant).entries
             if most:
-                name = self._name(generation, tenant)
+                name = self._name(book, tenant)
                 count, last = self._count(name, slots, now, deadline)
                 if count > most:
                     gone = self._cut(name, count, most, deadline)
                     count -= len(gone)
                     evicted += len(gone)
-                    self._unlink(gone, generation, deadline)
+                    self._unlink(gone, book.generation, deadline)
                 self._wire.one(name, [("EXPIRE", name, max(1, int(last - now)) + _GRACE_SECONDS)], deadline)
                 counts[tenant] = count
         if counts:
-            self._post(generation, counts, deadline)
+            self._post(book, counts, deadline)
         return evicted
 
-    def holdings(self, most: int, named: Iterable[str], generation: int, now: float, deadline: float) -> list[Holding]:
+    def holdings(self, most: int, named: Iterable[str], book: Book, now: float, deadline: float) -> list[Holding]:
         """The tenants with most entries on the board, and those in `named`, as they are counted now."""
-        board = self._name(generation)
+        board = self._name(book)
         [reply] = self._wire.one(board, [("ZRANGE", board, 0, -1)], deadline)
         listed = [read_raw(member).decode("utf-8", "replace") for member in reversed(reply)]
         tenants = list(dict.fromkeys((*listed[:most], *named)))
-        names = [self._name(generation, tenant) for tenant in tenants]
+        names = [self._name(book, tenant) for tenant in tenants]
         replies = self._wire.ask([(name, ("ZCOUNT", name, now, "+inf")) for name in names], deadline)
         found = [Holding(who, read_count(_sound(reply))) for who, reply in zip(tenants, replies, strict=True)]
         return sorted([held for held in found if held.entries], key=lambda held: -held.entries)
@@ -90,8 +92,8 @@ class RedisShares:
         for reply in self._wire.ask([(name, drop(name)) for name in names], deadline):
             _sound(reply)
 
-    def _post(self, generation: int, counts: Mapping[str, int], deadline: float) -> None:
-        board = self._name(generation)
+    def _post(self, book: Book, counts: Mapping[str, int], deadline: float) -> None:
+        board = self._name(book)
         members: list[str | int] = []
         for tenant, count in counts.items():
             members += (count, tenant)
@@ -102,8 +104,9 @@ class RedisShares:
         ]
         self._wire.one(board, posting, deadline)
 
-    def _name(self, generation: int, tenant: str = "") -> bytes:
-        return f"{self._prefix}q:{generation:013x}:{tenant}".encode()
+    def _name(self, book: Book, tenant: str = "") -> bytes:
+        era = book.epochs.era(tenant) if tenant else ""
+        return f"{self._prefix}q:{book.generation:013x}{era}:{tenant}".encode()
 
 
 def _sound(reply: Any) -> Any:

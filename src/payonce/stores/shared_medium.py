@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from payonce.model.quota import Holding, Quotas
 from payonce.model.reason import Reason
+from payonce.model.scopes import ALL, of_tenant
 from payonce.stores.lane_queue import Fault
 from payonce.stores.shared_leases import LeaseMedium
 
@@ -38,6 +39,16 @@ class Epochs(NamedTuple):
 
     counts: Mapping[str, int]
     raised: Mapping[str, float]
+
+    def era(self, tenant: str) -> str:
+        """Part of the name under which a tenant's entries are counted: a purge of all, or of that tenant's, begins a
+        new count, as none of those that were counted is alive."""
+        purges = [self.counts.get(scope, 0) for scope in (ALL, of_tenant(tenant))]
+        return "." + ".".join(f"{count:x}" for count in purges) if any(purges) else ""
+
+    def era_began(self, tenant: str) -> float:
+        """When that was (Unix seconds)."""
+        return max(self.raised.get(scope, 0.0) for scope in (ALL, of_tenant(tenant)))
 
 
 class Count(NamedTuple):
