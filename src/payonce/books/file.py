@@ -161,6 +161,7 @@ def _connect(name: str, flags: int) -> apsw.Connection:
 
 
 def _format(db: apsw.Connection) -> tuple[int, int]:
-    [(application,)] = db.execute("PRAGMA application_id").fetchall()
-    [(version,)] = db.execute("PRAGMA user_version").fetchall()
+    with db:  # both of one moment: another process may just be making the file
+        [(application,)] = db.execute("PRAGMA application_id").fetchall()
+        [(version,)] = db.execute("PRAGMA user_version").fetchall()
     return int(str(application)), int(str(version))
