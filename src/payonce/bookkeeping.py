@@ -25,6 +25,7 @@ from payonce.books.reader import Reader
 from payonce.config import Settings
 from payonce.core.keying import derive
 from payonce.errors import StoreError
+from payonce.ledger.worth import Worth
 from payonce.model.ports import Clock, Distant, Notebook
 from payonce.stores.local_url import read_path
 from payonce.stores.redacted import UNREAD, redact
@@ -55,6 +56,7 @@ class Bookkeeping:
         clock: Clock,
         shared: SharedNotebook | None,
         complain: Callable[[Exception], None],
+        worth: Worth | None = None,
     ) -> None:
         self._shared = shared
         self._complain = complain
@@ -63,7 +65,7 @@ class Bookkeeping:
             limits = replace(limits, receipts=IN_MEMORY)
         self.journal = Journal(clock, secrets.randbits(31))
         told = self._publish if shared is not None else None
-        self.clerk = Clerk(self.journal, file, derive(secret, "parts"), clock, limits, told)
+        self.clerk = Clerk(self.journal, file, derive(secret, "parts"), clock, limits, told, worth)
         self.reader = Reader(file, clock, self._notes if shared is not None else None)
         self._clock = clock
 

@@ -27,6 +27,7 @@ from payonce.ledger.accounts import Accounts
 from payonce.ledger.ledger import Ledger
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Tally, add_up
+from payonce.ledger.worth import Worth
 from payonce.model.ports import Clock, Distant, Notebook, Patience, Rationing, Store, Volume
 from payonce.model.quota import SHOWN_TENANTS, Holding
 from payonce.model.reason import ROUTINE, STORE_FULL, STORE_READ_ONLY
@@ -70,9 +71,10 @@ class Ground:
         self.tiers = Tiers(front, behind, derive(self.secret, "envelope"), clock=clock)
         self.tenant_secret = derive(self.secret, "tenant")
         worker = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.worth = Worth(Prices(clock=clock))
         self.books = self._bookkeeping()
         self.scribe = chorus(self.books.journal if self.books is not None else None, teller)
-        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, self.scribe, clock)
+        self.ledger = Ledger(worker, int(clock()) // HOUR * HOUR, self.scribe, clock, self.worth)
         self.before_note: list[Callable[[], None]] = []
         self.books_lock: AbstractContextManager[object] = nullcontext()
         """What to hold while the ledger is written; never while the navigator settles, which takes it itself."""
@@ -93,7 +95,7 @@ class Ground:
         if file is None:
             return None
         shared = keeper if isinstance(keeper, Distant) and isinstance(keeper, Notebook) else None
-        books = Bookkeeping(file, self.settings, self.secret, self.clock, shared, self.tiers.complain)
+        books = Bookkeeping(file, self.settings, self.secret, self.clock, shared, self.tiers.complain, self.worth)
         books.start()
         return books
 
@@ -101,7 +103,7 @@ class Ground:
         """Who steers the calls of this world, and has `books` enter what they cost."""
         catalogue = Catalogue()
         reckoning = Reckoning(
-            Accounts(books, Prices(clock=self.clock)),
+            Accounts(books, self.worth.prices),
             books,
             lambda model: catalogue.traits(model).minimum or None,
             worker=self.ledger.worker,
@@ -144,9 +146,12 @@ class Ground:
 
     def _leaves(self, *, last: bool = False) -> Leaves:
         """What is new in the figures and in the doctor's findings, as records to note."""
-        if last:
-            self.navigator.await_prices()
         self.settle()
+        if last:
+            with self.books_lock:
+                owing = self.ledger.owing
+            self.navigator.await_prices(owing=owing)
+            self.settle()
         with self.books_lock:
             leaf = self.ledger.leaf(self.clock())
         pages = (leaf, self.navigator.page(last=last))

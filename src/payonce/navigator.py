@@ -86,7 +86,9 @@ class PrefixNavigator:
         self._log = request_log
         self._booking = threading.Lock()
         self._waiting: deque[tuple[PlannedCourse, Heard | Ear, float]] = deque()
-        self._loading: threading.Thread | None = None
+        self._begun = False
+        """Whether anything was booked yet: the first answer has the table of prices loaded."""
+        self._prices = reckoning.accounts.prices
         self._bases: dict[str, str] = {}
         self._asked_prices: dict[str, float] = {}
 
@@ -131,10 +133,11 @@ class PrefixNavigator:
             except Exception as error:  # noqa: BLE001
                 self._stumble(error)
 
-    def await_prices(self, seconds: float = 5.0) -> None:
-        """Before the last settling: wait for the prices that answers wait for, so that a run of one call is billed."""
-        if self._waiting and not self._ready() and self._loading is not None:
-            self._loading.join(seconds)
+    def await_prices(self, seconds: float = 5.0, *, owing: bool = False) -> None:
+        """Before the last settling: wait for the prices that answers wait for, so that a run of one call is billed;
+        where hits are `owing` their value, for their sake."""
+        if self._waiting or owing:
+            self._prices.wait(seconds)
 
     def page(self, *, last: bool = False) -> tuple[str, bytes] | None:
         """What the doctor found, as a record to note, if something is new; `last`, if anything is."""
@@ -203,13 +206,14 @@ class PrefixNavigator:
             self._log.add(_record(course, said, now))
         if ear is not None or (course.status == REJECTED and not course.rejected):
             self._waiting.append((course, said, now))
-            if len(self._waiting) >= SLICE or self._loading is None:
+            if len(self._waiting) >= SLICE or not self._begun:
+                self._begun = True
                 with self._booking:
                     self._book()
 
     def _book(self) -> None:
         """Enter all that waits, once prices are known."""
-        if not self._ready():
+        if not self._prices.ready():
             while len(self._waiting) > UNPRICED:
                 self._waiting.popleft()
                 self.stumbled["unpriced"] += 1
@@ -220,14 +224,6 @@ class PrefixNavigator:
                 self._reckoning.reckon(course.outcome(said.told() if isinstance(said, Ear) else said, ended))
             except Exception as error:  # noqa: BLE001 - the others still count
                 self._stumble(error)
-
-    def _ready(self) -> bool:
-        """Whether prices can be asked for without waiting: the table takes half a second to read, off this thread."""
-        if self._loading is None:
-            load = self._reckoning.accounts.prices.load
-            self._loading = threading.Thread(target=load, name="payonce-prices", daemon=True)
-            self._loading.start()
-        return not self._loading.is_alive()
 
     def _stumble(self, error: Exception) -> None:
         name = type(error).__name__

@@ -98,11 +98,18 @@ def test_every_span_of_the_overview_is_made_of_few_rows(path: Path, reader: Read
     assert span.name != "30d" or hours > 5 * rows  # so many would have to be read without days
 
 
-def test_books_of_the_format_before_get_their_days_when_they_are_next_written(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_books_of_a_format_before_get_what_they_lack_when_they_are_next_written(
+    path: Path, tmp_path: Path, version: int
+) -> None:
     old = tmp_path / "books.db"
     shutil.copy(path, old)
     db = apsw.Connection(str(old))
-    db.execute("DROP TABLE day; DROP TABLE day_latency; PRAGMA user_version = 1").fetchall()
+    for table in ("minute", "hour", "day", "receipt"):
+        db.execute(f"ALTER TABLE {table} DROP COLUMN avoided_estimated").fetchall()
+    if version == 1:
+        db.execute("DROP TABLE day; DROP TABLE day_latency").fetchall()
+    db.execute(f"PRAGMA user_version = {version}").fetchall()
     db.close()
     reader, expected = Reader(BooksFile(old), lambda: NOW), Reader(BooksFile(path), lambda: NOW)
     with pytest.raises(StoreError, match="of another version: start a gateway, which updates it"):
@@ -110,6 +117,7 @@ def test_books_of_the_format_before_get_their_days_when_they_are_next_written(pa
     BooksFile(old).writer().close()
     assert reader.totals(0, by=("model", "outcome", "reason")) == expected.totals(0, by=("model", "outcome", "reason"))
     assert reader.latency_series(0, NOW, DAY) == expected.latency_series(0, NOW, DAY)
+    assert reader.recent(limit=3) == expected.recent(limit=3)
     assert not list(tmp_path.glob("*.set-aside-*"))
     BooksFile(old).writer().close()  # once is enough
     reader.close()

@@ -99,8 +99,7 @@ class House:
         """Wait until what was answered is stored, noted, and in the books."""
         world = self.gateway.gateway.world
         assert world.tiers.keeper.flush(30.0)
-        if world.navigator._loading is not None:  # what waits for prices is judged when they are there
-            world.navigator._loading.join(30)
+        world.navigator.await_prices(30)  # what waits for prices is judged when they are there
         asyncio.run_coroutine_threadsafe(world.tally(), self.gateway.loop).result(30)
         assert world.tiers.keeper.flush(30.0)
         assert world.books is not None

@@ -107,7 +107,7 @@ def _receipt(
     hit = outcome in ("hit", "stale", "collapsed")
     avoided = (cost, 900, 200) if hit else (None, None, None)
     request = n if outcome in ("miss", "bypass") else None
-    return n, request, scene, at, outcome, reason, 1, took, 0, 0, random_.randbytes(32), *avoided, 2100 * hit, None
+    return n, request, scene, at, outcome, reason, 1, took, 0, 0, random_.randbytes(32), *avoided, 2100 * hit, None, 0
 
 
 def _call(n: int, at: float, scene: int, took: float, cost: int) -> dict[str, Any]:

@@ -44,7 +44,7 @@ async def ask(world: World, act: Act) -> Reply:
 
 async def report(world: World) -> Report:
     """What the gateway has noted in its store."""
-    await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+    await asyncio.to_thread(world.gateway.world.navigator.await_prices, 30)
     await world.gateway.world.tally()
     return add_up(world.gateway.world.tiers.keeper.notes())  # type: ignore[union-attr]
 

@@ -111,7 +111,7 @@ async def test_respected_bodies_stay_as_they_are_and_a_header_names_the_session(
         assert [call.body for call in sim.calls] == [_until(talk, count).body() for count in (1, 3, 5)]
         names = {call.headers.get("x-session-id", "") for call in sim.calls}
         assert len(names) == 1 and names != {""}
-        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        await asyncio.to_thread(world.gateway.world.navigator.await_prices, 30)
         assert (await world.gateway.world.tally()).counts["prompt.calls"] == 3
 
 
@@ -130,7 +130,7 @@ async def test_planned_costs_less_than_unplanned(tmp_path: Path) -> None:
 async def test_the_books_say_what_the_provider_billed(tmp_path: Path) -> None:
     async with strict(tmp_path) as (world, sim):
         await converse(world, Talk("chat"), 6)
-        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        await asyncio.to_thread(world.gateway.world.navigator.await_prices, 30)
         page = summary(await world.gateway.world.tally())["prompt_cache"]
         assert page["read_tokens"] == sim.bill.cache_read_tokens > 0
         assert page["written_tokens"] == sim.bill.cache_write_tokens > 0
@@ -227,7 +227,7 @@ async def test_what_the_provider_refuses_is_sent_again_as_the_client_wrote_it(tm
         marked = [b"cache_control" in body for body in refuses.bodies]
         assert sum(marked) == 1, "the planner stood down after the first refusal"
         assert b"session_id" not in refuses.bodies[marked.index(True) + 1]
-        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        await asyncio.to_thread(world.gateway.world.navigator.await_prices, 30)
         spending = await world.gateway.world.tally()
         assert spending.counts["prompt.calls"] == sim.bill.calls == 6, "the answer that followed is in the books"
 
@@ -345,7 +345,7 @@ async def test_the_doctor_hears_of_a_timestamp_and_its_page_is_noted_in_the_stor
                     "messages": [{"role": "user", "content": f"turn {turn}"}]}  # fmt: skip
             assert (await world.post(json.dumps(body).encode(), PATHS["messages"])).status == 200
             world.clock.advance(20)
-        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        await asyncio.to_thread(world.gateway.world.navigator.await_prices, 30)
         await world.gateway.world.tally()
         report = add_up(world.gateway.world.tiers.keeper.notes())  # type: ignore[union-attr]
         assert report.wrong
@@ -360,7 +360,7 @@ async def test_a_healthy_conversation_is_not_found_fault_with(tmp_path: Path) ->
     async with strict(tmp_path) as (world, _sim):
         for dialect in PATHS:
             await converse(world, Talk(dialect), 6)
-        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        await asyncio.to_thread(world.gateway.world.navigator.await_prices, 30)
         await world.gateway.world.tally()
         report = add_up(world.gateway.world.tiers.keeper.notes())  # type: ignore[union-attr]
         assert report.counts["judged"] == 18
@@ -371,7 +371,7 @@ async def test_a_healthy_conversation_is_not_found_fault_with(tmp_path: Path) ->
 async def test_what_is_written_and_never_read_is_entered_once_it_has_expired(tmp_path: Path) -> None:
     async with strict(tmp_path) as (world, sim):
         await converse(world, Talk("chat"), 4)
-        await asyncio.to_thread(world.gateway.world.navigator._loading.join)  # type: ignore[union-attr]
+        await asyncio.to_thread(world.gateway.world.navigator.await_prices, 30)
         assert sim.bill.cache_write_tokens > 0
         await world.gateway.world.tally()
         world.clock.advance(7200)

@@ -21,6 +21,7 @@ NAMES = {
     "avoided.nano_dollars": "avoided_nano",
     "avoided.nanoseconds": "avoided_ns",
     "avoided.calls_without_price": "avoided_unpriced",
+    "avoided.estimated_nano_dollars": "avoided_estimated",
 }
 
 

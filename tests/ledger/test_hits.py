@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from payonce.books.batch import Batch
 from payonce.books.journal import Journal
 from payonce.books.posting import FILED, Posting
+from payonce.ledger.avoiding import avoided
 from payonce.ledger.hits import BUCKETS, SHOWN, Told
 from payonce.ledger.ledger import MOST_SCENES, Ledger
 from payonce.ledger.tally import Tally
@@ -79,6 +80,7 @@ def test_sums_say_what_hits_one_by_one_would_say(hits: list[Any], looks: set[int
         ledger.exchanged(Receipt(Outcome.HIT, entry=entry, converted=converted), took, asked)
         plain.request("hit", "", took)
         plain.served(entry, 1, converted=converted)
+        plain.avoided(avoided(entry.facts.tokens, entry.took))
         if number in looks:
             _ = ledger.now  # whoever looks in between changes nothing
     assert (+ledger.now.counts, ledger.now.models, ledger.now.latency) == (+plain.counts, plain.models, plain.latency)
@@ -113,6 +115,7 @@ def test_hits_of_the_fast_lane_add_up_to_the_same(hits: list[Any]) -> None:
         asked, entry = one(model, namespace, tokens, size)
         given_.append(Hits(entry, asked.key.slot, number % 3 + 1, converted))
         plain.served(entry, number % 3 + 1, converted=converted)
+        plain.avoided(avoided(entry.facts.tokens, entry.took, number % 3 + 1))
     times = sum(each.times for each in given_)
     ledger.fast_hits(given_, [times] + [0] * len(BUCKETS), times * 1000)
     plain.hits([times] + [0] * len(BUCKETS), times * 1000)

@@ -26,10 +26,10 @@ MESSAGES = MessagesDialect()
 STREAMS = {path.stem: path.read_bytes() for path in (Path(__file__).parent / "recordings/messages").glob("*.sse")}
 FACTS = {
     "anthropic-text": Facts(
-        "msg_01XFDUDYJgAACzvnptvVoYEL", "claude-sonnet-4-5-20250929", "always", Tokens(3097, 15, None)
+        "msg_01XFDUDYJgAACzvnptvVoYEL", "claude-sonnet-4-5-20250929", "always", Tokens(3097, 15, None, (2048, 1024, 0))
     ),
     "anthropic-thinking-tools": Facts(
-        "msg_014p7gG3wDgGV9EUtLvnow3U", "claude-opus-4-1-20250805", "always", Tokens(472, 89, None)
+        "msg_014p7gG3wDgGV9EUtLvnow3U", "claude-opus-4-1-20250805", "always", Tokens(472, 89, None, ())
     ),
     "openrouter-search": Facts(
         "gen-1790000001-aBcDeFgHiJkLmNoPqRsT",
@@ -201,10 +201,14 @@ def test_input_in_the_start_of_a_block_counts_where_no_delta_follows() -> None:
 @pytest.mark.parametrize(
     ("start", "end", "tokens"),
     [
-        ({"input_tokens": 5, "output_tokens": 1}, {"output_tokens": 9}, Tokens(5, 9)),
-        ({"input_tokens": 5}, {"input_tokens": 7, "output_tokens": 9}, Tokens(7, 9)),
-        ({"input_tokens": 5, "cache_read_input_tokens": 100}, {"output_tokens": 9}, Tokens(105, 9)),
-        ({"input_tokens": 0, "cache_creation_input_tokens": 10, "cache_read_input_tokens": 5}, {}, Tokens(15)),
+        ({"input_tokens": 5, "output_tokens": 1}, {"output_tokens": 9}, Tokens(5, 9, None, ())),
+        ({"input_tokens": 5}, {"input_tokens": 7, "output_tokens": 9}, Tokens(7, 9, None, ())),
+        ({"input_tokens": 5, "cache_read_input_tokens": 100}, {"output_tokens": 9}, Tokens(105, 9, None, ())),
+        (
+            {"input_tokens": 0, "cache_creation_input_tokens": 10, "cache_read_input_tokens": 5},
+            {},
+            Tokens(15, None, None, (5, 10, 0)),
+        ),
         ({"input_tokens": 5}, {"input_tokens": None, "output_tokens": 1, "cost": 0.5}, Tokens(5, 1, 500_000_000)),
         ({}, {"cost": 0}, Tokens(cost=0)),
     ],

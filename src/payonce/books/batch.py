@@ -11,6 +11,7 @@ from typing import Final
 
 from payonce.books.journal import Answered, Billed, Landed
 from payonce.books.schema import Place, ReceiptRow, Scene
+from payonce.books.values import Values
 from payonce.ledger.hits import Hit
 from payonce.model.call import Ask, Call
 from payonce.model.entry import Tokens
@@ -91,15 +92,16 @@ def scene_of(asked: Ask | Call | None) -> tuple[Scene, int]:
     return Scene(steering.tenant, steering.namespace, asked.endpoint, steering.model), asked.number
 
 
-def answered_row(event: Answered, scene: Scene, parts: bytes | None) -> ReceiptRow:
+def answered_row(event: Answered, scene: Scene, parts: bytes | None, values: Values) -> ReceiptRow:
     receipt, asked = event.receipt, event.asked
     ask = asked if isinstance(asked, Ask) else None
-    avoided, size = Tokens(), 0
+    spared, avoided, size = receipt.spared, Tokens(), 0
     if receipt.entry is not None and receipt.outcome in SERVED:
-        avoided = receipt.spared.facts.tokens if receipt.spared is not None else avoided
+        avoided = spared.facts.tokens if spared is not None else avoided
         size = len(receipt.entry.body)
     elif receipt.saved is not None:
         avoided, size = receipt.saved.tokens, receipt.saved.size
+    worth, estimated = values.of(scene.model, spared.facts) if spared is not None else (avoided.cost, False)
     _, number = scene_of(asked)
     return ReceiptRow(
         id=number,
@@ -113,19 +115,22 @@ def answered_row(event: Answered, scene: Scene, parts: bytes | None) -> ReceiptR
         stream=ask is not None and ask.key.stream,
         converted=receipt.converted,
         key=None if ask is None else ask.key.digest,
-        avoided_nano=avoided.cost,
+        avoided_nano=worth,
         avoided_input=avoided.input,
         avoided_output=avoided.output,
         served_bytes=size,
         parts=parts,
+        avoided_estimated=estimated,
     )
 
 
-def hit_row(hit: Hit) -> ReceiptRow:
+def hit_row(hit: Hit, values: Values) -> ReceiptRow:
+    scene, tokens = Scene(*hit.scene), hit.facts.tokens
+    worth, estimated = values.of(scene.model, hit.facts)
     return ReceiptRow(
         id=hit.request,
         request=0,
-        scene=Scene(*hit.scene),
+        scene=scene,
         at=hit.at,
         outcome=HIT,
         reason="",
@@ -134,17 +139,19 @@ def hit_row(hit: Hit) -> ReceiptRow:
         stream=hit.key.stream,
         converted=hit.converted,
         key=hit.key.digest,
-        avoided_nano=hit.tokens.cost,
-        avoided_input=hit.tokens.input,
-        avoided_output=hit.tokens.output,
+        avoided_nano=worth,
+        avoided_input=tokens.input,
+        avoided_output=tokens.output,
         served_bytes=hit.size,
         parts=None,
+        avoided_estimated=estimated,
     )
 
 
-def shelved_row(hits: Hits, at: float, took: float) -> ReceiptRow:
+def shelved_row(hits: Hits, at: float, took: float, values: Values) -> ReceiptRow:
     entry = hits.entry
     tokens = entry.facts.tokens
+    worth, estimated = values.of(entry.model, entry.facts)
     return ReceiptRow(
         id=hits.request,
         request=0,
@@ -157,9 +164,10 @@ def shelved_row(hits: Hits, at: float, took: float) -> ReceiptRow:
         stream=hits.slot[-1:] == b"s",
         converted=hits.converted,
         key=hits.slot[:-1],
-        avoided_nano=tokens.cost,
+        avoided_nano=worth,
         avoided_input=tokens.input,
         avoided_output=tokens.output,
         served_bytes=len(entry.body),
         parts=None,
+        avoided_estimated=estimated,
     )

@@ -23,6 +23,7 @@ from payonce.books.file import BooksFile, transaction
 from payonce.books.journal import Journal
 from payonce.books.posting import Posting
 from payonce.errors import StoreError
+from payonce.ledger.worth import Worth
 from payonce.model.ports import Clock
 
 TICK: Final = 1.0
@@ -59,6 +60,7 @@ class Clerk:
         clock: Clock,
         limits: Limits | None = None,
         also: Callable[[apsw.Connection, bool], bool] | None = None,
+        worth: Worth | None = None,
     ) -> None:
         self.journal = journal
         self.file = file
@@ -66,7 +68,7 @@ class Clerk:
         self.fault = ""
         """Why nothing can be written at the moment; empty where it can."""
         self.dropped: Counter[str] = Counter()
-        self._posting = Posting(secret)
+        self._posting = Posting(secret, worth)
         self._clock = clock
         self._also = also
         self._db: apsw.Connection | None = None

@@ -8,8 +8,9 @@ from typing import Final
 from payonce.books.batch import Batch, CallRow
 from payonce.books.journal import Billed, Landed
 from payonce.books.schema import Scene
+from payonce.books.values import Values
 from payonce.books.words import CALL, PASSED
-from payonce.ledger.avoiding import Avoided, avoided
+from payonce.ledger.avoiding import Avoided
 from payonce.ledger.hits import HitSums
 from payonce.ledger.money import Bill, nano_dollars
 from payonce.model.receipt import Outcome
@@ -23,22 +24,23 @@ def avoid(sums: Counter[str], avoided: Avoided) -> None:
         sums[name] += amount
 
 
-def add_hits(sums: Counter[str], hits: HitSums) -> None:
+def add_hits(sums: Counter[str], hits: HitSums, values: Values) -> None:
     """Requests of one scene were answered from the cache."""
     sums["requests"] += hits.requests
     sums["answer_ns"] += round(hits.took * 1e9)
     sums["converted"] += hits.converted
     sums["served_bytes"] += hits.size
-    avoid(sums, hits.avoided)
+    avoid(sums, values.hits(hits))
 
 
-def count_call(batch: Batch, call: CallRow) -> None:
+def count_call(batch: Batch, call: CallRow, values: Values) -> None:
     """Enter what is new of a call."""
     scene, fresh = call.scene, not (call.landed_counted or call.billed_counted)
     passed = call.landed is None and call.billed is not None and not call.billed.steering.cacheable
     outcome = PASSED if passed else CALL
     if call.landed is not None and not call.landed_counted:
         _count_landing(batch, call.landed, scene, outcome, fresh=fresh)
+        _count_followers(batch, call.landed, scene, values)
     if call.billed is not None and not call.billed_counted:
         _count_bill(batch.at(call.billed.at, scene, outcome, ""), call.billed)
         if call.billed.session:
@@ -59,9 +61,13 @@ def _count_landing(batch: Batch, landed: Landed, scene: Scene, outcome: str, *, 
         sums["calls"] += 1
     sums["call_ns"] += round(landing.took * 1e9)
     sums["kept"] += landing.reason is None
+
+
+def _count_followers(batch: Batch, landed: Landed, scene: Scene, values: Values) -> None:
+    landing = landed.landing
     if landed.followers and landing.facts is not None:
         followers = batch.at(landed.at, scene._replace(provider=""), Outcome.COLLAPSED.value)
-        avoid(followers, avoided(landing.facts.tokens, landing.took, landed.followers))
+        avoid(followers, values.avoided(scene.model, landing.facts, landing.took, landed.followers))
 
 
 def _count_facts(sums: Counter[str], landed: Landed) -> None:

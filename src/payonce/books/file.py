@@ -120,9 +120,9 @@ class BooksFile:
                 with transaction(db):
                     db.execute(schema.SCHEMA).fetchall()
                     db.execute("INSERT INTO fact VALUES ('name', ?)", (secrets.token_hex(8),)).fetchall()
-            elif found == (schema.APPLICATION_ID, 1):
+            elif found[0] == schema.APPLICATION_ID and found[1] in schema.UPGRADES:
                 with transaction(db):
-                    db.execute(schema.UPGRADE).fetchall()
+                    db.execute(schema.UPGRADES[found[1]]).fetchall()
             elif found != (schema.APPLICATION_ID, schema.FORMAT):
                 if self.path is not None:
                     refuse_if_foreign(db, self.path, schema.BOOKS, "ledger")

@@ -17,11 +17,13 @@ from payonce.books.batch import HIT, MINUTE, SERVED, Batch, CallRow, answered_ro
 from payonce.books.counting import add_hits, avoid, count_call
 from payonce.books.journal import Answered, Billed, Event, Landed, Served, Shelved, Unread
 from payonce.books.schema import Scene
+from payonce.books.values import Values
 from payonce.books.words import CALL
 from payonce.dialects.parts import parts_of
-from payonce.ledger.avoiding import avoided, gathered
+from payonce.ledger.avoiding import gathered
 from payonce.ledger.hits import BUCKETS
 from payonce.ledger.money import nano_dollars
+from payonce.ledger.worth import Worth
 from payonce.model.call import Ask
 from payonce.model.receipt import Outcome
 
@@ -38,10 +40,12 @@ OPEN: Final = 4096
 
 
 class Posting:
-    """Turns happenings into batches. `secret` keys the digests of what is asked."""
+    """Turns happenings into batches. `secret` keys the digests of what is asked, `worth` values what was avoided and
+    does not say its cost; without it, that stays unknown."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes, worth: Worth | None = None) -> None:
         self._secret = secret
+        self._values = Values(worth)
         self.unfiled = 0
         """How many receipts and calls are in the sums only."""
         self._open: OrderedDict[int, CallRow] = OrderedDict()
@@ -71,7 +75,7 @@ class Posting:
         self._waiting = []
         for number, call in enumerate(due):
             if len(due) - number > most or now - call.since >= PATIENCE:
-                count_call(batch, call)
+                count_call(batch, call, self._values)
             else:
                 self._waiting.append(call)
         while len(self._open) > OPEN:
@@ -80,10 +84,10 @@ class Posting:
     def _served(self, batch: Batch, event: Served) -> None:
         self._spread(batch, event.at, event.told.histogram)
         for sums in event.told.sums:
-            add_hits(batch.at(event.at, Scene(*sums.scene), HIT), sums)
+            add_hits(batch.at(event.at, Scene(*sums.scene), HIT), sums, self._values)
         filed = event.told.shown[: max(0, FILED - self._filed)]
         self._filed += len(filed)
-        batch.receipts += [hit_row(hit) for hit in filed]
+        batch.receipts += [hit_row(hit, self._values) for hit in filed]
 
     def _spread(self, batch: Batch, at: float, histogram: list[int]) -> None:
         minute = int(at) // MINUTE * MINUTE
@@ -104,7 +108,7 @@ class Posting:
             sums["converted"] += receipt.converted
             sums["served_bytes"] += len(entry.body)
             if receipt.spared is not None:
-                avoid(sums, avoided(entry.facts.tokens, entry.took))
+                avoid(sums, self._values.avoided(scene.model, entry.facts, entry.took))
         elif saved is not None:
             sums["served_bytes"] += saved.size
             avoid(sums, gathered(saved))
@@ -113,7 +117,7 @@ class Posting:
             self.unfiled += 1
             return
         parts = self._parts(asked) if isinstance(asked, Ask) and receipt.outcome not in SERVED else None
-        batch.receipts.append(answered_row(event, scene, parts))
+        batch.receipts.append(answered_row(event, scene, parts, self._values))
 
     def _parts(self, ask: Ask) -> bytes | None:
         if not ask.intent.canonical:
@@ -128,11 +132,11 @@ class Posting:
         for each in told.sums:
             sums = batch.at(event.at, Scene(*each.scene), HIT)
             sums["fast"] += each.requests
-            add_hits(sums, each)
+            add_hits(sums, each, self._values)
         took = sum([each.took for each in told.sums]) / (sum(told.histogram) or 1)
         filed = event.shown[: max(0, FILED - self._filed)]
         self._filed += len(filed)
-        batch.receipts += [shelved_row(hits, event.at, took) for hits in filed]
+        batch.receipts += [shelved_row(hits, event.at, took, self._values) for hits in filed]
 
     def _unread(self, batch: Batch, event: Unread) -> None:
         sums = batch.at(event.at, Scene(), CALL)
@@ -144,7 +148,7 @@ class Posting:
         landing = event.landing
         if landing.brought and landing.facts is not None:  # another process has made the call, and entered it
             sums = batch.at(event.at, event.scene, Outcome.COLLAPSED.value)
-            avoid(sums, avoided(landing.facts.tokens, landing.took, event.followers + 1))
+            avoid(sums, self._values.avoided(event.scene.model, landing.facts, landing.took, event.followers + 1))
         else:
             self._half(batch, event)
 
@@ -161,6 +165,6 @@ class Posting:
         else:
             call.billed = event
         if call.whole or not event.request:
-            count_call(batch, call)
+            count_call(batch, call, self._values)
         else:
             self._waiting.append(call)

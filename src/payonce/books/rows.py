@@ -151,6 +151,7 @@ def _filed(row: dict[str, Any], call: Spent | None) -> Filed:
         id=_id(row["id"]),
         stream=bool(row["stream"]),
         converted=bool(row["converted"]),
+        avoided_estimated=bool(row["avoided_estimated"]),
         key=PREFIX + row["key"].hex() if row["key"] is not None else "",
         parts=orjson.loads(row["parts"]) if row["parts"] is not None else {},
         call=call,

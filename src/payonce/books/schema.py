@@ -17,7 +17,7 @@ from payonce.ledger.tally import HOUR
 from payonce.stores.sqlite_look import Kind
 
 APPLICATION_ID: Final = 0x50594C31  # "PYL1"
-FORMAT: Final = 2
+FORMAT: Final = 3
 BOOKS: Final = Kind(APPLICATION_ID, frozenset({"call", "fact", "receipt", "scene"}))
 LENGTHS: Final = {"minute": 60, "hour": HOUR, "day": 24 * HOUR}
 """The tables of sums, and the seconds that a row of each stands for."""
@@ -59,6 +59,7 @@ class ReceiptRow(NamedTuple):
     avoided_output: int | None
     served_bytes: int
     parts: bytes | None
+    avoided_estimated: bool = False
 
 
 _SUMS = ", ".join(f"{name} INTEGER NOT NULL" for name in SUMMED)
@@ -110,14 +111,26 @@ _GROWN = ", ".join(f"{name} = {name} + excluded.{name}" for name in SUMMED)
 _MARKS = ", ".join("?" for _ in SUMMED)
 
 
-UPGRADE: Final = f"""
+_SINCE_3 = """
+ALTER TABLE {0} ADD COLUMN avoided_estimated INTEGER NOT NULL DEFAULT 0;
+"""
+"""What format 3 tells apart stands last in its tables, so that older files have it in the same place."""
+_TO_3 = f"""
+{"".join(_SINCE_3.format(table) for table in ("minute", "hour"))}
+ALTER TABLE receipt ADD COLUMN avoided_estimated;
+PRAGMA user_version = {FORMAT};
+"""
+UPGRADES: Final = {
+    1: f"""{_TO_3}
 {_DAY_TABLES}
 INSERT INTO day SELECT at / 86400 * 86400, scene, outcome, reason, {", ".join(f"sum({name})" for name in SUMMED)}
   FROM hour GROUP BY 1, 2, 3, 4;
 INSERT INTO day_latency SELECT at / 86400 * 86400, outcome, bucket, sum(count) FROM hour_latency GROUP BY 1, 2, 3;
-PRAGMA user_version = {FORMAT};
-"""
-"""Makes a file of format 1, which has no days, one of this format."""
+""",
+    2: f"{_TO_3}{_SINCE_3.format('day')}",
+}
+"""What makes a file of an older format one of this: the first had no days, and neither told what was estimated of what
+was avoided."""
 
 
 Place = tuple[int, Scene, str, str]

@@ -27,7 +27,8 @@ class Figures:
     """Sums over some time. What the response cache avoided, and what the provider's prompt cache discounted of what was
     paid, stand apart: a hit is only in `avoided_…`, an upstream call only in the rest.
 
-    `requests` are of any outcome. `avoided_…` is what hits, stale answers and followers spared. `calls` are upstream
+    `requests` are of any outcome. `avoided_…` is what hits, stale answers and followers spared; of `avoided_nano`,
+    `avoided_estimated` was worked out by price. `calls` are upstream
     calls, `kept` those whose answer was stored, `paid_nano` their cost; of it `estimated_nano`, for `estimated_calls`,
     was worked out by price. Of the tokens, `read_tokens` came from the prompt cache and `written_tokens` went to it.
     `read_saving_nano` is the discount, `premium_nano` the price of writing, and `unaided_nano` what of their difference
@@ -75,6 +76,7 @@ class Figures:
     unread_nano: int = 0
     missed_tokens: int = 0
     missed_nano: int = 0
+    avoided_estimated: int = 0
 
     @property
     def served(self) -> int:
@@ -222,8 +224,9 @@ class Filed:
     `n` grows with every receipt of this file. `id` is what the answer's `X-Payonce-Request-Id` said. `times` is more
     than 1 where the fast lane gave the same answer so often in a row; `took` is then their mean. `key` is shown as
     `b3:…`, empty where there is none. The `avoided_…` are those of the call that once brought the answer; they were not
-    paid. `parts` are digests of what the key is made of, for requests that were no hit. `call` is the upstream call
-    that answered, the request's own or the one it joined.
+    paid, and `avoided_estimated` says that the money was worked out by price. `parts` are digests of what the key is
+    made of, for requests that were no hit. `call` is the upstream call that answered, the request's own or the one it
+    joined.
     """
 
     n: int
@@ -246,6 +249,7 @@ class Filed:
     served_bytes: int = 0
     parts: dict[str, Any] = field(default_factory=dict)
     call: Spent | None = None
+    avoided_estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,8 @@ def _print(figures: dict[str, Any]) -> None:
         *_waits(figures["waits"]),
         ("store", f"{kept['entries']} entries, {size(kept['bytes'])}"),
     ]
+    if Decimal(avoided["estimated_dollars"]):
+        rows.append(("of what was avoided", f"{_money(avoided['estimated_dollars'])} estimated, by price"))
     if avoided["calls_without_price"]:
         rows.append(("of unknown price", f"{avoided['calls_without_price']} of the avoided calls"))
     if paid["estimated_calls"]:

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from payonce.ledger.usage import parse
 from payonce.model.entry import Tokens
 from payonce.model.policy import HitUsage
 
@@ -24,16 +25,12 @@ _decoder = json.JSONDecoder(parse_int=orjson.Fragment, parse_float=orjson.Fragme
 
 def read_tokens(usage: dict[str, Any]) -> Tokens:
     """Token counts and charged cost (billionths of a dollar) of a usage object; None for what it does not say."""
-    return Tokens(
-        _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")), nano_dollars(usage.get("cost"))
-    )
+    return _used(usage, "chat", _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens")))
 
 
 def read_response_tokens(usage: dict[str, Any]) -> Tokens:
     """The same of `/responses`, which counts under other names."""
-    return Tokens(
-        _count(usage.get("input_tokens")), _count(usage.get("output_tokens")), nano_dollars(usage.get("cost"))
-    )
+    return _used(usage, "responses", _count(usage.get("input_tokens")), _count(usage.get("output_tokens")))
 
 
 def read_message_tokens(usage: dict[str, Any]) -> Tokens:
@@ -41,11 +38,20 @@ def read_message_tokens(usage: dict[str, Any]) -> Tokens:
     said = _count(usage.get("input_tokens"))
     cached = (_count(usage.get(name)) or 0 for name in ("cache_creation_input_tokens", "cache_read_input_tokens"))
     whole = None if said is None else said + sum(cached)
-    return Tokens(
-        whole if whole is None or whole < 1 << 63 else None,  # what an entry can hold
-        _count(usage.get("output_tokens")),
-        nano_dollars(usage.get("cost")),
-    )
+    whole = whole if whole is None or whole < 1 << 63 else None  # what an entry can hold
+    return _used(usage, "messages", whole, _count(usage.get("output_tokens")))
+
+
+def _used(usage: dict[str, Any], dialect: str, whole: int | None, output: int | None) -> Tokens:
+    """With the cost that is said; where none is, with what the provider's prompt cache had to do with the input."""
+    cost = nano_dollars(usage.get("cost"))
+    if cost is not None or not usage:
+        return Tokens(whole, output, cost)
+    read = parse(usage, dialect=dialect)
+    if read.input_uncached is None or read.input_total is None:
+        return Tokens(whole, output, None, ())
+    cached = read.cache_read or 0, read.cache_write_5m or 0, read.cache_write_1h or 0
+    return Tokens(whole, output, None, cached if any(cached) else None)
 
 
 def nano_dollars(cost: object) -> int | None:

@@ -63,8 +63,9 @@ ROWS = (
     Row("payonce_served_bytes", _COUNTER, "Body bytes served from the cache.", "bytes.served"),
     # What was avoided and what was paid.
     Row("payonce_avoided_calls", _COUNTER, "Upstream calls that were not made.", "avoided.calls"),
-    Row("payonce_avoided_unpriced_calls", _COUNTER, "Of those, calls whose cost nobody had said.", "avoided.calls_without_price"),
-    Row("payonce_avoided_cost_dollars", _COUNTER, "What those calls had cost, in US dollars.", "avoided.nano_dollars", _NANO),
+    Row("payonce_avoided_unpriced_calls", _COUNTER, "Of those, calls whose cost is not known.", "avoided.calls_without_price"),
+    Row("payonce_avoided_cost_dollars", _COUNTER, "What those calls had cost, said or estimated, in US dollars.", "avoided.nano_dollars", _NANO),
+    Row("payonce_avoided_estimated_dollars", _COUNTER, "Of that, what was estimated by price.", "avoided.estimated_nano_dollars", _NANO),
     Row("payonce_avoided_input_tokens", _COUNTER, "Input tokens of those calls.", "avoided.input_tokens"),
     Row("payonce_avoided_output_tokens", _COUNTER, "Output tokens of those calls.", "avoided.output_tokens"),
     Row("payonce_avoided_seconds", _COUNTER, "What the upstream had needed for those calls.", "avoided.nanoseconds", _NANO),

@@ -4,7 +4,7 @@ each under names of its own. This room must never know those, nor what was paid.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from payonce.model.entry import Tokens
 from payonce.model.receipt import Saved
@@ -12,7 +12,7 @@ from payonce.model.receipt import Saved
 
 class Avoided(NamedTuple):
     """So many upstream calls, their tokens, their cost in billionths of a dollar, and how long they would have taken in
-    nanoseconds; the cost of `unpriced` of them is not known."""
+    nanoseconds; the cost of `unpriced` of them is not known, and `estimated` of it is worked out by price."""
 
     calls: int
     input: int
@@ -20,10 +20,15 @@ class Avoided(NamedTuple):
     nano: int
     ns: int
     unpriced: int
+    estimated: int = 0
+
+
+NOTHING: Final = Avoided(0, 0, 0, 0, 0, 0)
 
 
 def avoided(tokens: Tokens, took: float, calls: int = 1) -> Avoided:
-    """`calls` upstream calls of this size, of `took` seconds each, were not made."""
+    """`calls` upstream calls of this size, of `took` seconds each, were not made. What is of unknown cost may be worth
+    something by price (`payonce.ledger.worth`)."""
     return Avoided(
         calls=calls,
         input=(tokens.input or 0) * calls,

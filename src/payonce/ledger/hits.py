@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from payonce.ledger.avoiding import Avoided
 from payonce.model.call import Ask
-from payonce.model.entry import Entry, Tokens
+from payonce.model.entry import Entry, Facts
 from payonce.model.key import Key
 from payonce.model.ports import Clock
 from payonce.model.receipt import Hits
@@ -22,6 +22,8 @@ BUCKETS: Final = (
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0),
 )
 """Upper bounds of the latency histogram, in seconds."""
+OWED: Final = 16_384
+"""So many hits of one scene that did not say their cost are valued later; the others stay of unknown price."""
 SHOWN: Final = 100
 """So many hits are told of by themselves each time; all of them are in the sums."""
 
@@ -38,21 +40,26 @@ class Hit(NamedTuple):
     scene: Scene
     key: Key
     converted: bool
-    tokens: Tokens
+    facts: Facts
     size: int
 
 
 class HitSums:
     """What the hits of one scene add up to: `cost` in billionths of a dollar, `took` and `spared` (what upstreams would
-    have taken) in seconds, `size` in bytes; `unpriced` had no cost."""
+    have taken) in seconds, `size` in bytes. What has said no cost, and how often, is `owed` a value; for `unpriced`
+    there was no room among these."""
 
-    __slots__ = ("converted", "cost", "input", "output", "requests", "scene", "size", "spared", "took", "unpriced")
+    __slots__ = (
+        *("converted", "cost", "input", "output", "owed", "requests"),
+        *("scene", "size", "spared", "took", "unpriced"),
+    )
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.requests = self.converted = self.size = 0
         self.input = self.output = self.cost = self.unpriced = 0
         self.took = self.spared = 0.0
+        self.owed: list[tuple[Facts, int]] = []
 
     def add(self, entry: Entry, took: float, times: int = 1, *, converted: bool = False) -> None:
         """`entry` was served so many times, `took` seconds in all after it was asked for."""
@@ -63,16 +70,18 @@ class HitSums:
         self.size += len(entry.body) * times
         self.input += (spent.input or 0) * times
         self.output += (spent.output or 0) * times
-        if spent.cost is None:
-            self.unpriced += times
-        else:
+        if spent.cost is not None:
             self.cost += spent.cost * times
+        elif len(self.owed) < OWED:
+            self.owed.append((entry.facts, times))
+        else:
+            self.unpriced += times
         if converted:
             self.converted += times
 
     @property
     def avoided(self) -> Avoided:
-        """The upstream calls that these hits spared."""
+        """The upstream calls that these hits spared, but for the value that is owed."""
         return Avoided(self.requests, self.input, self.output, self.cost, round(self.spared * 1e9), self.unpriced)
 
 
@@ -106,8 +115,8 @@ class HitBook:
         sums.add(entry, took, converted=converted)
         self._histogram[bisect_left(BUCKETS, took)] += 1
         if len(self._shown) < SHOWN:
-            spent, size = entry.facts.tokens, len(entry.body)
-            self._shown.append(Hit(self._clock(), took, ask.call.number, scene, ask.key, converted, spent, size))
+            size = len(entry.body)
+            self._shown.append(Hit(self._clock(), took, ask.call.number, scene, ask.key, converted, entry.facts, size))
 
     def take(self) -> Told:
         """Everything since the last time."""

@@ -6,22 +6,27 @@ This room must never do I/O or hold a prompt.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from decimal import Decimal
 from typing import Final, Protocol
 
-from payonce.ledger.avoiding import avoided
-from payonce.ledger.hits import SHOWN, HitBook, Told, summed
+from payonce.ledger.avoiding import NOTHING, avoided, gathered
+from payonce.ledger.hits import SHOWN, HitBook, HitSums, Told, summed
 from payonce.ledger.money import Bill
 from payonce.ledger.spending import enter, enter_missed, enter_unread
 from payonce.ledger.tally import HOUR, MODELS, OTHER, PREFIX, Tally, encode, join
 from payonce.ledger.unread import Expired
+from payonce.ledger.worth import Owed, Worth, owed_of
 from payonce.model.call import Ask, Call
+from payonce.model.entry import Facts
 from payonce.model.ports import Clock
 from payonce.model.reason import Reason
 from payonce.model.receipt import Hits, Landing, Outcome, Receipt
 
 MOST_SCENES: Final = 1024
 """Hits of so many scenes are added up before they are entered."""
+MOST_OWED: Final = 1024
+"""So many different answers may wait for prices, to be valued by them; others stay of unknown price."""
 _SERVED: Final = (Outcome.HIT, Outcome.STALE)
 
 
@@ -60,13 +65,23 @@ class Ledger:
     """One worker's tally of the present hour; what it is told, `scribe` hears too. Not thread safe: it belongs to the
     loop that serves."""
 
-    def __init__(self, worker: str, hour: int, scribe: Scribe | None = None, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        worker: str,
+        hour: int,
+        scribe: Scribe | None = None,
+        clock: Clock = time.time,
+        worth: Worth | None = None,
+    ) -> None:
+        """`worth` values what was avoided and does not say its cost; without it, that stays unknown."""
         self.worker = worker
         self.hour = hour
         self.scribe = scribe
         self._wants_each = scribe is not None and scribe.wants_each
         self._tally = Tally()
         self._hits = HitBook(clock)
+        self._worth = worth
+        self._owed: Counter[Owed] = Counter()
         self.gone = Tally()
         """The hours before."""
         self._named: dict[str, None] = {}
@@ -77,7 +92,16 @@ class Ledger:
         """The tally of the present hour, with all that was told so far."""
         if self._hits:
             self._enter_hits()
+        if self._owed:
+            self._value()
         return self._tally
+
+    @property
+    def owing(self) -> bool:
+        """Whether some of what was avoided waits for prices."""
+        if self._hits:
+            self._enter_hits()
+        return bool(self._owed)
 
     def so_far(self) -> Tally:
         """Everything since this worker started, as a tally of its own. No count in it ever falls: a model that has a
@@ -105,9 +129,12 @@ class Ledger:
             return
         tally.request(outcome.value, "" if receipt.reason is None else receipt.reason.id, seconds)
         if entry is not None and outcome in _SERVED:
-            tally.served(entry, 1, converted=receipt.converted, spared=receipt.spared is not None)
+            tally.served(entry, 1, converted=receipt.converted)
+            if receipt.spared is not None:
+                self._avoided(entry.model, entry.facts, entry.took, 1)
         if receipt.saved is not None:
             tally.gathered(receipt.saved)
+            tally.avoided(gathered(receipt.saved))
         if self.scribe is not None:
             self.scribe.exchanged(receipt, seconds, asked)
 
@@ -128,7 +155,7 @@ class Ledger:
         if self.scribe is not None and ask is not None:
             self.scribe.landed(landing, followers, ask)
         if landing.brought and landing.facts is not None:
-            self._tally.avoided(avoided(landing.facts.tokens, landing.took, followers + 1))
+            self._avoided(_model(ask), landing.facts, landing.took, followers + 1)
             return
         counts["upstream.calls"] += 1
         counts["upstream.nanoseconds"] += round(landing.took * 1e9)
@@ -143,7 +170,7 @@ class Ledger:
                 counts["paid.input_tokens"] += tokens.input or 0
                 counts["paid.output_tokens"] += tokens.output or 0
             if followers:
-                self._tally.avoided(avoided(tokens, landing.took, followers))
+                self._avoided(_model(ask), landing.facts, landing.took, followers)
 
     def spent(self, bill: Bill, *, cacheable: bool = True) -> None:
         """An upstream answered, and this is its bill (`payonce.ledger.money.price`). Once for every answer, never for a
@@ -171,16 +198,16 @@ class Ledger:
         tally.hits(histogram, nanoseconds)
         sums = summed(hits, nanoseconds / 1e9 / (sum(histogram) or 1))
         for each in sums:
-            tally.added(each)
+            self._enter_sums(each)
         if self.scribe is not None:
             self.scribe.shelved(Told(sums, histogram, []), hits[:SHOWN])
 
     def leaf(self, now: float) -> tuple[str, bytes] | None:
         """The present hour's tally as a record to note, if it changed since; turns the page with the hour."""
         record = None
-        if self.fresh:
-            self.fresh = False
+        if self.fresh or self._owed:
             record = (f"{PREFIX}{self.hour}/{self.worker}", encode(self.now))
+            self.fresh = False
         hour = int(now) // HOUR * HOUR
         if hour != self.hour:
             self.hour = hour
@@ -191,6 +218,38 @@ class Ledger:
         told, tally = self._hits.take(), self._tally
         tally.hits(told.histogram, round(sum([each.took for each in told.sums]) * 1e9))
         for each in told.sums:
-            tally.added(each)
+            self._enter_sums(each)
         if self.scribe is not None:
             self.scribe.hits(told)
+
+    def _enter_sums(self, sums: HitSums) -> None:
+        self._tally.added(sums)
+        self._tally.avoided(sums.avoided)
+        if sums.owed:
+            for owed, times in owed_of(sums.scene[3], sums.owed).items():
+                self._owe(owed, times)
+
+    def _avoided(self, asked: str, facts: Facts, took: float, calls: int) -> None:
+        """So many calls for the model that was asked were not made."""
+        what = avoided(facts.tokens, took, calls)
+        self._tally.avoided(what._replace(unpriced=0))
+        if what.unpriced:
+            self._owe(Owed(asked, facts.model, facts.tokens), calls)
+
+    def _owe(self, owed: Owed, calls: int) -> None:
+        """So many calls are to be valued once that takes no time: no figure of ours may fall, so that they are not of
+        unknown price before that is known."""
+        if self._worth is not None and (owed in self._owed or len(self._owed) < MOST_OWED):
+            self._owed[owed] += calls
+        else:
+            self._tally.counts["avoided.calls_without_price"] += calls
+
+    def _value(self) -> None:
+        if self._worth is not None and self._worth.prices.ready():
+            owed, self._owed = self._owed, Counter()
+            self._tally.avoided(self._worth.settled(NOTHING, owed))
+            self.fresh = True
+
+
+def _model(ask: Ask | None) -> str:
+    return "" if ask is None else ask.intent.model

@@ -41,6 +41,7 @@ class Prices:
         self._clock = clock
         self._open = table
         self._lock = threading.Lock()
+        self._loading: threading.Thread | None = None
         self._find: Finder | None = None
         self._loaded = False
         self._published: dict[str, dict[str, Row]] = {}
@@ -49,6 +50,8 @@ class Prices:
         """What was asked for since anything was learned."""
         self.unknown = 0
         """How often nothing was known."""
+        self.learned = 0
+        """How often prices came to be known."""
 
     def rates(
         self, model: str, *, provider: str | None = None, prompt_tokens: int = 0, at: float | None = None
@@ -76,6 +79,7 @@ class Prices:
                     return 0
                 self._published[biller] = rows
                 self._recent = {}
+                self.learned += 1
         return len(rows)
 
     def load(self) -> bool:
@@ -85,7 +89,30 @@ class Prices:
                 self._find = self._open()
                 self._loaded = True
                 self._recent = {}
+                self.learned += 1
         return self._find is not None
+
+    def ready(self) -> bool:
+        """Whether prices can be asked for without waiting. Where the table was not loaded yet, a thread begins to."""
+        if not self._loaded and self._loading is None:
+            self._loading = threading.Thread(target=self.load, name="payonce-prices", daemon=True)
+            self._loading.start()
+        return self._loaded
+
+    def wait(self, seconds: float) -> None:
+        """Wait until they are `ready`, for so many seconds at most."""
+        if not self.ready() and self._loading is not None:
+            self._loading.join(seconds)
+
+    def now(self) -> float:
+        """The time at which prices hold that are asked for now, in Unix seconds."""
+        return self._clock()
+
+    def sole_biller(self, model: str) -> str | None:
+        """The upstream that publishes a price of this model, if it is the only one that does."""
+        names = list(model_names(model))
+        found = [biller for biller, rows in self._published.items() if any(name in rows for name in names)]
+        return found[0] if len(found) == 1 else None
 
     @property
     def missing(self) -> str:

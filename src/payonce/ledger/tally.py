@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from payonce.ledger.avoiding import Avoided, avoided, gathered
+from payonce.ledger.avoiding import Avoided
 from payonce.ledger.hits import BUCKETS, HitSums
 from payonce.ledger.spending import prompt_figures
 from payonce.model.entry import Entry
@@ -29,7 +29,7 @@ PREFIX = "tally/"
 HOUR = 3600
 _AVOIDED = (
     *("avoided.calls", "avoided.input_tokens", "avoided.output_tokens", "avoided.nano_dollars", "avoided.nanoseconds"),
-    "avoided.calls_without_price",
+    *("avoided.calls_without_price", "avoided.estimated_nano_dollars"),
 )
 
 
@@ -60,15 +60,12 @@ class Tally:
         for name, amount in zip(_AVOIDED, avoided, strict=True):
             self.counts[name] += amount
 
-    def served(self, entry: Entry, times: int, *, converted: bool = False, spared: bool = True) -> None:
-        """`entry` was served `times` times, as it is stored or `converted` to the other framing, and `spared` so many
-        upstream calls, or none."""
+    def served(self, entry: Entry, times: int, *, converted: bool = False) -> None:
+        """`entry` was served `times` times, as it is stored or `converted` to the other framing."""
         if converted:
             self.counts["requests.converted"] += times
         self.counts["bytes.served"] += len(entry.body) * times
         self.models[entry.model] += times
-        if spared:
-            self.avoided(avoided(entry.facts.tokens, entry.took, times))
 
     def hits(self, histogram: list[int], nanoseconds: int) -> None:
         """Hits: so many in each latency bucket, `nanoseconds` in all."""
@@ -84,14 +81,12 @@ class Tally:
             self.counts["requests.converted"] += sums.converted
         self.counts["bytes.served"] += sums.size
         self.models[sums.scene[3]] += sums.requests
-        self.avoided(sums.avoided)
 
     def gathered(self, saved: Saved) -> None:
         """A part of a batch was served, or all of it."""
         self.counts["bytes.served"] += saved.size
         if saved.calls:
             self.models[saved.model] += saved.calls
-        self.avoided(gathered(saved))
 
 
 def encode(tally: Tally) -> bytes:
@@ -161,6 +156,7 @@ def summary(tally: Tally, dropped: Iterable[tuple[str, int]] = ()) -> dict[str, 
             "output_tokens": counts["avoided.output_tokens"],
             "seconds": round(counts["avoided.nanoseconds"] / 1e9, 3),
             "calls_without_price": counts["avoided.calls_without_price"],
+            "estimated_dollars": dollars(counts["avoided.estimated_nano_dollars"]),
         },
         "paid": {
             "dollars": dollars(counts["paid.nano_dollars"]),

@@ -24,11 +24,14 @@ _HEAD = len(MAGIC) + _MAC_BYTES
 
 
 class Tokens(msgspec.Struct, frozen=True, array_like=True):
-    """What an answer says it used; None where it does not say. `cost` is in billionths of a US dollar."""
+    """What an answer says it used; None where it does not say. `cost` is in billionths of a US dollar. Where that is
+    not said, `cached` tells what part of the input the provider's prompt cache had to do with, as far as that is said:
+    the tokens read, written for five minutes, and written for an hour; empty where what is said makes no bill."""
 
     input: int | None = None
     output: int | None = None
     cost: int | None = None
+    cached: tuple[int, ...] | None = None
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True):

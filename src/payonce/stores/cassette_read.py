@@ -115,7 +115,11 @@ def _entry_page(slot: bytes, page: Mapping[str, Any]) -> Page:
             _text(facts, "id", ""),
             _text(facts, "model", ""),
             _text(facts, "usage"),
-            Tokens(*(_count(facts, name, None) for name in ("input_tokens", "output_tokens", "nano_dollars"))),
+            Tokens(
+                _count(facts, "input_tokens", None),
+                _count(facts, "output_tokens", None),
+                _count(facts, "nano_dollars", None),
+            ),
         ),
         tenant=tenant,
         namespace=namespace,
