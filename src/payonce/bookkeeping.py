@@ -99,14 +99,16 @@ class Bookkeeping:
             return {}
 
 
-def open_reader(settings: Settings, clock: Clock, store: object) -> Reader | None:
-    """A reader of the books of the store that the settings name, for who is no gateway; `store` is that store, opened.
-    None where no books are kept, or they are in another process's memory."""
+def open_reader(settings: Settings, clock: Clock, notes: Mapping[str, bytes] | None = None) -> Reader | None:
+    """A reader of the books of the store that the settings name, for who is no gateway; `notes` are all of that store,
+    of which a shared one has other machines' sums. None where no books are kept, or they are in another process's
+    memory."""
     file = books_file(settings)
     if file is None or file.path is None:
         return None
-    shared = is_shared(settings.store) and isinstance(store, Notebook)
-    return Reader(file, clock, store.notes if shared else None)  # type: ignore[attr-defined]  # it is a notebook
+    if notes is None or not is_shared(settings.store):
+        return Reader(file, clock)
+    return Reader(file, clock, lambda: notes)
 
 
 def unwritable(settings: Settings) -> str:

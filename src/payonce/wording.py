@@ -22,6 +22,11 @@ def safe(text: str) -> str:
     return _CONTROLS.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
+def one_line(text: str) -> str:
+    """The same on one line: line ends and tabs are written as they are in JSON."""
+    return safe(text.replace("\n", "\\n").replace("\t", "\\t"))
+
+
 def size(count: int) -> str:
     """`812 B`, `1.5 KiB`, `64 MiB`."""
     amount, unit = float(count), "B"

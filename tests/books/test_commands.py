@@ -20,7 +20,7 @@ from payonce.books.note import PREFIX, decode
 from payonce.books.publishing import MINUTE_ROWS, ROWS, publish
 from payonce.books.reader import Reader
 from payonce.cli import main
-from payonce.cli.stats import again
+from payonce.cli.stats import CLEAR, again
 from payonce.cli.stats_ledger import bars
 from payonce.dialects.parts import differing, parts_of
 from payonce.model import reason as why
@@ -119,7 +119,7 @@ def test_stats_are_watched_until_interrupted(capsys: pytest.CaptureFixture[str])
         if len(waits) == 3:
             raise KeyboardInterrupt
 
-    assert again(lambda: print(next(drawn)), wait) == 0
+    assert again(lambda: print(next(drawn)), wait, CLEAR) == 0
     assert capsys.readouterr().out == "\x1b[H\x1b[2J0\n\x1b[H\x1b[2J1\n"
 
 

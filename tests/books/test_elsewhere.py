@@ -23,6 +23,8 @@ from payonce.books.publishing import minutes_from, publish
 from payonce.books.reader import Reader
 from payonce.books.words import BY, Figures, Histogram
 from payonce.cli import main
+from payonce.dashboard.overview import SPANS, Overview
+from payonce.dashboard.overview_page import overview_page
 from payonce.ledger.tally import HOUR
 from payonce.model import reason as why
 from payonce.model.receipt import Outcome, Receipt
@@ -138,6 +140,22 @@ def test_an_hour_does_not_take_in_what_others_had_before_it() -> None:
         assert here.stranger.total(here.clock.now - HOUR).requests == 1
         assert here.stranger.total(here.clock.now - HOUR, NOON + HOUR + 5 * 60).requests == 1
         assert here.stranger.total(here.clock.now - HOUR, NOON + 35 * 60).requests == 0
+
+
+def test_the_first_step_of_a_page_shows_and_leads_to_what_is_in_its_time_alone() -> None:
+    with house(1) as here:
+        here.happens(0, Outcome.MISS)
+        here.clock.now = NOON + 30 * 60
+        here.happens(0, Outcome.HIT)
+        here.publish(0)
+        since = NOON + 20 * 60 + 7
+        points = here.readers[0].series(since, step=HOUR)
+        assert [(point.at, point.figures.requests) for point in points] == [(NOON, 1)]
+        total = here.readers[0].total(since)
+        shown = Overview(SPANS["24h"], since, total, tuple(points), {}, (), (), ())
+        page = str(overview_page(shown).body[-1])
+        assert f"since={int(NOON) + 20 * 60}&amp;until={int(NOON) + HOUR}" in page
+        assert f"since={int(NOON)}&" not in page
 
 
 def test_what_happened_before_the_store_was_first_there_is_told_of() -> None:

@@ -8,6 +8,7 @@ import resource
 import signal
 import subprocess
 import time
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from shutil import which
@@ -16,8 +17,9 @@ import apsw
 import pytest
 
 from payonce.bookkeeping import unwritable
+from payonce.books import schema
 from payonce.books.clerk import HELD, Clerk
-from payonce.books.file import BooksFile
+from payonce.books.file import BooksFile, _format, transaction
 from payonce.books.journal import Journal
 from payonce.books.reader import Reader
 from payonce.config import Settings
@@ -107,6 +109,7 @@ def test_a_locked_file_is_waited_for_off_the_request_path(tmp_path: Path, sim: S
         asks(gateway, 3)
         assert until(lambda: books.reader.total(0).requests == 3, 30)
         holder = apsw.Connection(str(path))
+        holder.set_busy_timeout(30_000)  # the clerk may just be writing
         holder.execute("BEGIN EXCLUSIVE").fetchall()
         try:
             assert asks(gateway, 50, start=3) == ["MISS"] * 50
@@ -229,3 +232,20 @@ def test_a_clerk_that_stumbles_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     assert clerk.losses() == {"unwritten": 1}
     clerk.start()
     clerk.stop()
+
+
+@pytest.mark.parametrize("journal", ["delete", "wal"])
+def test_books_that_are_made_while_somebody_opens_them_are_not_taken_for_strange(journal: str, tmp_path: Path) -> None:
+    """Each time a question is about to be asked, another process tries to make the tables."""
+    with closing(apsw.Connection(str(tmp_path / "books.db"))) as other:
+        other.execute(f"PRAGMA journal_mode = {journal}").fetchall()
+        with closing(apsw.Connection(str(tmp_path / "books.db"), flags=apsw.SQLITE_OPEN_READONLY)) as db:
+
+            def meanwhile(_cursor: object, statement: str, _bound: object) -> bool:
+                if "user_version" in statement:
+                    with suppress(apsw.BusyError), transaction(other):
+                        other.execute(schema.SCHEMA).fetchall()
+                return True
+
+            db.exec_trace = meanwhile
+            assert _format(db) in {(0, 0), (schema.APPLICATION_ID, schema.FORMAT)}

@@ -8,6 +8,7 @@ is, nor write to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import apsw
 
@@ -23,6 +24,24 @@ class Elsewhere:
     def __init__(self, notes: Callable[[], Mapping[str, bytes]] | None) -> None:
         self._notes = notes
         self._known: dict[str, tuple[bytes, Note]] = {}
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything was published."""
+        return self._notes is not None and any(name.startswith(PREFIX) for name in self._notes())
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """All that is asked within is read from the same notes."""
+        if (notes := self._notes) is None:
+            yield
+            return
+        said = notes()
+        self._notes = lambda: said
+        try:
+            yield
+        finally:
+            self._notes = notes
 
     def totals(self, db: apsw.Connection | None, since: float, until: float, by: Sequence[str]) -> Iterator[Total]:
         """Their figures of this time, in whole minutes; in whole hours where they have told of no minutes."""

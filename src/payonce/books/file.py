@@ -64,7 +64,7 @@ class BooksFile:
         program's: nothing is done to that."""
         if self.path is None:
             return self._ready(_connect(self.memory, apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE))
-        refuse_foreign(self.path, schema.BOOKS, "ledger")
+        self.refuse_foreign()
         self.path = place.prepare(self.path)
         with place.locked(self.path, exclusive=True):
             try:
@@ -99,6 +99,11 @@ class BooksFile:
             return db
         except apsw.Error as error:
             raise StoreUnavailableError(f"the ledger {self.path or ''} can't be read: {error}") from error
+
+    def refuse_foreign(self) -> None:
+        """Raises `StoreUnavailableError` where the file is another program's database."""
+        if self.path is not None:
+            refuse_foreign(self.path, schema.BOOKS, "ledger")
 
     def _joined(self) -> apsw.Connection:
         assert self.path is not None
@@ -156,6 +161,7 @@ def _connect(name: str, flags: int) -> apsw.Connection:
 
 
 def _format(db: apsw.Connection) -> tuple[int, int]:
-    [(application,)] = db.execute("PRAGMA application_id").fetchall()
-    [(version,)] = db.execute("PRAGMA user_version").fetchall()
+    with db:  # both of one moment: another process may just be making the file
+        [(application,)] = db.execute("PRAGMA application_id").fetchall()
+        [(version,)] = db.execute("PRAGMA user_version").fetchall()
     return int(str(application)), int(str(version))

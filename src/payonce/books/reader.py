@@ -38,7 +38,7 @@ class Reader:
     def __init__(self, file: BooksFile, clock: Clock, notes: Callable[[], Mapping[str, bytes]] | None = None) -> None:
         self._file = file
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._db: apsw.Connection | None = None
         self._elsewhere = Elsewhere(notes)
 
@@ -46,6 +46,27 @@ class Reader:
         """Let go of the file."""
         with self._lock:
             self._drop()
+
+    @property
+    def kept(self) -> bool:
+        """Whether there are books, on this machine or on another that has published its own. Raises `StoreError` also
+        where another program's database stands in their place."""
+        with self._open() as db:
+            if db is None:
+                self._file.refuse_foreign()
+            return db is not None or self._elsewhere.kept
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """All that is asked within is told of one moment. Others who ask wait meanwhile."""
+        with self._open() as db, self._elsewhere.still():
+            if db is not None:
+                db.execute("BEGIN").fetchall()
+            try:
+                yield
+            finally:
+                if db is not None and db is self._db:  # and was not let go of, for a fault
+                    db.execute("COMMIT").fetchall()
 
     # Sums, of all machines. Times are Unix seconds; what is read is widened to whole minutes, or to whole hours where
     # it is older than two days or, on another machine, than the hour before this one.

@@ -28,9 +28,9 @@ def open_named(
 ) -> Iterator[tuple[Store, Settings]]:
     """The store that flags, environment and file name, and their settings; closed at the end.
 
-    Who only looks makes no file: without `create`, a store that is not there yet is an empty one, which is said. A file
-    that is no store of this version is refused and left as it is. Where servers can't be used, StoreUnavailableError
-    says what was tried and what to do.
+    Who only looks makes no file, nor a store of one that is empty: without `create`, a store that is not there yet has
+    no entries, which is said. A file that is no store of this version is refused and left as it is. Where servers can't
+    be used, StoreUnavailableError says what was tried and what to do.
     """
     from payonce.stores.redacted import redact
 
@@ -42,7 +42,9 @@ def open_named(
         )
     there = _is_there(settings.store) or create
     if not there:
-        complain(f"there is no {redact(settings.store)} yet: no gateway has used this store, or --store is wrong")
+        named = redact(settings.store)
+        found = f"{named} is an empty file" if _exists(_file_of(settings.store)) else f"there is no {named} yet"
+        complain(f"{found}: no gateway has used this store, or --store is wrong")
     with _explaining(settings.store), _opened(settings, clock, there=there) as opened:
         yield opened, settings
         if isinstance(opened, Spread) and (missing := opened.missing()):
@@ -103,12 +105,16 @@ def _file_of(store: str) -> Path | None:
     return read_path(scheme, rest) if scheme.lower() == "sqlite" else None
 
 
+def _exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
 def _is_there(store: str) -> bool:
     """Whether there is a store to look at. Raises SettingsError where another kind of file stands at its path."""
     path = _file_of(store)
     if path is None:
         return True
-    if not path.exists():
+    if not _exists(path) or not path.stat().st_size:
         return False
     from payonce.stores.sqlite_look import strange
 
@@ -132,7 +138,7 @@ def _secret(settings: Settings, *, create: bool) -> bytes:
         return derive(load_secret(settings, create=create), "envelope")
     except FileNotFoundError:
         path, file = secret_path(settings), _file_of(settings.store)
-        if file is None or file.exists():  # else it has been said that there is no store
+        if file is None or _is_there(settings.store):  # else it has been said that there is no store
             complain(f"there is no secret at {path}: no gateway has used this store yet, or secret_file is wrong")
         return secrets.token_bytes(32)
     except OSError as error:

@@ -12,12 +12,11 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter
 
-from payonce.bookkeeping import open_reader
 from payonce.books.words import BY
 from payonce.cli.entries import open_named
 from payonce.cli.flags import AsJson, ConfigFile, StoreUrl, Switch
 from payonce.cli.output import print_json, say, table
-from payonce.cli.stats_ledger import show, told
+from payonce.cli.stats_ledger import books_of, show
 from payonce.config_types import duration
 from payonce.errors import SettingsError
 from payonce.ledger.prices import MISSING_EXTRA
@@ -28,12 +27,14 @@ from payonce.model.reason import REASONS
 from payonce.wording import money, size, span
 
 WATCH_SECONDS: Final = 2.0
+CLEAR: Final = "\x1b[H\x1b[2J"
+"""Empties the screen of a terminal."""
 
 
 def stats(
     *,
     since: Annotated[
-        str | None, Parameter(help="Only the last 30m, 24h, 7d … (tallies in whole hours).", allow_leading_hyphen=True)
+        str | None, Parameter(help="Only the last 30m, 24h, 7d …, as the ledger has it.", allow_leading_hyphen=True)
     ] = None,
     by: Annotated[str | None, Parameter(help=f"Tell figures apart by {', '.join(BY)}; several with commas.")] = None,
     watch: Annotated[bool, Switch, Parameter(help="Print anew every two seconds, until interrupted.")] = False,
@@ -52,24 +53,26 @@ def stats(
     def draw() -> None:
         figures = _figures(store, config, length, wanted)
         if json:
-            print_json(figures)
+            print_json(figures, lines=watch)
         else:
             _print(figures)
-            if figures["ledger"] is not None:
-                show(figures["ledger"], wanted)
+            _print_ledger(figures, wanted, since=since is not None)
 
     draw()
-    return again(draw, time.sleep) if watch else 0
+    if not watch:
+        return 0
+    clear = CLEAR if sys.stdout.isatty() else "\n"
+    return again(draw, time.sleep, "" if json else clear)
 
 
-def again(draw: Callable[[], None], wait: Callable[[float], None]) -> int:
-    """Draw every two seconds on a cleared screen, until interrupted."""
+def again(draw: Callable[[], None], wait: Callable[[float], None], between: str) -> int:
+    """Draw every two seconds, with `between` before each time, until interrupted."""
     try:
         while True:
-            wait(WATCH_SECONDS)
-            sys.stdout.write("\x1b[H\x1b[2J")
-            draw()
             sys.stdout.flush()
+            wait(WATCH_SECONDS)
+            sys.stdout.write(between)
+            draw()
     except KeyboardInterrupt:
         return 0
 
@@ -83,15 +86,27 @@ def _figures(store: str | None, config: Path | None, length: float | None, by: S
         notes = opened.notes()
         volume = opened.volume()
         holdings = opened.holdings(SHOWN_TENANTS) if isinstance(opened, Rationing) else ()
-        reader = open_reader(settings, time.time, opened)
-        ledger = told(reader, time.time(), since, by) if reader is not None else None
-        if reader is not None:
-            reader.close()
+    books = books_of(settings, notes, since, by)
     figures = summary(add_up(notes, since))
+    figures["source"] = "tallies"
+    if length is not None and books.tally is not None:  # tallies have whole hours; what only they have stays
+        figures |= summary(books.tally) | {name: figures[name] for name in ("waits", "dropped")}
+        figures["source"] = "ledger"
     figures["store"] = {"entries": volume.entries, "bytes": volume.used_bytes, "limit_bytes": volume.limit_bytes}
     figures["tenants"] = [_tenant(holding, settings.quotas) for holding in holdings]
-    figures["ledger"] = ledger if ledger is not None and (ledger["requests"] or ledger["calls"]) else None
+    figures["ledger"] = books.ledger
+    figures["ledger_trouble"] = books.trouble
     return figures
+
+
+def _print_ledger(figures: dict[str, Any], by: Sequence[str], *, since: bool) -> None:
+    """Its part, or why there is none where something hangs on it."""
+    if figures["ledger"] is not None:
+        show(figures["ledger"], by)
+    elif figures["ledger_trouble"]:
+        say(f"the ledger's part is missing: {figures['ledger_trouble']}")
+    elif since:
+        say("these are figures of whole hours: without a ledger nothing shorter is known")
 
 
 def _print(figures: dict[str, Any]) -> None:

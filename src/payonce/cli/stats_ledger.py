@@ -5,21 +5,55 @@ This room must never add up by itself what the reader adds up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from payonce.bookkeeping import open_reader
 from payonce.books.reader import Reader
+from payonce.books.tallied import BY as TALLIED_BY
+from payonce.books.tallied import tallied
 from payonce.books.words import CALL, PASSED, Figures, Spent, Total
-from payonce.cli.output import say, table
-from payonce.ledger.tally import dollars
+from payonce.cli.output import say, shortened, table
+from payonce.config import Settings
+from payonce.errors import StoreError
+from payonce.ledger.tally import Tally, dollars
 from payonce.wording import money
 
 TOP: Final = 10
+NAME: Final = 48
+"""Characters of a name that a table shows: a model's is whatever a client writes."""
 STEPS: Final = 48
 """So many columns the trend has, at most."""
 _BARS: Final = " ▁▂▃▄▅▆▇█"
 _LENGTHS: Final = (60, 300, 900, 3600, 6 * 3600, 86400, 7 * 86400, 28 * 86400)
+
+
+class Books(NamedTuple):
+    """What the books say: their own part, and what the tallies tell too, as the books have it. None where nobody keeps
+    any, or they can't be read, which `trouble` says then."""
+
+    ledger: dict[str, Any] | None = None
+    tally: Tally | None = None
+    trouble: str = ""
+
+
+def books_of(settings: Settings, notes: Mapping[str, bytes], since: float, by: Sequence[str]) -> Books:
+    """The books of a store, all of them of one moment; `notes` are the store's."""
+    reader = open_reader(settings, time.time, notes)
+    if reader is None:
+        return Books()
+    try:
+        with reader.still():
+            if not reader.kept:
+                return Books()
+            return Books(told(reader, time.time(), since, by), tallied(reader.totals(since, by=TALLIED_BY)))
+    except StoreError as error:
+        return Books(trouble=str(error))
+    finally:
+        reader.close()
 
 
 def told(reader: Reader, now: float, since: float, by: Sequence[str]) -> dict[str, Any]:
@@ -27,7 +61,10 @@ def told(reader: Reader, now: float, since: float, by: Sequence[str]) -> dict[st
     figures = reader.total(since)
     latency = reader.latency(since)
     models = [each for each in reader.totals(since, by=("model",)) if each.by[0]]
-    reasons = [each for each in reader.totals(since, by=("reason", "outcome")) if each.by[0]]
+    reasons = Counter[str]()
+    for each in reader.totals(since, by=("reason", "outcome")):
+        if each.by[0] and each.by[1] not in {CALL, PASSED}:
+            reasons[each.by[0]] += each.figures.requests
     found = {
         **_line(figures),
         "tokens_hit_rate": figures.token_hit_rate,
@@ -42,11 +79,7 @@ def told(reader: Reader, now: float, since: float, by: Sequence[str]) -> dict[st
             for outcome, histogram in latency.items()
         },
         "models": [{"model": each.by[0], **_line(each.figures)} for each in models[:TOP]],
-        "reasons": [
-            {"reason": each.by[0], "requests": each.figures.requests}
-            for each in reasons
-            if each.by[1] not in {CALL, PASSED}
-        ][:TOP],
+        "reasons": [{"reason": name, "requests": count} for name, count in reasons.most_common(TOP)],
         "slowest": [_call(call) for call in reader.slowest(since, TOP)],
         "trend": _trend(reader, now, since),
     }
@@ -82,11 +115,15 @@ def show(found: dict[str, Any], by: Sequence[str]) -> None:
             say(explained)
     if found["models"] and tuple(by) != ("model",):  # which has just been told
         say()
-        table(("model", *_HEADS), [[part["model"], *_cells(part)] for part in found["models"]], right=_HEADS)
+        rows = [[_name("model", part), *_cells(part)] for part in found["models"]]
+        table(("model", *_HEADS), rows, right=_HEADS)
     if found["slowest"]:
         say()
         rows = [
-            [one["request"], one["model"], f"{one['seconds']:.2f} s", _moneys(one, "dollars") if one["dollars"] else ""]
+            [
+                *(one["request"], _name("model", one), f"{one['seconds']:.2f} s"),
+                _moneys(one, "dollars") if one["dollars"] else "",
+            ]
             for one in found["slowest"]
         ]
         table(("slowest call of request", "model", "took", "cost"), rows, right=("took", "cost"))
@@ -155,7 +192,7 @@ def _call(call: Spent) -> dict[str, Any]:
 def _name(by: str, part: dict[str, Any]) -> str:
     if by == "reason":
         return str(part[by]) or "-"
-    return str(part[by])[:16] if by == "tenant" else str(part[by])  # of a digest, enough to know it by
+    return str(part[by])[:16] if by == "tenant" else shortened(str(part[by]), NAME)  # of a digest, enough to know it by
 
 
 def _cells(part: dict[str, Any]) -> list[str]:

@@ -34,7 +34,7 @@ def explain_request(name: str, store: str | None, config: Path | None, *, json: 
     from payonce.bookkeeping import open_reader
     from payonce.config import load
 
-    reader = open_reader(load({"store": store}, os.environ, config).settings, time.time, None)
+    reader = open_reader(load({"store": store}, os.environ, config).settings, time.time)
     if reader is None:
         raise SettingsError("ledger: no receipts are kept here; set ledger = 'auto' and a store in a file")
     filed = _found(reader, name)

@@ -71,15 +71,17 @@ def overview(stage: Backstage, name: str) -> Overview:
     """The figures of a span; of the usual one where `name` is none. Raises StoreError."""
     span, books, now = SPANS.get(name, SPANS[USUAL]), stage.books, stage.clock()
     since = now - span.seconds
-    parts = books.totals(since, now, by=("model", "outcome", "reason"))  # one look at the sums for three questions
+    with books.still():
+        parts = books.totals(since, now, by=("model", "outcome", "reason"))  # one look at the sums for three questions
+        latency = books.latency_series(since, now, span.step)
+        series = books.series(since, now, span.step)
     models = [one for one in grouped(parts, (0,)) if one.by[0]]
     reasons = [one for one in grouped(parts, (1, 2)) if one.by[1] and one.figures.requests]
-    latency = books.latency_series(since, now, span.step)
     return Overview(
         span=span,
         since=since,
         total=reduce(Figures.plus, (one.figures for one in parts), Figures()),
-        series=tuple(books.series(since, now, span.step)),
+        series=tuple(series),
         latency=added_up(latency),
         latency_series=tuple(latency),
         models=tuple(models[:MODELS]),

@@ -226,8 +226,9 @@ def _reason(outcome: str, reason: str, requests: int, since: int) -> tuple[Child
 
 def _steps(shown: Overview) -> Element:
     medians = dict(shown.latency_series)
+    first = int(shown.since) // 60 * 60  # of the first step, what was before the span is not shown
     rows = [
-        _step(point, shown.span.step, medians.get(point.at, {}))
+        _step(point, range(max(first, point.at), point.at + shown.span.step), medians.get(point.at, {}))
         for point in shown.series
         if point.figures.requests or point.figures.calls
     ]
@@ -236,14 +237,14 @@ def _steps(shown: Overview) -> Element:
     )
 
 
-def _step(point: Point, length: int, medians: Mapping[str, Histogram]) -> tuple[Child, ...]:
-    every, hits, misses = _lists(point.figures, since=point.at, until=point.at + length)
+def _step(point: Point, time: range, medians: Mapping[str, Histogram]) -> tuple[Child, ...]:
+    every, hits, misses = _lists(point.figures, since=time.start, until=time.stop)
     return (
         h("a", h("time", _clock(point.at), datetime=_clock(point.at) + "Z"), href=every),
         to(every, count(point.figures.requests)),
         to(hits, share(point.figures.hit_rate)),
         to(hits, price(point.figures.avoided_nano)),
-        to(link("conversations", since=point.at), price(point.figures.net_nano)),
+        to(link("conversations", since=time.start), price(point.figures.net_nano)),
         to(every, price(point.figures.paid_nano)),
         to(hits, seconds(_median(medians.get("hit")))),
         to(misses, seconds(_median(medians.get("miss")))),
