@@ -196,6 +196,8 @@ def batch_flight(ask: Ask, tape: Tape, dialect: Dialect, jitter: float) -> Story
     division = yield from _at_leisure(dialect.divide(answer.body, weights(batch)))
     if isinstance(division, Reason):
         return Landing(None, division, answer.took)
+    if division.unkept is not None:  # what it cost is known all the same
+        return Landing(division.facts, division.unkept, answer.took)
     epochs = iter((yield from witnessed(ask, division.facts, scopes, counts)))
     entries: list[Entry] = []
     dropped: Reason | None = None

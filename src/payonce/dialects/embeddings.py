@@ -81,7 +81,7 @@ class EmbeddingsDialect:
                 next(work)
             except StopIteration as done:
                 division: Division | Reason = done.value
-                return division if isinstance(division, Reason) else division.facts
+                return division if isinstance(division, Reason) else division.unkept or division.facts
 
     def respend(self, body: bytes, stream: bool, mode: HitUsage) -> bytes:
         """A stored body with the usage that a hit reports."""

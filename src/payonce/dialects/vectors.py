@@ -62,18 +62,15 @@ def divide(whole: str, weights: Sequence[int]) -> Generator[None, None, Division
             around.append(f",{orjson.dumps(name).decode()}:{written}")
     scan.end()
     count = len(weights) or len(data)
-    if not data:
-        return why.EMPTY
-    if len(data) != count or not all(index in data for index in range(count)):
-        return why.WRONG_COUNT
     usage = said.get("usage")
     usage = usage if isinstance(usage, dict) else None
-    if len(said_usage) + sum(map(len, around)) > MOST_BESIDE:
-        return why.TOO_LARGE
     if usage is not None and not readable(usage):
         return why.UNREADABLE
     numbers = orjson.loads(orjson.dumps(usage or {}))
     facts = Facts(safe_id(text(said.get("id"))), text(said.get("model")), "never", read_tokens(numbers))
+    unkept = _unkept(data, count, len(said_usage) + sum(map(len, around)))
+    if unkept is not None:
+        return Division(facts, (), unkept)
     if not weights:
         return Division(facts, ())
     shares = [""] * count if usage is None else share_out(usage, weights)
@@ -91,6 +88,15 @@ def divide(whole: str, weights: Sequence[int]) -> Generator[None, None, Division
             done = 0
             yield
     return Division(facts, tuple(pieces))
+
+
+def _unkept(data: Collection[int], count: int, beside: int) -> Reason | None:
+    """Why an answer with these items, of which there should be so many, and so many bytes beside them is not kept."""
+    if not data:
+        return why.EMPTY
+    if len(data) != count or not all(index in data for index in range(count)):
+        return why.WRONG_COUNT
+    return why.TOO_LARGE if beside > MOST_BESIDE else None
 
 
 def _items(scan: Scan) -> Generator[None, None, dict[int, tuple[str, str]]]:

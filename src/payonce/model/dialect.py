@@ -49,10 +49,11 @@ class Piece(NamedTuple):
 
 
 class Division(NamedTuple):
-    """A batch's answer as a whole, and each of its items, in order."""
+    """A batch's answer as a whole, and each of its items, in order; none of them where it is `unkept`, and why."""
 
     facts: Facts
     pieces: tuple[Piece, ...]
+    unkept: Reason | None = None
 
 
 @runtime_checkable
