@@ -92,6 +92,10 @@ class StoreUnavailableError(StoreError):
     """The store can't be opened or written."""
 
 
+class StoreFullError(StoreUnavailableError):
+    """The store's server answers, and has no room for what is to be written. The message says what to do."""
+
+
 class NoneIdleError(StoreUnavailableError):
     """No connection is idle: one would have to be made first."""
 

@@ -28,7 +28,7 @@ from payonce.ledger.ledger import Ledger
 from payonce.ledger.prices import Prices
 from payonce.ledger.tally import HOUR, Tally, add_up
 from payonce.ledger.worth import Worth
-from payonce.model.ports import Clock, Distant, Notebook, Patience, Rationing, Store, Volume
+from payonce.model.ports import Clock, Distant, Notebook, Patience, Rationing, Spread, Store, Volume
 from payonce.model.quota import SHOWN_TENANTS, Holding
 from payonce.model.reason import ROUTINE, STORE_FULL, STORE_READ_ONLY
 from payonce.navigator import PrefixNavigator
@@ -127,7 +127,7 @@ class Ground:
             return self.tiers.keeper.volume()
         except StoreError as error:
             self.tiers.complain(error)
-            return Volume(0, 0, self.settings.max_bytes)
+            return Volume(0, 0, 0)
 
     def holdings(self) -> Sequence[Holding]:
         """What the tenants that are shown hold; none where the store can't say. May wait for the store."""
@@ -170,6 +170,11 @@ class Ground:
         far = distant(self.tiers.behind)
         return far.trouble() if far is not None else ""
 
+    def missing(self) -> str:
+        """Which of the store's servers do not answer, where others do, in words."""
+        keeper = self.tiers.keeper
+        return keeper.missing() if isinstance(keeper, Spread) and not self.trouble() else ""
+
     def ailments(self) -> list[str]:
         """What is wrong at the moment, in sentences; none of it makes a call fail. Losses that are past are in
         `dropped`."""
@@ -178,6 +183,8 @@ class Ground:
             said.append(f"the store's server does not answer, so nothing is served from the cache: {trouble}")
         elif self.tiers.unread:
             said.append(f"the store could not be read when it was last asked: {self.tiers.unread}")
+        if missing := self.missing():
+            said.append(f"some of the store's servers do not answer, so what stands there is not served: {missing}")
         if not self.settings.portable and (unkept := self.tiers.declines(b"", 0)) in _UNWRITTEN:
             said.append(f"nothing new is kept, what the store has is served: {unkept.sentence}; {unkept.fix}")
         if self.books is not None and (fault := self.books.clerk.fault):

@@ -15,6 +15,7 @@ import pytest
 from tests.support.gateway import RunningGateway, ask, running_gateway, until
 from tests.support.servers import REDIS, RedisServer, redis_server
 
+from payonce.cli import main
 from payonce.drive.tiers import SAY_EVERY, Tiers
 from payonce.errors import StoreError
 from payonce.model import reason as why
@@ -112,6 +113,34 @@ def test_a_lease_that_a_full_server_refuses_makes_nobody_wait(server: RedisServe
         full(server)
         claimed = store.leases.claim(slot_of(1))
         assert (claimed.free, claimed.looked, claimed.found) == (True, True, None)
+
+
+@pytest.mark.parametrize("words", [("--model", "sim/small"), ("--all", "--yes"), ("--tag", "t")])
+def test_a_purge_that_a_full_server_refuses_says_so_and_what_to_do_works(
+    sim: SimulatedProvider,
+    server: RedisServer,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.setenv("PAYONCE_SECRET_FILE", str(own_home / "s"))
+    options = {"fast_lane": False, "memory_bytes": 1 << 16, "secret_file": str(own_home / "s")}
+    with running_gateway(sim.base_url, store=server.url, **options) as gateway:
+        tagged = [gateway.post(ask("purged"), x_payonce_tags="t") for _ in range(2)]
+        assert [reply.status for reply in tagged] == [200, 200]
+        assert gateway.gateway.world.tiers.behind.flush(30)
+        full(server)
+        assert main(["purge", *words, "--store", server.url]) == 2
+        said = capsys.readouterr().err
+        assert "nothing was purged, and what is stored is still served: the server is full" in said
+        assert "CONFIG SET maxmemory-policy allkeys-lru" in said and "start its server" not in said
+        assert gateway.post(ask("purged")).hit
+        server.say("CONFIG", "SET", "maxmemory", "100mb")
+        server.say("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+        assert main(["purge", *words, "--store", server.url]) == 0, "with what the message says to do"
+        assert until(lambda: gateway.gateway.world.tiers.current != {})
+        assert not gateway.post(ask("purged")).hit
 
 
 def test_a_fault_is_said_once_a_minute_and_counted_each_time(caplog: pytest.LogCaptureFixture) -> None:

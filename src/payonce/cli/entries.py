@@ -16,7 +16,7 @@ from payonce.cli.output import complain
 from payonce.config import Settings, load
 from payonce.errors import SettingsError, StoreError, StoreUnknownError
 from payonce.listing import Shelf
-from payonce.model.ports import Clock, Distant, Rationing, Store
+from payonce.model.ports import Clock, Distant, Rationing, Spread, Store
 
 READ_SECONDS = 5.0
 """A read of a command may take so long: nobody waits for an answer behind it, and the server may be far away."""
@@ -47,6 +47,8 @@ def open_named(
         complain(f"{found}: no gateway has used this store, or --store is wrong")
     with _explaining(settings.store), _opened(settings, clock, there=there) as opened:
         yield opened, settings
+        if isinstance(opened, Spread) and (missing := opened.missing()):
+            complain(f"some of the store's servers do not answer, so what they have is not in this: {missing}")
 
 
 @contextmanager

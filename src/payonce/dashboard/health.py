@@ -31,12 +31,13 @@ from payonce.wording import size, span
 
 def health(stage: Backstage) -> dict[str, Any]:
     """The state of this worker and of what it stands on, as plain values."""
-    state = dict(stage.state())
     try:
         volume = stage.volume()
     except StoreError as error:
+        state = dict(stage.state())
         state["notes"] = [*state["notes"], f"the store can't say how full it is: {error}"]
     else:
+        state = dict(stage.state())  # after it: a server that has just not answered is among the notes
         state["store"] |= {"entries": volume.entries, "bytes": volume.used_bytes, "limit_bytes": volume.limit_bytes}
     state["status"] = "degraded" if state["notes"] else "ok"
     return state

@@ -165,7 +165,7 @@ class _State:
             "store": {
                 "url": redact(settings.store),
                 "tiered": world.tiers.behind is not None,
-                "trouble": world.trouble(),
+                "trouble": world.trouble() or world.missing(),
                 "purges": world.tiers.purges,
                 "secret_file": str(secret_path(settings)),
             },

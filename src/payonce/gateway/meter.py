@@ -77,7 +77,7 @@ class Meter:
             tally.counts["lines.access"] = world.teller.dropped
         gauges = {
             "workers.count": 1,
-            "workers.trouble": int(world.fault is not None or bool(world.trouble())),
+            "workers.trouble": int(world.fault is not None or bool(world.trouble() or world.missing())),
             "workers.ledger_trouble": int(world.books is not None and bool(world.books.clerk.fault)),
             "workers.connections": len(self._connections),
             "workers.flights": len(world.tower),

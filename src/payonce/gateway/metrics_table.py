@@ -97,7 +97,7 @@ ROWS = (
     Row("payonce_store_entries", _GAUGE, "Entries in the store.", "store.entries"),
     Row("payonce_store_bytes", _GAUGE, "Bytes in the store.", "store.bytes"),
     Row("payonce_store_limit_bytes", _GAUGE, "How large the store may grow; 0 where it has no bound of its own.", "store.limit"),
-    Row("payonce_store_trouble", _GAUGE, "Workers that do without the store: it could not be opened, or its breaker is open.", "workers.trouble"),
+    Row("payonce_store_trouble", _GAUGE, "Workers that do without the store, or some of its servers: it could not be opened, or a breaker is open.", "workers.trouble"),
     Row("payonce_dropped", _COUNTER, "Entries lost on the way to the store or in it, by reason.", "dropped.", label="reason", values=(*_ids(Kind.DROPPED), "store-slow", "store-fault", "store-down", "damaged")),
     Row("payonce_tenant_quota_ratio", _GAUGE, "Which share of its quota a tenant holds, for the tenants that hold 80 % or more: 20 at most.", "tenants", label="tenant"),
     # The gateway itself.

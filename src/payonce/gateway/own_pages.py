@@ -29,8 +29,8 @@ async def answer(path: bytes, face: AsgiFace, world: World, meter: Meter, *, sto
 
 async def _ready(face: AsgiFace, world: World, *, stopping: bool) -> None:
     lost = {reason: count for reason, count in world.dropped().items() if reason not in ROUTINE}
-    ailments = world.ailments()
     volume = await asyncio.get_running_loop().run_in_executor(None, world.volume)
+    ailments = world.ailments()
     page = {
         "status": "stopping" if stopping else "degraded" if ailments else "ok",
         "store": {"entries": volume.entries, "bytes": volume.used_bytes, "limit": volume.limit_bytes},

@@ -93,6 +93,15 @@ class Distant(Protocol):
 
 
 @runtime_checkable
+class Spread(Protocol):
+    """A store on several servers, of which each has its share."""
+
+    def missing(self) -> str:
+        """Which of them do not answer, and why, in words; empty where all do. At once."""
+        ...
+
+
+@runtime_checkable
 class HandyReading(Protocol):
     """A store that keeps to the read budget by itself, so that whoever asks may wait for it."""
 

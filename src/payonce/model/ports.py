@@ -25,6 +25,7 @@ from payonce.model.abilities import (
     Recorder,
     Recording,
     Sieving,
+    Spread,
 )
 from payonce.model.dialect import BatchDialect, Dialect, Division, Piece
 from payonce.model.store import About, Clock, Row, Store, Volume
@@ -59,6 +60,7 @@ __all__ = [
     "Recording",
     "Row",
     "Sieving",
+    "Spread",
     "Store",
     "Upstream",
     "UpstreamFault",

@@ -61,6 +61,11 @@ class MemcachedMedium:
             return breaker.because if breaker.open else ""
         return self.nodes[0].breaker.because if all(node.breaker.open for node in self.nodes) else ""
 
+    def missing(self) -> str:
+        """Those that are not asked at the moment, and those that did not answer when they were last looked through."""
+        missed = self.scan.missed | {node.name: node.breaker.because for node in self.nodes if node.breaker.open}
+        return "; ".join(why if name in why else f"{name}: {why}" for name, why in missed.items())
+
     def read(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None]:
         """The parcel of each slot."""
         found: dict[bytes, bytes | StoreFault | None] = {}

@@ -12,10 +12,9 @@ from contextlib import suppress
 
 import msgspec
 
-from payonce.errors import StoreUnavailableError
+from payonce.errors import StoreError, StoreUnavailableError
 from payonce.stores import memcached_words as words
 from payonce.stores.memcached_books import MemcachedNode, swap
-from payonce.stores.talk import LostError
 
 _INDEX_SECONDS = 60.0
 
@@ -43,31 +42,51 @@ class MemcachedNotes:
                 self._indexed[name] = now
 
     def notes(self, days: Sequence[int], deadline: float) -> Mapping[str, bytes]:
-        """The records that the indexes of these days name."""
+        """The records that the indexes of these days name, as far as servers answer: one that does not is asked once.
+        Raises StoreError where none does."""
         found: dict[str, bytes] = {}
+        heard: set[MemcachedNode] = set()
+        deaf: dict[MemcachedNode, StoreError] = {}
+
+        def value_of(name: str) -> bytes | None:
+            node = self._owner(name)
+            if node in deaf:
+                return None
+            try:
+                [answer] = node.ask([words.get(name, "v")], deadline)
+            except StoreError as error:
+                deaf[node] = error
+                return None
+            heard.add(node)
+            return answer.value
+
         for day in days:
-            for title in self._named(day, deadline):
-                name = self._note_name(day, title)
-                with suppress(LostError, msgspec.DecodeError):
-                    [answer] = self._owner(name).ask([words.get(name, "v")], deadline)
-                    if answer.value is not None:
-                        said, record = msgspec.msgpack.decode(answer.value, type=tuple[str, bytes])
+            for title in _titles(value_of(self._index_name(day))):
+                value = value_of(self._note_name(day, title))
+                with suppress(msgspec.DecodeError):
+                    if value is not None:
+                        said, record = msgspec.msgpack.decode(value, type=tuple[str, bytes])
                         found |= {said: record} if said == title else {}
+        for error in deaf.values() if not heard else ():
+            raise error
         return found
 
     def _named(self, day: int, deadline: float) -> list[str]:
         """The titles in the index of a day."""
-        index = f"{self._prefix}n:{day}"
+        index = self._index_name(day)
         [answer] = self._owner(index).ask([words.get(index, "v")], deadline)
         return _titles(answer.value)
 
     def _index(self, day: int, title: str, keep: float, deadline: float) -> None:
-        name = f"{self._prefix}n:{day}"
+        name = self._index_name(day)
 
         def with_title(value: bytes | None) -> bytes:
             return msgspec.msgpack.encode(sorted({*_titles(value), title}))
 
         swap(self._owner(name), name, with_title, keep, deadline)
+
+    def _index_name(self, day: int) -> str:
+        return f"{self._prefix}n:{day}"
 
     def _note_name(self, day: int, title: str) -> str:
         return f"{self._prefix}n:{day}:{hashlib.sha256(title.encode()).hexdigest()[:32]}"

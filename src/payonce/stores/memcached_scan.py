@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+from payonce.errors import StoreError
 from payonce.stores import memcached_words as words
 from payonce.stores import parcel
 from payonce.stores.memcached_books import Books, MemcachedNode
@@ -28,40 +30,63 @@ class MemcachedScan:
 
     def __init__(self, place: Place, nodes: Sequence[MemcachedNode], books: Books) -> None:
         self._place, self._nodes, self._books = place, nodes, books
+        self.missed: dict[str, str] = {}
+        """The servers that did not answer when they were last looked through, and why."""
 
     def listing(self, most: int | None = None) -> Iterator[Sequence[Found]]:
-        """Every entry: names from the server's crawler, then each parcel, of which the head is kept."""
+        """Every entry of the servers that answer: names from the crawler, then each parcel, of which the head is kept.
+        Raises StoreError where none does."""
         each = None if most is None else max(1, most // len(self._nodes))
+        lost: list[str] = []
         for node in self._nodes:
-            if node.breaker.open:
-                continue
-            names, _ = self._names(node, each)
-            for start in range(0, len(names), _PAGE):
-                page = names[start : start + _PAGE]
-                answers = node.ask([words.get(name, "v") for _, name in page], _soon())
-                yield [
-                    Found(slot, _head(answer.value))
-                    for (slot, _), answer in zip(page, answers, strict=True)
-                    if answer.value is not None
-                ]
+            with self._missing(node, lost):
+                names, _ = self._names(node, each)
+                for start in range(0, len(names), _PAGE):
+                    page = names[start : start + _PAGE]
+                    answers = node.ask([words.get(name, "v") for _, name in page], _soon())
+                    yield [
+                        Found(slot, _head(answer.value))
+                        for (slot, _), answer in zip(page, answers, strict=True)
+                        if answer.value is not None
+                    ]
 
     def count(self) -> Count:
-        """Exact where the servers hold few items; else estimated from those that were looked at."""
+        """What the servers that answer have: exact where they hold few items, else estimated from what was looked at.
+        Raises StoreError where none answers."""
         entries = used = 0.0
+        lost: list[str] = []
         for node in self._nodes:
-            names, looked = self._names(node, COUNT_NAMES)
-            share = 1.0
-            if looked >= COUNT_NAMES:
-                share = max(1.0, self._items(node) / looked)
-            seen = size = 0
-            for start in range(0, len(names), _PAGE):
-                page = [words.get(name, "f") for _, name in names[start : start + _PAGE]]
-                for answer in node.ask(page, _soon()):
-                    seen += answer.code == "HD"
-                    size += words.read_number(answer, "f") or 0
-            entries += seen * share
-            used += size * share
+            with self._missing(node, lost):
+                seen, size = self._count(node)
+                entries += seen
+                used += size
         return Count(round(entries), round(used))
+
+    def _count(self, node: MemcachedNode) -> tuple[float, float]:
+        names, looked = self._names(node, COUNT_NAMES)
+        share = 1.0
+        if looked >= COUNT_NAMES:
+            share = max(1.0, self._items(node) / looked)
+        seen = size = 0
+        for start in range(0, len(names), _PAGE):
+            page = [words.get(name, "f") for _, name in names[start : start + _PAGE]]
+            for answer in node.ask(page, _soon()):
+                seen += answer.code == "HD"
+                size += words.read_number(answer, "f") or 0
+        return seen * share, size * share
+
+    @contextmanager
+    def _missing(self, node: MemcachedNode, lost: list[str]) -> Iterator[None]:
+        """A server that does not answer is noted, and passed over unless all of them are `lost`."""
+        try:
+            yield
+        except StoreError as error:
+            self.missed[node.name] = str(error)
+            lost.append(node.name)
+            if len(lost) == len(self._nodes):
+                raise
+        else:
+            self.missed.pop(node.name, None)
 
     def _names(self, node: MemcachedNode, most: int | None) -> tuple[list[tuple[bytes, str]], int]:
         """Slots and names of a node's entries, and how many names were looked at: at most `most`. The crawler passes

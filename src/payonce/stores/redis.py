@@ -10,12 +10,13 @@ import asyncio
 import secrets
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError
 
-from payonce.errors import NoneIdleError, StoreUnavailableError
+from payonce.errors import NoneIdleError, StoreError, StoreUnavailableError
 from payonce.model import reason
 from payonce.model.ports import Clock
 from payonce.model.quota import Holding, Quotas
@@ -60,6 +61,13 @@ class RedisMedium:
         if not because and slot is not None and book is not None:
             because = wire.trouble(words.entry_name(self.place.prefix, book.generation, slot))
         return because
+
+    def missing(self) -> str:
+        """The nodes that are not asked at the moment; empty where it is not known which there are."""
+        with suppress(StoreError):
+            nodes = self.wire.nodes(0.0)
+            return "; ".join(node.breaker.because for node in nodes if node.breaker.open)
+        return ""
 
     def read(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None]:
         """The parcel of each slot."""

@@ -11,7 +11,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from payonce.errors import StoreError, StoreUnavailableError
+from redis.exceptions import OutOfMemoryError
+
+from payonce.errors import StoreError, StoreFullError, StoreUnavailableError
 
 Command = tuple[bytes | str | int | float, ...]
 
@@ -163,6 +165,11 @@ def read_transaction(reply: object, count: int) -> list[Any]:
 
 def refused(error: Exception) -> StoreError:
     """What a server says instead of a reply, as an error of the store's."""
+    if isinstance(error, OutOfMemoryError):
+        return StoreFullError(
+            "the server is full and evicts nothing: raise its maxmemory, or let it evict (CONFIG SET maxmemory-policy "
+            "allkeys-lru; volatile-lru where it holds other data too)"
+        )
     return error if isinstance(error, StoreError) else StoreUnavailableError(f"the server refused: {error}")
 
 

@@ -12,7 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, cast
 
-from payonce.errors import StoreExtraError, StoreUnavailableError, StoreUnknownError
+from payonce.errors import StoreExtraError, StoreFullError, StoreUnavailableError, StoreUnknownError
 from payonce.model.ports import Clock, Store
 from payonce.stores import guests
 from payonce.stores.guests import Factory
@@ -121,6 +121,8 @@ def _known() -> str:
 
 def unusable(url: str, error: Exception) -> StoreUnavailableError:
     """What a fault of the servers at `url` means to who has to have them: what was tried, and what to do."""
+    if isinstance(error, StoreFullError):
+        return StoreFullError(f"{redact(url)}: {error}")
     return StoreUnavailableError(
         f"the store {redact(url)} could not be used ({str(error).rstrip('.')}): start its server or correct its URL "
         "(address, user and password, rediss:// where it speaks TLS), then run this again"
@@ -131,4 +133,7 @@ def not_raised(scopes: Collection[str], error: Exception) -> StoreUnavailableErr
     """What a purge that failed says."""
     first = next(iter(scopes), "")
     more = f" and {len(scopes) - 1} others" if len(scopes) > 1 else ""
+    if isinstance(error, StoreFullError):
+        said = f"epoch {first!r}{more} could not be raised, so nothing was purged, and what is stored is still served"
+        return StoreFullError(f"{said}: {error}; then purge again")
     return StoreUnavailableError(f"epoch {first!r}{more} could not be raised ({error}): nothing was purged, try again")

@@ -74,8 +74,7 @@ class SharedStore:
         self._quotas = self._live.keeper.quotas = quotas
 
     def holdings(self, most: int) -> Sequence[Holding]:
-        """What those tenants hold that have most entries, and those with a quota of their own; none where no quota of
-        entries is set, since nothing is counted then."""
+        """What tenants hold: those with most entries, and those with a quota; none where nothing is counted for one."""
         deadline = time.monotonic() + _CALL_SECONDS
         return self._open().medium.holdings(most, self._quotas.named, self._clock(), deadline) if self._quotas else ()
 
@@ -83,13 +82,16 @@ class SharedStore:
         """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is."""
         return self._live.medium.trouble(slot)
 
+    def missing(self) -> str:
+        """Which of several servers do not answer, and why, in words; empty where all do."""
+        return self._live.medium.missing()
+
     def get(self, slot: bytes) -> bytes | None:
         """The bytes last put under `slot`. Raises StoreError where the server can't answer within the read budget."""
         live = self._open()
         write = live.queue.pending.get(slot)
         if write is not None:
-            waits = write.about is not None and write.about.expires_at > self._clock()
-            return write.value if waits else None
+            return write.value if write.about is not None and write.about.expires_at > self._clock() else None
         [found] = live.medium.read([slot], time.monotonic() + self._budget)
         if isinstance(found, StoreFault):
             raise StoreError(found.because)
@@ -131,8 +133,7 @@ class SharedStore:
         return [values[slot] for slot in slots]
 
     def ask_for(self, slot: bytes) -> asyncio.Future[Any] | None:
-        """What the server will answer, on the running loop; None where it waits to be written, or `get_soon` has more
-        to do than to ask."""
+        """What the server will answer, on the running loop; None where it waits to be written, or `get_soon` has to."""
         live = self._live
         if slot in live.queue.pending or live.queue.closed:
             return None
@@ -217,8 +218,7 @@ class SharedStore:
         return self._live.queue.flush(timeout)
 
     def volume(self) -> Volume:
-        """How full it is, by their uncompressed sizes; an estimate where there are many entries. The server's own
-        limit is not known here, so it is given as none."""
+        """How full it is, by uncompressed sizes; an estimate where there are many entries. No limit is known here."""
         entries, used = self._open().medium.count()
         return Volume(entries, used, 0)
 

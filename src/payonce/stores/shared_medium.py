@@ -74,6 +74,10 @@ class Medium(Protocol):
         """Why `slot` (None: anything) is not asked for at the moment, in words; empty where it is. At once."""
         ...
 
+    def missing(self) -> str:
+        """Which of several servers do not answer, and why, in words; empty where all do. At once."""
+        ...
+
     def read(self, slots: Sequence[bytes], deadline: float) -> Sequence[bytes | StoreFault | None]:
         """The parcel of each slot, in one round trip to each server; what could not be asked for is a fault."""
         ...
