@@ -188,6 +188,7 @@ def test_stats_metrics_books_and_the_providers_bill_say_the_same(
         calls = {receipt.call.n: receipt.call for receipt in receipts if receipt.call is not None}
         assert sum(call.cost_nano or 0 for call in calls.values()) == total.paid_nano
         assert sum(receipt.times for receipt in receipts) == day.requests
+        assert sum(receipt.times * (receipt.avoided_nano or 0) for receipt in receipts) == total.avoided_nano
         books.close()
     assert min(total.hits, total.misses, total.bypassed, total.collapsed, total.read_tokens, total.premium_nano) > 0
     assert b"sk-canary" not in (tmp_path / "cache.db.ledger").read_bytes()

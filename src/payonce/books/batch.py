@@ -14,7 +14,7 @@ from payonce.books.schema import Place, ReceiptRow, Scene
 from payonce.books.values import Values
 from payonce.ledger.hits import Hit
 from payonce.model.call import Ask, Call
-from payonce.model.entry import Tokens
+from payonce.model.entry import Facts, Tokens
 from payonce.model.receipt import Hits, Outcome
 
 MINUTE: Final = 60
@@ -122,6 +122,23 @@ def answered_row(event: Answered, scene: Scene, parts: bytes | None, values: Val
         parts=parts,
         avoided_estimated=estimated,
     )
+
+
+def joined_row(row: ReceiptRow, facts: Facts | None, values: Values) -> ReceiptRow:
+    """The receipt of a request that joined a call whose answer said this of itself; None where it is not known."""
+    if facts is None:
+        return row
+    tokens, (worth, estimated) = facts.tokens, values.of(row.scene.model, facts)
+    return row._replace(
+        avoided_nano=_plus(row.avoided_nano, worth),
+        avoided_input=_plus(row.avoided_input, tokens.input),
+        avoided_output=_plus(row.avoided_output, tokens.output),
+        avoided_estimated=row.avoided_estimated or estimated,
+    )
+
+
+def _plus(one: int | None, other: int | None) -> int | None:
+    return one if other is None else other + (one or 0)
 
 
 def hit_row(hit: Hit, values: Values) -> ReceiptRow:

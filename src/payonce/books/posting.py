@@ -9,14 +9,25 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
-from payonce.books.batch import HIT, MINUTE, SERVED, Batch, CallRow, answered_row, hit_row, scene_of, shelved_row
+from payonce.books.batch import (
+    HIT,
+    MINUTE,
+    SERVED,
+    Batch,
+    CallRow,
+    answered_row,
+    hit_row,
+    joined_row,
+    scene_of,
+    shelved_row,
+)
 from payonce.books.counting import add_hits, avoid, count_call
 from payonce.books.journal import Answered, Billed, Event, Landed, Served, Shelved, Unread
-from payonce.books.schema import Scene
+from payonce.books.schema import ReceiptRow, Scene
 from payonce.books.values import Values
 from payonce.books.words import CALL
 from payonce.dialects.parts import parts_of
@@ -25,6 +36,7 @@ from payonce.ledger.hits import BUCKETS
 from payonce.ledger.money import nano_dollars
 from payonce.ledger.worth import Worth
 from payonce.model.call import Ask
+from payonce.model.entry import Facts
 from payonce.model.receipt import Outcome
 
 PATIENCE: Final = 5.0
@@ -39,6 +51,13 @@ OPEN: Final = 4096
 """So many calls are remembered for a half that comes late."""
 
 
+class Joined(NamedTuple):
+    """A request that was answered by the upstream call of another, or by another process: the number of the flight."""
+
+    flight: int
+    row: ReceiptRow
+
+
 class Posting:
     """Turns happenings into batches. `secret` keys the digests of what is asked, `worth` values what was avoided and
     does not say its cost; without it, that stays unknown."""
@@ -51,6 +70,9 @@ class Posting:
         self._open: OrderedDict[int, CallRow] = OrderedDict()
         self._waiting: list[CallRow] = []
         """Those that had one half when they were last looked at, oldest first."""
+        self._joined: list[Joined] = []
+        """Receipts of requests that joined a call which is not known to have landed."""
+        self._landings: OrderedDict[int, Facts | None] = OrderedDict()
         self._filed = self._receipts = self._calls = 0
         self._how: dict[type, Callable[[Batch, Any], None]] = {
             Answered: self._answered,
@@ -80,6 +102,7 @@ class Posting:
                 self._waiting.append(call)
         while len(self._open) > OPEN:
             self._open.popitem(last=False)
+        self._file_joined(batch, now, last=last)
 
     def _served(self, batch: Batch, event: Served) -> None:
         self._spread(batch, event.at, event.told.histogram)
@@ -117,7 +140,24 @@ class Posting:
             self.unfiled += 1
             return
         parts = self._parts(asked) if isinstance(asked, Ask) and receipt.outcome not in SERVED else None
-        batch.receipts.append(answered_row(event, scene, parts, self._values))
+        row = answered_row(event, scene, parts, self._values)
+        if receipt.outcome is Outcome.COLLAPSED and receipt.flight:
+            self._joined.append(Joined(receipt.flight, row))
+        else:
+            batch.receipts.append(row)
+
+    def _file_joined(self, batch: Batch, now: float, *, last: bool) -> None:
+        """File the receipts of those who joined a call once it has landed: what it cost is what they did not pay."""
+        waiting = []
+        for joined in self._joined:
+            known = joined.flight in self._landings
+            if not known and not last and now - joined.row.at < PATIENCE:
+                waiting.append(joined)
+            else:
+                batch.receipts.append(joined_row(joined.row, self._landings.get(joined.flight), self._values))
+        self._joined = waiting
+        while len(self._landings) > OPEN:
+            self._landings.popitem(last=False)
 
     def _parts(self, ask: Ask) -> bytes | None:
         if not ask.intent.canonical:
@@ -146,6 +186,8 @@ class Posting:
 
     def _landed(self, batch: Batch, event: Landed) -> None:
         landing = event.landing
+        if event.request:
+            self._landings[event.request] = landing.facts
         if landing.brought and landing.facts is not None:  # another process has made the call, and entered it
             sums = batch.at(event.at, event.scene, Outcome.COLLAPSED.value)
             avoid(sums, self._values.avoided(event.scene.model, landing.facts, landing.took, event.followers + 1))
