@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from payonce.books.words import Figures
 from payonce.dashboard import assets
 from payonce.dashboard.asking import fields_of, link
 from payonce.dashboard.html import ROOT, document, fragment, h
+from payonce.dashboard.overview import SPANS, Overview
+from payonce.dashboard.overview_page import overview_page
 from payonce.wording import safe
 
 TEXTS = st.text(st.characters(codec="utf-8")) | st.sampled_from(
@@ -120,3 +123,21 @@ def test_no_file_of_ours_names_another_origin() -> None:
     folder = Path(assets.__file__).parent
     for name in ("dashboard.css", "dashboard.js"):
         assert not re.search(r"https?://|//\w+\.\w+/|@import|url\(", (folder / name).read_text().replace("// ", ""))
+
+
+@pytest.mark.parametrize(
+    ("avoided", "estimated", "said"),
+    [
+        (5_000_000, 0, "$0.005000 by answers from the cache"),
+        (5_000_000, 5_000_000, "$0.005000 by answers from the cache, by price"),
+        (5_000_000, 2_000_000, "$0.005000 by answers from the cache, $0.002000 of it by price"),
+    ],
+)
+def test_the_overview_says_what_of_the_saved_money_was_worked_out_by_price(
+    avoided: int, estimated: int, said: str
+) -> None:
+    total = Figures(requests=2, hits=1, avoided_nano=avoided, avoided_estimated=estimated)
+    page = overview_page(Overview(SPANS["1h"], 0.0, total, (), {}, (), (), ()))
+    reader = _Reader()
+    reader.feed(fragment(*page.body).decode())
+    assert f"{said}$" in reader.text, "and what prompt caching saved comes next"

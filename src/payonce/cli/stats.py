@@ -136,7 +136,10 @@ def _print(figures: dict[str, Any]) -> None:
         rows.append(("of unknown price", f"{avoided['calls_without_price']} of the avoided calls"))
     if paid["estimated_calls"]:
         rows.append(
-            ("of that estimated", f"{_money(paid['estimated_dollars'])}, by price for {paid['estimated_calls']} calls")
+            (
+                "of what was paid",
+                f"{_money(paid['estimated_dollars'])} estimated, by price for {paid['estimated_calls']} calls",
+            )
         )
     table(("", "total"), rows)
     if figures["prompt_cache"]["calls"]:

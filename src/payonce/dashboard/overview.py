@@ -140,6 +140,7 @@ def figures_json(figures: Figures) -> dict[str, Any]:
         "hit_rate": figures.hit_rate,
         "avoided_calls": figures.avoided_calls,
         "avoided_dollars": dollars(figures.avoided_nano),
+        "avoided_estimated_dollars": dollars(figures.avoided_estimated),
         "calls": figures.calls,
         "paid_dollars": dollars(figures.paid_nano),
         "prompt_net_dollars": dollars(figures.net_nano),

@@ -74,7 +74,7 @@ def _cards(shown: Overview) -> Element:
     every = link("requests", since=since)
     hits, misses = (link("requests", outcome=outcome, since=since) for outcome in (FROM_CACHE, "miss"))
     made = _parts(
-        (f"{price(total.avoided_nano)} by answers from the cache", hits),
+        (f"{price(total.avoided_nano)} by answers from the cache{_by_price(total)}", hits),
         (f"{price(shown.prompt_nano)} by prompt caching", talks),
     )
     past = (f"{count(total.bypassed)} requests past the cache", link("requests", outcome="bypass", since=since))
@@ -106,6 +106,14 @@ def _cards(shown: Overview) -> Element:
             ),
             href=link("findings"),
         ),
+    )
+
+
+def _by_price(total: Figures) -> str:
+    """What of the money that answers from the cache saved was worked out, as they say no cost."""
+    estimated = total.avoided_estimated
+    return (
+        f", {price(estimated)} of it by price" if 0 < estimated < total.avoided_nano else ", by price" * bool(estimated)
     )
 
 

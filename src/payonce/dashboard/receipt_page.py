@@ -39,7 +39,11 @@ def receipt_page(receipt: Filed, now: float) -> Framed:
         card("Outcome", badge(receipt.outcome), f"{receipt.times:,} times in a row" if receipt.times > 1 else None),
         card("Took", took_of(receipt), upstream),
         card("Paid", price(0 if call is None or receipt.outcome in SERVED else call.cost_nano)),
-        card("Avoided", price(None if avoided is None else avoided * receipt.times)),
+        card(
+            "Avoided",
+            price(None if avoided is None else avoided * receipt.times),
+            "by price" if receipt.avoided_estimated else None,
+        ),
     )
     parts = (head, _because(receipt), _about(receipt, now), _parts(receipt.parts))
     rest = () if call is None else (_call(call, now), _advice(call.advice))
