@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from store_faults import about_now, value_of
-from tests.support.gateway import until
+from tests.support.gateway import PATIENCE, until
 from tests.support.servers import Memcached, memcached
 
 from payonce.errors import SettingsError, StoreError, StoreUnavailableError
@@ -104,6 +104,7 @@ def test_a_server_that_dies_takes_only_its_share_and_purges_go_on(servers: list[
 @pytest.mark.parametrize("fault", ["kill", "freeze"])
 def test_a_server_that_does_not_answer_costs_the_others_no_write(servers: list[Memcached], fault: str) -> None:
     with closing(open_store(url(servers))) as store, closing(open_store(url(servers))) as reader:
+        reader.pace(PATIENCE)
         fill(store, 30)
         assert found(reader, 30) == 30
         owner = store._live.medium._node  # type: ignore[attr-defined]
