@@ -649,4 +649,4 @@ def test_the_health_page_tells_of_each_upstream_what_became_of_its_calls(sim: Si
         assert set(after["dead"]["failed"]) == {"upstream-refused"}
         assert after["dead"]["calls"] >= after["dead"]["failed"]["upstream-refused"] > 0
         assert after["dead"]["seconds"] is None
-        assert b"2 429, 1 upstream-cut" in page("health")
+        assert "429 × 2, upstream-cut × 1" in page("health").decode()
